@@ -1,0 +1,42 @@
+# idvault: `make serve` and `make test` are all a new machine needs (Python >= 3.11, make, git).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: serve test setup dev lint lock clean bench
+
+serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:8400
+	$(BIN)/idvault serve
+
+test: dev  ## run the tests
+	$(BIN)/pytest
+
+setup: $(VENV)/.run  ## the environment from the hash-pinned run lock
+
+dev: $(VENV)/.dev  ## the environment plus what tests, lint and bench need
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	touch $@
+
+lint: dev  ## ruff, mypy strict on code and tests, the house rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock:  ## renew both locks (needs uv)
+	uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --extra build pyproject.toml -o requirements.lock
+	uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+bench: dev  ## figures beside the floor programs
+	$(BIN)/python -m bench
+
+clean:  ## remove the environment and caches; the vault under var/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
