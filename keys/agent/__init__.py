@@ -1,0 +1,1 @@
+"""The key agent: supervisor, holders, wire and the acts."""

@@ -1,0 +1,1 @@
+"""What the root key is sealed with."""

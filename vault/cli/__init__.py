@@ -1,0 +1,1 @@
+"""The idvault command line, a file per noun."""

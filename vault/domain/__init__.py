@@ -1,0 +1,1 @@
+"""People, handles, tokens, ids: no I/O and no framework."""

@@ -1,0 +1,1 @@
+"""The stores: the only place of the service that knows SQLAlchemy."""

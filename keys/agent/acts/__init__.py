@@ -1,0 +1,1 @@
+"""The acts that the agent offers, a module a flow."""

@@ -1,0 +1,111 @@
+"""The act `verify`: rows in batches → good or bad, for `fsck`. It opens what it must and lets nothing out."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from keys import records, store
+from keys.agent.acts.matching import read_fingerprint
+from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, text
+from keys.agent.names import Names, check_standing, open_record
+from keys.agent.wire import Dialogue
+from keys.engine import reading
+from keys.errors import KeysError, OpenError, ProtocolError
+from keys.frame import Place, Purpose
+from keys.records import Record
+from keys.rows import check_row
+
+
+def verify(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
+    """Check a batch of rows of one kind.
+
+    Args:
+        names: the holder.
+        args: {what: standings|records|fingerprints, rows: at most 1,000}.
+
+    Returns:
+        {good: [bool, …]} in the order of the rows.
+    """
+    checks: dict[str, Callable[[Names, Connection, Any], None]] = {
+        "standings": _standing,
+        "records": _record,
+        "fingerprints": _fingerprint,
+    }
+    check = checks.get(text(args, "what"))
+    if check is None:
+        raise ProtocolError("what: standings, records or fingerprints")
+    with reading(names.engine) as connection:
+        return {"good": [_holds(names, connection, check, row) for row in listed(args, "rows", most=1000)]}
+
+
+def _holds(names: Names, connection: Connection, check: Callable[[Names, Connection, Any], None], row: object) -> bool:
+    try:
+        check(names, connection, row)
+    except KeysError:
+        return False
+    return True
+
+
+def _standing(names: Names, connection: Connection, row: object) -> None:
+    check_standing(names, connection, row)
+
+
+def _record(names: Names, connection: Connection, row: object) -> None:
+    args = mapping(row, "record")
+    record = records.load(connection, names.keyring, octets(args, "rid", records.RID_BYTES))
+    opened, sealed = open_record(names, record), sealed_fields(args.get("fields"))
+    records.uid_of(names.keyring, record)
+    try:
+        opened.open_fields(names.keyring.deployment, sealed)
+    except OpenError:
+        # Between `revise` and `revise.done` the fields are already those of the next revision.
+        if record.pending is None:
+            raise
+        opened.open_fields(names.keyring.deployment, sealed, record.pending)
+
+
+def _fingerprint(names: Names, connection: Connection, row: object) -> None:
+    args = mapping(row, "fingerprint")
+    for uid, rids in read_fingerprint(names, octets(args, "tag"), octets(args, "sealed")).items():
+        for rid in rids:
+            if records.uid_of(names.keyring, records.load(connection, names.keyring, rid)) != uid:
+                raise OpenError
+
+
+def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
+    """Check every row of the agent's own store; return {table: {rows, bad}}, and the number of open intents."""
+    with reading(names.engine) as connection:
+        tables: dict[str, Callable[[Any], object]] = {
+            "record_key": lambda row: _own_record(names, row),
+            "reviewer": lambda row: check_row(
+                names.keyring, "keys.reviewer", (row.client, row.sector, row.state), row.mac
+            ),
+            "evidence_key": lambda row: _own_evidence(names, row),
+        }
+        result = {name: _count(connection, name, check) for name, check in tables.items()}
+        waiting = len(connection.execute(select(store.intent.c.id)).all())
+    return {"tables": result, "intents": waiting}
+
+
+def _count(connection: Connection, name: str, check: Callable[[Any], object]) -> dict[str, int]:
+    rows = bad = 0
+    for row in connection.execution_options(yield_per=1000).execute(select(store.metadata.tables[name])):
+        rows += 1
+        try:
+            check(row)
+        except KeysError:
+            bad += 1
+    return {"rows": rows, "bad": bad}
+
+
+def _own_record(names: Names, row: Any) -> None:  # noqa: ANN401 - a SQL row
+    record = Record.from_row(names.keyring, row)
+    open_record(names, record)
+    records.uid_of(names.keyring, record)
+
+
+def _own_evidence(names: Names, row: Any) -> None:  # noqa: ANN401 - a SQL row
+    check_row(names.keyring, "keys.evidence_key", (row.rid, row.name, row.wrapped, row.views), row.mac)
+    place = Place(names.keyring.deployment, "keys.evidence_key", row.rid + row.name.encode(), "wrapped")
+    names.keyring.opener("kek", row.wrapped).open(Purpose.WRAP, place, row.wrapped)

@@ -1,0 +1,91 @@
+"""A key holder's loop: accepts on its sockets, a thread a connection, and runs one act after another on each."""
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from keys.agent.process import log_failure
+from keys.agent.wire import Dialogue, receive, send
+from keys.errors import KeysError, ProtocolError, UnavailableError
+
+Act = Callable[[Mapping[str, Any], Dialogue], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One socket: who may connect, which acts there are behind it, and how all others are refused."""
+
+    name: str
+    listener: socket.socket
+    acts: Mapping[str, Act]
+    uids: frozenset[int]
+    refusal: type[KeysError] = ProtocolError
+
+
+def serve(doors: list[Door]) -> None:
+    """Serve until the process is ended."""
+    threads = [threading.Thread(target=_accept, args=(door,), name=door.name) for door in doors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def _accept(door: Door) -> None:
+    while True:
+        connection, _ = door.listener.accept()
+        if _peer_uid(connection) not in door.uids | {os.geteuid()}:
+            connection.close()
+            continue
+        threading.Thread(target=_converse, args=(door, connection), daemon=True).start()
+
+
+def _converse(door: Door, connection: socket.socket) -> None:
+    dialogue = Dialogue(connection, _peer_uid(connection), gone=threading.Event())
+    with connection:
+        while not dialogue.gone.is_set():
+            try:
+                request = receive(connection)
+            except (OSError, UnavailableError):
+                return
+            except ProtocolError as error:
+                _answer(connection, {"error": error.kind, "message": error.default})
+                return
+            if not _answer(connection, _run(door, request, dialogue)):
+                return
+
+
+def _answer(connection: socket.socket, message: Mapping[str, Any]) -> bool:
+    try:
+        send(connection, message)
+    except OSError:
+        return False
+    return True
+
+
+def _run(door: Door, request: Mapping[str, Any], dialogue: Dialogue) -> dict[str, Any]:
+    act = door.acts.get(str(request.get("verb")))
+    args = request.get("args")
+    try:
+        if act is None or not isinstance(args, dict):
+            raise door.refusal
+        return {"ok": act(args, dialogue)}
+    except KeysError as error:
+        return {"error": error.kind, "message": str(error)}
+    except DBAPIError as error:
+        log_failure("key_store_failed", error)
+        return {"error": UnavailableError.kind, "message": "the key store cannot be written or read"}
+    except Exception as error:  # noqa: BLE001 - nothing but the kind may leave, and the holder lives on
+        log_failure("act_failed", error)
+        return {"error": KeysError.kind, "message": KeysError.default}

@@ -1,0 +1,152 @@
+"""What the holder `names` works with, and the check that every act on a standing begins with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select
+
+from keys import records, store
+from keys.accounts import account_holds
+from keys.agent.arguments import listed, mapping, octets, text
+from keys.engine import reading
+from keys.errors import KeysError, OpenError, RefusedError
+from keys.keyring import Keyring
+from keys.records import Assurance, Opened, Record
+from keys.rows import check_row
+from keys.tokens import PID_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The agent's own limits; each is a setting."""
+
+    creates_per_hour: int = 10_000_000
+    evidence_views: int = 3
+    match_tick_seconds: int = 0
+    candidates: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names holder's keyring, store and clock (seconds since 1970)."""
+
+    engine: Engine
+    keyring: Keyring
+    now: Callable[[], int]
+    limits: Limits
+
+    @property
+    def minute(self) -> int:
+        """The current minute since 1970."""
+        return self.now() // 60
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A standing whose link, map, person tags and account MACs were found to agree."""
+
+    sector: str
+    pid: bytes
+    created: int
+    record: Record
+    uid: bytes
+    accounts: tuple[tuple[bytes, str, str], ...]
+    """(account id, provider, handle)"""
+    aliases: tuple[bytes, ...]
+    """rids of standings that became this one"""
+    sanctions: tuple[Mapping[str, object], ...]
+
+    @property
+    def rids(self) -> tuple[bytes, ...]:
+        """The record and those of the aliases."""
+        return (self.record.rid, *self.aliases)
+
+
+def check_standing(names: Names, connection: Connection, evidence: Any) -> Standing:  # noqa: ANN401 - untrusted
+    """Return the standing behind a directory row.
+
+    Args:
+        names: the holder.
+        connection: on the key store.
+        evidence: {sector, pid, link, tags, created, accounts: [{id, provider, handle, mac}], aliases: [{pid, link}],
+            sanctions} as the directory holds them.
+
+    Raises:
+        RefusedError: link, map, tag and account do not agree; which of them is not told.
+        ProtocolError: the evidence is not of that form.
+    """
+    evidence = mapping(evidence, "standing")
+    sector, pid = text(evidence, "sector"), octets(evidence, "pid", PID_BYTES)
+    tags = listed(evidence, "tags")
+    try:
+        links = names.keyring.links(sector)
+        record = records.load(connection, names.keyring, links.rid(octets(evidence, "link"), pid))
+        uid = records.uid_of(names.keyring, record)
+        aliases = tuple(
+            links.rid(octets(mapping(alias, "alias"), "link"), octets(alias, "pid", PID_BYTES))
+            for alias in listed(evidence, "aliases")
+        )
+        accounts = tuple(_account(names, sector, pid, account) for account in listed(evidence, "accounts"))
+    except OpenError:
+        raise RefusedError from None
+    # A provisional record has no tag yet; an approved one has its own among those of its standing.
+    if (record.assurance is Assurance.NONE) != (not tags) or (tags and links.tag(uid) not in tags):
+        raise RefusedError
+    sanctions = tuple(mapping(sanction, "sanction") for sanction in listed(evidence, "sanctions"))
+    return Standing(sector, pid, evidence.get("created", 0), record, uid, accounts, aliases, sanctions)
+
+
+def _account(names: Names, sector: str, pid: bytes, account: object) -> tuple[bytes, str, str]:
+    row = mapping(account, "account")
+    account_id, provider, handle = octets(row, "id", 16), text(row, "provider"), text(row, "handle")
+    key, deployment = names.keyring.current("account-mac").secret, names.keyring.deployment
+    if not account_holds(key, deployment, provider, handle, pid, account_id, octets(row, "mac", 32)):
+        raise OpenError
+    return account_id, provider, handle
+
+
+def open_record(names: Names, record: Record) -> Opened:
+    """Return a record with its keys.
+
+    Raises:
+        RefusedError: a wrapped key does not open.
+    """
+    try:
+        return records.unwrap(names.keyring, record)
+    except KeysError:
+        raise RefusedError from None
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """A reviewer as the agent's own store knows him; `sector` is None for a vault reviewer."""
+
+    client: str
+    sector: str | None
+
+    @property
+    def vault(self) -> bool:
+        """Whether his word counts across providers."""
+        return self.sector is None
+
+    def may_review(self, sector: str) -> bool:
+        """Whether a registration in this sector is his to see."""
+        return self.sector in (None, sector)
+
+
+def reviewer_of(names: Names, client: str) -> Reviewer:
+    """Return an enrolled, enabled reviewer.
+
+    Raises:
+        RefusedError: there is none of that name, he is disabled, or the row was altered.
+    """
+    with reading(names.engine) as connection:
+        row = connection.execute(select(store.reviewer).where(store.reviewer.c.client == client)).one_or_none()
+    if row is None or row.state != "active":
+        raise RefusedError("no such reviewer is enrolled")
+    try:
+        check_row(names.keyring, "keys.reviewer", (row.client, row.sector, row.state), row.mac)
+    except OpenError:
+        raise RefusedError from None
+    return Reviewer(row.client, row.sector)

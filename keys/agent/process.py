@@ -1,0 +1,43 @@
+"""What each key-holding process does to itself first, and how it says what went wrong: events, never values."""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+"""prctl(2), linux/prctl.h"""
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent ends, however it ends; `parent` is its pid, in case it ended just now."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def forbid_dumps() -> None:
+    """No core file, no ptrace or /proc/pid/mem by others of the same uid."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def log(event: str, **fields: str | int) -> None:
+    """Write one line to standard error; the fields are the caller's constants, kinds and counts."""
+    line = {"time": int(time.time()), "event": event, **fields}
+    sys.stderr.write(json.dumps(line) + "\n")
+    sys.stderr.flush()
+
+
+def log_failure(event: str, error: BaseException, **fields: str | int) -> None:
+    """Log an unexpected failure by type and place; its text may hold values and is not written."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f"{os.path.basename(last[0].filename)}:{last[0].lineno}" if last else "?"  # noqa: PTH119
+    log(event, error=type(error).__name__, place=place, **fields)

@@ -1,0 +1,282 @@
+"""The agent's supervisor: holds no key, owns the three sockets, forks the two key holders and minds them.
+
+    names     root key, KEKs, link, map and fingerprint keys      identity.sock, officer.sock
+    standing  token keys, directory key, account-MAC key          directory.sock
+
+A holder that dies is forked anew (the development seal opens it); after `seal` or `lockdown` it stays shut, across
+restarts, until `unseal`. Everything ends with the process that started the agent: a pipe tells the supervisor, the
+parent-death signal ends the holders.
+"""
+
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from keys.agent.holders import run_names, run_shut, run_standing
+from keys.agent.process import die_with_parent, forbid_dumps, log, log_failure
+from keys.agent.settings import SOCKETS, AgentSettings
+from keys.agent.wire import receive, send
+from keys.errors import KeysError, SetupError, UnavailableError
+from keys.seals import development
+
+NAMES: Final = "names"
+STANDING: Final = "standing"
+DOORS: Final = {NAMES: ("identity", "officer"), STANDING: ("directory",)}
+OPEN: Final = "open"
+SETUP_FAILED: Final = 3
+_BACKOFF_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    pid: int
+    pidfd: int
+    control: socket.socket
+
+
+class Supervisor:
+    """Owns sockets and children; single-threaded."""
+
+    def __init__(self, settings: AgentSettings, parent_fd: int | None) -> None:
+        self._settings, self._parent_fd = settings, parent_fd
+        self._lock = _locked_folder(settings.sockets)
+        self._listeners = {name: _listen(settings.sockets / f"{name}.sock") for name in SOCKETS}
+        self._children: dict[str, _Child] = {}
+        self._state = dict.fromkeys(DOORS, "starting")
+        self._selector = selectors.DefaultSelector()
+        self._deaths = 0
+        self._announced = False
+
+    def run(self) -> int:
+        """Serve until told to end; return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _leave)
+        try:
+            if self._parent_fd is not None:
+                self._selector.register(self._parent_fd, selectors.EVENT_READ, "parent")
+            self._fork(*DOORS)
+            while True:
+                for key, _ in self._selector.select():
+                    if key.data == "parent":
+                        return 0
+                    what, name = key.data
+                    if what == "died":
+                        self._on_death(name)
+                    elif self._children.get(name) and self._children[name].control is key.fileobj:
+                        self._on_message(name)
+        except SystemExit as end:
+            return int(end.code or 0)
+        finally:
+            for name in list(self._children):
+                self._end(name)
+
+    def _shut_reason(self) -> str:
+        try:
+            return self._settings.shut.read_text().strip()
+        except FileNotFoundError:
+            return ""
+
+    def _fork(self, *holders: str) -> None:
+        """Fork holders; the two get a way to hand the standing key over when they start together."""
+        ours, theirs = socket.socketpair()
+        reason = self._shut_reason()
+        for name in holders:
+            control, childs_end = socket.socketpair()
+            parent = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                mine, other = (ours, theirs) if name == NAMES else (theirs, ours)
+                other.close()
+                _become(self, name, parent, childs_end, mine, reason)
+            childs_end.close()
+            child = _Child(pid, os.pidfd_open(pid), control)
+            self._children[name] = child
+            self._state[name] = "starting"
+            self._selector.register(child.pidfd, selectors.EVENT_READ, ("died", name))
+            self._selector.register(control, selectors.EVENT_READ, ("message", name))
+        ours.close()
+        theirs.close()
+
+    def _end(self, name: str) -> int:
+        child = self._children.pop(name)
+        self._selector.unregister(child.pidfd)
+        self._selector.unregister(child.control)
+        try:
+            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        _, status = os.waitpid(child.pid, 0)
+        os.close(child.pidfd)
+        child.control.close()
+        return os.waitstatus_to_exitcode(status)
+
+    def _on_death(self, name: str) -> None:
+        if name not in self._children:
+            return
+        code = self._end(name)
+        if code == SETUP_FAILED:
+            raise SystemExit(1)
+        log("holder_died", holder=name, code=code)
+        time.sleep(_BACKOFF_SECONDS[min(self._deaths, len(_BACKOFF_SECONDS) - 1)])
+        self._deaths += 1
+        # The standing key comes from `names`, so a new `standing` needs a new `names` beside it.
+        if name == STANDING and self._state[NAMES] != "lockdown":
+            self._restart(NAMES, STANDING)
+        else:
+            self._fork(name)
+
+    def _restart(self, *holders: str) -> None:
+        for name in holders:
+            if name in self._children:
+                self._end(name)
+        self._fork(*holders)
+
+    def _on_message(self, name: str) -> None:
+        control = self._children[name].control
+        try:
+            message = receive(control)
+        except (KeysError, OSError):
+            self._on_death(name)
+            return
+        if "state" in message:
+            self._state[name] = str(message["state"])
+            self._announce()
+            return
+        send(control, {"ok": self._status()})
+        verb = message.get("do")
+        if verb == "seal":
+            self._shut("sealed", NAMES, STANDING)
+        elif verb == "lockdown":
+            if self._shut_reason() != "sealed":
+                self._shut("lockdown", NAMES)
+        elif verb == "unseal":
+            self._settings.shut.unlink(missing_ok=True)
+            log("unsealed")
+            self._restart(NAMES, STANDING)
+
+    def _shut(self, reason: str, *holders: str) -> None:
+        temporary = self._settings.shut.with_suffix(".new")
+        with temporary.open("w") as file:
+            file.write(reason)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._settings.shut)
+        log(reason)
+        self._restart(*holders)
+
+    def _status(self) -> dict[str, Any]:
+        return {"seal": "development", "shut": self._shut_reason(), **self._state}
+
+    def _announce(self) -> None:
+        if not self._announced and all(state not in ("starting", "") for state in self._state.values()):
+            self._announced = True
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
+
+
+def _become(supervisor: Supervisor, name: str, parent: int, control: socket.socket, handover: socket.socket,
+            reason: str) -> None:  # fmt: skip
+    """Run a holder in the forked child; never returns."""
+    code = 1
+    try:
+        die_with_parent(parent)
+        forbid_dumps()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+        _keep_only(supervisor, name)
+        lock = threading.Lock()
+        _hold(supervisor._settings, supervisor._listeners, name, control, handover, reason, lock)  # noqa: SLF001
+    except SetupError as error:
+        log("agent_cannot_start", holder=name, reason=str(error))
+        code = SETUP_FAILED
+    except UnavailableError:
+        log("holder_without_key", holder=name)
+    except KeysError as error:
+        log("agent_cannot_start", holder=name, reason=str(error))
+        code = SETUP_FAILED
+    except BaseException as error:  # noqa: BLE001 - the child must not run on in the supervisor's code
+        log_failure("holder_failed", error, holder=name)
+    finally:
+        os._exit(code)
+
+
+def _keep_only(supervisor: Supervisor, name: str) -> None:
+    for door, listener in supervisor._listeners.items():  # noqa: SLF001
+        if door not in DOORS[name]:
+            listener.close()
+    for child in supervisor._children.values():  # noqa: SLF001
+        child.control.close()
+    supervisor._selector.close()  # noqa: SLF001
+    supervisor._lock.close()  # noqa: SLF001
+
+
+def _hold(settings: AgentSettings, listeners: dict[str, socket.socket], name: str, control: socket.socket,
+          handover: socket.socket, reason: str, lock: threading.Lock) -> None:  # fmt: skip
+    doors = {door: listeners[door] for door in DOORS[name]}
+
+    def ask(verb: str) -> dict[str, Any]:
+        with lock:
+            send(control, {"do": verb})
+            answer: dict[str, Any] = receive(control)["ok"]
+            return answer
+
+    def ready(state: str) -> Callable[[], None]:
+        return lambda: send(control, {"state": state})
+
+    if reason == "sealed" or (reason == "lockdown" and name == NAMES):
+        # Under lockdown a fresh `standing` needs its key from `names`, which stays closed: so it is shut too.
+        run_shut(settings, doors, ask if name == NAMES else None, reason, ready(reason))
+    elif name == NAMES:
+        run_names(settings, doors, handover, ask, ready(OPEN))
+    elif reason == "lockdown":
+        run_shut(settings, doors, None, "sealed", ready("sealed"))
+    else:
+        run_standing(settings, doors, handover, ready(OPEN))
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _locked_folder(folder: Path) -> Any:  # noqa: ANN401 - a file object, held for its lock
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid() or folder.stat().st_mode & 0o022:
+        raise SetupError("the socket folder must be the agent's own and not writable for others")
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise SetupError("another key agent serves this vault already") from None
+    return lock
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(128)
+    return listener
+
+
+def run_agent(settings: AgentSettings, parent_fd: int | None) -> int:
+    """Run the agent in this process until it is told to end; return the exit code."""
+    os.umask(0o077)
+    try:
+        supervisor = Supervisor(settings, parent_fd)
+    except SetupError as error:
+        log("agent_cannot_start", reason=str(error))
+        return 1
+    log("development_seal", warning=development.WARNING)
+    return supervisor.run()

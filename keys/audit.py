@@ -1,0 +1,33 @@
+"""Audit rows of acts on records: written in the act's own transaction, sealed under the record's commitment key.
+
+A row is {random id, type, minute, address, sealed detail}. It becomes one leaf of the log when it is drained.
+"""
+
+from collections.abc import Mapping
+
+import msgpack
+from sqlalchemy import Connection, insert
+
+from keys import store
+from keys.frame import Place, Purpose, seal
+from keys.primitives import random_bytes
+from keys.records import Opened
+
+
+def write(
+    connection: Connection,
+    deployment: bytes,
+    opened: Opened,
+    kind: str,
+    minute: int,
+    detail: Mapping[str, object],
+) -> None:
+    """Write one audit row about a record; if it cannot be written, the caller's transaction does not happen."""
+    audit_id = random_bytes(16)
+    place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
+    sealed = seal(opened.detail_key(audit_id), Purpose.AUDIT, place, msgpack.packb(dict(detail)))
+    connection.execute(
+        insert(store.audit_outbox).values(
+            id=audit_id, type=kind, minute=minute, address=opened.record.rid, detail=sealed
+        )
+    )

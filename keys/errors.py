@@ -1,0 +1,105 @@
+"""The closed set of errors that `keys` raises; messages are constants and never hold a value."""
+
+
+class KeysError(Exception):
+    """Base of every error of this package; `kind` is what crosses the agent's socket."""
+
+    kind = "internal"
+    default = "the key agent failed"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.default)
+
+
+class OpenError(KeysError):
+    """A sealed value does not open: wrong key, tampered, cut or moved; deliberately not told apart."""
+
+    kind = "open"
+    default = "the sealed value does not open"
+
+
+class SealedError(KeysError):
+    """The agent holds no keys: it was sealed, locked down, or never unsealed."""
+
+    kind = "sealed"
+    default = "the key agent is sealed; unseal it with idvault-keys unseal"
+
+
+class LockdownError(SealedError):
+    """Names are closed; standing stays open."""
+
+    kind = "lockdown"
+    default = "names are closed by lockdown"
+
+
+class RefusedError(KeysError):
+    """The evidence for an act does not hold, or the act is not allowed in this state."""
+
+    kind = "refused"
+    default = "the key agent refused the act"
+
+
+class ConflictError(KeysError):
+    """The row is no longer in the state the act needs; read again and decide again."""
+
+    kind = "conflict"
+    default = "the record is no longer in the state that the act needs"
+
+
+class BusyError(ConflictError):
+    """Another act on the same person is under way, or was left half-way; finish what is due and try again."""
+
+    kind = "busy"
+    default = "another act on the same person is under way"
+
+
+class CandidatesError(ConflictError):
+    """The candidates are not those that were shown, or one lacks a verdict."""
+
+    kind = "candidates"
+    default = "the candidates are not those that were shown, or one lacks a verdict; reveal again"
+
+
+class MissingError(KeysError):
+    """The agent's store has no such record, sector or reviewer."""
+
+    kind = "missing"
+    default = "not known to the key agent"
+
+
+class BudgetError(KeysError):
+    """The budget of this act is used up for now."""
+
+    kind = "budget"
+    default = "the budget of this act is used up; wait or ask the officers to raise it"
+
+
+class ProtocolError(KeysError):
+    """A message on the socket is not what the protocol says."""
+
+    kind = "protocol"
+    default = "the message is not of the agent's protocol"
+
+
+class UnavailableError(KeysError):
+    """The agent cannot be reached, or went away in the middle of an act."""
+
+    kind = "unavailable"
+    default = "the key agent cannot be reached; is it running?"
+
+
+class SetupError(KeysError):
+    """A key, store, seal or setting is missing or wrong at start."""
+
+    kind = "setup"
+    default = "the key agent cannot start"
+
+
+BY_KIND: dict[str, type[KeysError]] = {
+    cls.kind: cls
+    for cls in (
+        KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, BusyError,
+        CandidatesError, MissingError, BudgetError,
+        ProtocolError, UnavailableError, SetupError,
+    )
+}  # fmt: skip

@@ -1,0 +1,88 @@
+"""Sealed fields of a record: workers seal them, only the agent opens them.
+
+    field key = HKDF(record key, "idvault/v1/field" ‖ LP(field) ‖ LP(u32be revision))
+    plaintext = LP(shown) ‖ LP(match form)…, then padded to a multiple of 64 bytes
+
+`shown` is what a reviewer sees; the match forms are what tags are made of (`keys.tags`), so that what was reviewed is
+what is tagged. Padding hides lengths up to its step (ISO/IEC 7816-4: 0x80, then zeros).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from keys.errors import OpenError
+from keys.frame import Place, Purpose, length_prefixed, open_frame, seal, split_length_prefixed
+from keys.primitives import Secret, expand_sha256
+
+PAD_BYTES: Final = 64
+_LABEL: Final = b"idvault/v1/field"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldValue:
+    """One field in clear. Its repr shows nothing."""
+
+    shown: bytes
+    match: tuple[bytes, ...] = ()
+
+    def __repr__(self) -> str:
+        return "FieldValue(…)"
+
+
+def field_key(record_key: Secret, field: str, revision: int) -> Secret:
+    """Return the 32-byte key of one revision of one field."""
+    return expand_sha256(record_key, _LABEL + length_prefixed(field.encode(), revision.to_bytes(4, "big")))
+
+
+def pad(payload: bytes) -> bytes:
+    """Return the payload, 0x80 and zeros up to a multiple of 64 bytes."""
+    return payload + b"\x80" + bytes(-(len(payload) + 1) % PAD_BYTES)
+
+
+def unpad(padded: bytes) -> bytes:
+    """Return what `pad` was given.
+
+    Raises:
+        OpenError: not padded as `pad` does it.
+    """
+    payload = padded.rstrip(b"\x00")
+    if len(padded) % PAD_BYTES or payload[-1:] != b"\x80" or len(padded) - len(payload) >= PAD_BYTES:
+        raise OpenError
+    return payload[:-1]
+
+
+def encode(value: FieldValue) -> bytes:
+    """Return the padded plaintext of a field."""
+    return pad(length_prefixed(value.shown, *value.match))
+
+
+def decode(padded: bytes) -> FieldValue:
+    """Return what `encode` was given.
+
+    Raises:
+        OpenError: not of that form.
+    """
+    parts: Sequence[bytes] = split_length_prefixed(unpad(padded))
+    if not parts:
+        raise OpenError
+    return FieldValue(parts[0], tuple(parts[1:]))
+
+
+def place_of(deployment: bytes, rid: bytes, field: str, revision: int) -> Place:
+    """Return where a sealed field stands."""
+    return Place(deployment, "identity.record", rid, field, revision)
+
+
+def seal_field(key: Secret, deployment: bytes, rid: bytes, field: str, revision: int, value: FieldValue) -> bytes:
+    """Return the sealed field; `key` is that field's key of that revision."""
+    return seal(key, Purpose.FIELD, place_of(deployment, rid, field, revision), encode(value))
+
+
+def open_field(key: Secret, deployment: bytes, rid: bytes, field: str, revision: int, sealed: bytes) -> FieldValue:
+    """Return the field in clear.
+
+    Raises:
+        OpenError: tampered, moved, or of another record, field or revision.
+    """
+    return decode(open_frame(key, Purpose.FIELD, place_of(deployment, rid, field, revision), sealed))

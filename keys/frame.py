@@ -1,0 +1,178 @@
+"""The one format of everything sealed at rest: a header of ours around a Cobblestone-256 message.
+
+    "IVR1"(4) ‖ suite u8 ‖ purpose u8 ‖ key id(16) ‖ key version u32be ‖ salt(24) ‖ commitment(32) ‖ chunks
+    context = LP("idvault/v1") ‖ LP(deployment id) ‖ header ‖ LP(table) ‖ LP(address) ‖ LP(field) [‖ LP(u32be revision)]
+
+Guarantees: no byte of a frame is free (the header is inside the context), the key is committed to before anything is
+decrypted, and there is one parser, without a legacy reader. Sources: c2sp.org/chunked-encryption for the body
+(AES-256-GCM, key and nonce derived for each message); `docs/formats.md` section 2 for the header and the context.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from keys.errors import OpenError
+from keys.primitives import Aead, Secret, equal, expand_sha512, random_bytes
+
+MAGIC: Final = b"IVR1"
+SUITE_COBBLESTONE_256: Final = 1
+CHUNK_BYTES: Final = 16 * 1024
+TAG_BYTES: Final = 16
+KEY_ID_BYTES: Final = 16
+NO_KEY_ID: Final = bytes(KEY_ID_BYTES)
+HEADER_BYTES: Final = 26
+SALT_BYTES: Final = 24
+COMMITMENT_BYTES: Final = 32
+MAX_PLAINTEXT_BYTES: Final = 32 * 1024 * 1024
+"""The bound up to which the specification states its 2^55 messages a key."""
+_LABEL: Final = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00"
+_NONCE_BYTES: Final = 12
+_OVERHEAD: Final = HEADER_BYTES + SALT_BYTES + COMMITMENT_BYTES + TAG_BYTES
+
+
+class Purpose(IntEnum):
+    """What a frame holds; the number is a header byte. Numbers are only ever added."""
+
+    FIELD = 1
+    WRAP = 2
+    KEYRING = 3
+    EVIDENCE = 4
+    STATEMENT = 5
+    UID = 6
+    INTENT = 7
+    FINGERPRINT = 8
+    ANSWER = 9
+    AUDIT = 10
+    CURSOR = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a frame stands: it opens there and nowhere else.
+
+    Attributes:
+        deployment: the deployment id, 16 bytes.
+        table: `store.table`.
+        address: the row: rid, tag, key id or keyed hash of a pid.
+        field: the column or field name.
+        revision: the field's revision; only for frames under a record's own keys.
+    """
+
+    deployment: bytes
+    table: str
+    address: bytes
+    field: str
+    revision: int | None = None
+
+
+def length_prefixed(*parts: bytes) -> bytes:
+    """Return LP(part) ‖ …, where LP(x) = u32be length ‖ x: unambiguous whatever the parts hold."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def split_length_prefixed(joined: bytes) -> list[bytes]:
+    """Return the parts of `length_prefixed`.
+
+    Raises:
+        OpenError: a length runs past the end.
+    """
+    parts, at = [], 0
+    while at < len(joined):
+        end = at + 4 + int.from_bytes(joined[at : at + 4], "big")
+        if at + 4 > len(joined) or end > len(joined):
+            raise OpenError
+        parts.append(joined[at + 4 : end])
+        at = end
+    return parts
+
+
+def header_of(purpose: Purpose, key_id: bytes, version: int) -> bytes:
+    """Return the 26 header bytes."""
+    return MAGIC + bytes((SUITE_COBBLESTONE_256, purpose)) + key_id + version.to_bytes(4, "big")
+
+
+def key_named_in(sealed: bytes) -> tuple[bytes, int]:
+    """Return (key id, key version) that a frame claims; the claim holds only once the frame opens.
+
+    Raises:
+        OpenError: shorter than a header, or of another magic or suite.
+    """
+    if len(sealed) < _OVERHEAD or sealed[:5] != MAGIC + bytes((SUITE_COBBLESTONE_256,)):
+        raise OpenError
+    return sealed[6:22], int.from_bytes(sealed[22:26], "big")
+
+
+def _context(header: bytes, place: Place) -> bytes:
+    context = length_prefixed(b"idvault/v1", place.deployment) + header
+    context += length_prefixed(place.table.encode(), place.address, place.field.encode())
+    return context if place.revision is None else context + length_prefixed(place.revision.to_bytes(4, "big"))
+
+
+def _message_keys(key: Secret, salt: bytes, context: bytes) -> tuple[Aead, int, bytes]:
+    okm = expand_sha512(key, _LABEL + salt + context, 32 + _NONCE_BYTES + COMMITMENT_BYTES)
+    return Aead(okm[:32]), int.from_bytes(okm[32:44], "big"), okm[44:]
+
+
+def encrypt(key: Secret, context: bytes, plaintext: bytes, *, salt: bytes) -> bytes:
+    """Cobblestone-256: return salt ‖ commitment ‖ chunks. `salt` is 24 fresh random bytes (an argument for vectors)."""
+    aead, base, commitment = _message_keys(key, salt, context)
+    # The last chunk is always shorter than CHUNK_BYTES, and empty where need be: so truncation shows.
+    count = len(plaintext) // CHUNK_BYTES + 1
+    chunks = (
+        aead.seal((base ^ i).to_bytes(_NONCE_BYTES, "big"), plaintext[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES])
+        for i in range(count)
+    )
+    return salt + commitment + b"".join(chunks)
+
+
+def decrypt(key: Secret, context: bytes, message: bytes) -> bytes:
+    """Cobblestone-256: return the plaintext.
+
+    Raises:
+        OpenError: cut, lengthened, tampered, another key or another context; the commitment is checked first.
+    """
+    start, step = SALT_BYTES + COMMITMENT_BYTES, CHUNK_BYTES + TAG_BYTES
+    if len(message) < start + TAG_BYTES or (len(message) - start) % step == 0:
+        raise OpenError
+    aead, base, commitment = _message_keys(key, message[:SALT_BYTES], context)
+    if not equal(commitment, message[SALT_BYTES:start]):
+        raise OpenError
+    chunks = [message[at : at + step] for at in range(start, len(message), step)]
+    return b"".join(aead.open((base ^ i).to_bytes(_NONCE_BYTES, "big"), chunk) for i, chunk in enumerate(chunks))
+
+
+def seal(
+    key: Secret, purpose: Purpose, place: Place, plaintext: bytes, *, key_id: bytes = NO_KEY_ID, version: int = 0
+) -> bytes:
+    """Return a frame that opens only under `key`, at `place`, for `purpose`.
+
+    Args:
+        key: 32 bytes.
+        purpose: what it holds.
+        place: where it will stand.
+        plaintext: at most 32 MiB.
+        key_id: 16 bytes naming a keyring key; zeros for frames under a record's own keys.
+        version: that key's version.
+
+    Raises:
+        ValueError: the plaintext is too long.
+    """
+    if len(plaintext) > MAX_PLAINTEXT_BYTES:
+        raise ValueError("plaintext: at most 32 MiB")
+    header = header_of(purpose, key_id, version)
+    return header + encrypt(key, _context(header, place), plaintext, salt=random_bytes(SALT_BYTES))
+
+
+def open_frame(
+    key: Secret, purpose: Purpose, place: Place, sealed: bytes, *, key_id: bytes = NO_KEY_ID, version: int = 0
+) -> bytes:
+    """Return what `seal` was given.
+
+    Raises:
+        OpenError: anything differs: a byte, the key, the place, the purpose, the key named in the header.
+    """
+    header = header_of(purpose, key_id, version)
+    if len(sealed) < _OVERHEAD or sealed[:HEADER_BYTES] != header:
+        raise OpenError
+    return decrypt(key, _context(header, place), sealed[HEADER_BYTES:])

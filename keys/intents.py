@@ -1,0 +1,136 @@
+"""Intents: what keeps an act over several stores whole.
+
+An intent is taken before the act (with locks on what it touches), gets its plan in the transaction that decides, and is
+closed after the last store was written. Without a plan it is nothing and is dropped; with one it is carried out, by the
+service or by `fsck`, as often as needed: every step is idempotent.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from keys import store
+from keys.engine import writing
+from keys.errors import BusyError, MissingError
+from keys.frame import Place, Purpose
+from keys.keyring import Keyring
+from keys.primitives import hmac_sha256, random_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A planned act that is not closed; `not_before` in seconds since 1970."""
+
+    id: bytes
+    kind: str
+    plan: Mapping[str, Any]
+    not_before: int
+
+
+def _place(keyring: Keyring, intent: bytes) -> Place:
+    return Place(keyring.deployment, "keys.intent", intent, "plan")
+
+
+def _lock_keys(keyring: Keyring, names: Iterable[bytes]) -> list[bytes]:
+    # Keyed, so that no tag or pid stands in the key store.
+    key = keyring.current("index").secret
+    return sorted({hmac_sha256(key, b"idvault/v1/lock" + name) for name in names})
+
+
+def lock(connection: Connection, keyring: Keyring, intent: bytes, names: Iterable[bytes]) -> None:
+    """Take locks for an intent.
+
+    Raises:
+        BusyError: another open intent holds one of them.
+    """
+    mine = set(
+        connection.execute(select(store.intent_lock.c.key).where(store.intent_lock.c.intent == intent)).scalars()
+    )
+    rows = [{"key": key, "intent": intent} for key in _lock_keys(keyring, names) if key not in mine]
+    try:
+        if rows:
+            connection.execute(insert(store.intent_lock), rows)
+    except IntegrityError:
+        raise BusyError from None
+
+
+@contextmanager
+def taken(engine: Engine, keyring: Keyring, kind: str, names: Iterable[bytes], now: int) -> Iterator[bytes]:
+    """Take an intent and its locks for the span of an act; dropped again unless it got a plan.
+
+    Raises:
+        BusyError: another open intent holds one of the locks.
+    """
+    intent = random_bytes(16)
+    with writing(engine) as connection:
+        connection.execute(insert(store.intent).values(id=intent, kind=kind, sealed=None, not_before=now, created=now))
+        lock(connection, keyring, intent, names)
+    try:
+        yield intent
+    finally:
+        with writing(engine) as connection:
+            _drop(connection, (store.intent.c.id == intent) & store.intent.c.sealed.is_(None))
+
+
+def _drop(connection: Connection, where: Any) -> None:  # noqa: ANN401 - a SQL clause
+    ids = list(connection.execute(select(store.intent.c.id).where(where)).scalars())
+    for intent in ids:
+        connection.execute(delete(store.intent_lock).where(store.intent_lock.c.intent == intent))
+        connection.execute(delete(store.intent).where(store.intent.c.id == intent))
+
+
+def plan(connection: Connection, keyring: Keyring, intent: bytes, content: Mapping[str, Any], not_before: int) -> None:
+    """Give a taken intent its plan, in the transaction that decides.
+
+    Raises:
+        MissingError: the intent was dropped meanwhile.
+    """
+    sealed = keyring.current("map").seal(Purpose.INTENT, _place(keyring, intent), msgpack.packb(dict(content)))
+    where = (store.intent.c.id == intent) & store.intent.c.sealed.is_(None)
+    if connection.execute(update(store.intent).where(where).values(sealed=sealed, not_before=not_before)).rowcount != 1:
+        raise MissingError("the intent was dropped meanwhile")
+
+
+def load(connection: Connection, keyring: Keyring, intent: bytes) -> Intent | None:
+    """Return a planned intent, or None once it is closed.
+
+    Raises:
+        OpenError: the plan was altered or moved.
+    """
+    row = connection.execute(select(store.intent).where(store.intent.c.id == intent)).one_or_none()
+    if row is None or row.sealed is None:
+        return None
+    return _opened(keyring, row.id, row.kind, row.sealed, row.not_before)
+
+
+def due(connection: Connection, keyring: Keyring, now: int, limit: int) -> list[Intent]:
+    """Return planned intents whose time has come, oldest first.
+
+    Raises:
+        OpenError: a plan was altered or moved.
+    """
+    table = store.intent
+    query = select(table).where(table.c.sealed.is_not(None), table.c.not_before <= now)
+    rows = connection.execute(query.order_by(table.c.created).limit(limit)).all()
+    return [_opened(keyring, row.id, row.kind, row.sealed, row.not_before) for row in rows]
+
+
+def close(connection: Connection, intent: bytes) -> None:
+    """Close an intent: its act is whole in every store."""
+    _drop(connection, store.intent.c.id == intent)
+
+
+def drop_unplanned(engine: Engine) -> None:
+    """Drop what a former holder process left without a plan: nothing of it happened."""
+    with writing(engine) as connection:
+        _drop(connection, store.intent.c.sealed.is_(None))
+
+
+def _opened(keyring: Keyring, intent: bytes, kind: str, sealed: bytes, not_before: int) -> Intent:
+    plain = keyring.opener("map", sealed).open(Purpose.INTENT, _place(keyring, intent), sealed)
+    return Intent(intent, kind, msgpack.unpackb(plain), not_before)

@@ -1,0 +1,242 @@
+"""The keyring: every long-lived key by purpose, scope and version, each sealed in the key store.
+
+    seal → root key → kek, standing-kek, fingerprint, map, index, link/S
+    standing-kek   → account-mac, directory, token/S
+
+Guarantees: a key is used only as its state allows (NIST SP 800-57 part 1 section 7); an entry opens only at its own
+purpose, scope and version. The holder `standing` is given the standing key encryption key alone and so opens only the
+second line.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Self
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from keys import store
+from keys.engine import reading
+from keys.errors import MissingError, SetupError
+from keys.frame import Place, Purpose, key_named_in, open_frame, seal
+from keys.links import Links
+from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Secret, random_bytes
+from keys.tokens import DirectoryTokens, PairwiseTokens
+
+STANDING_KEK: Final = "standing-kek"
+ROOT_PURPOSES: Final = ("kek", STANDING_KEK, "fingerprint", "map", "index")
+STANDING_PURPOSES: Final = ("account-mac", "directory")
+SECTOR_PURPOSES: Final = ("token", "link")
+_UNDER_STANDING: Final = frozenset((*STANDING_PURPOSES, "token"))
+_SIV: Final = frozenset(("token", "link", "directory"))
+
+
+class State(StrEnum):
+    """Key states of NIST SP 800-57 part 1 revision 5 section 7."""
+
+    PRE_ACTIVE = "pre-active"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DEACTIVATED = "deactivated"
+    COMPROMISED = "compromised"
+    DESTROYED = "destroyed"
+
+
+MAY_PROTECT: Final = frozenset((State.ACTIVE,))
+MAY_PROCESS: Final = frozenset((State.ACTIVE, State.SUSPENDED, State.DEACTIVATED, State.COMPROMISED))
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One version of one key."""
+
+    purpose: str
+    scope: str
+    version: int
+    id: bytes
+    state: State
+    secret: Secret
+
+    def seal(self, purpose: Purpose, place: Place, plaintext: bytes) -> bytes:
+        """Return a frame that names this key."""
+        return seal(self.secret, purpose, place, plaintext, key_id=self.id, version=self.version)
+
+    def open(self, purpose: Purpose, place: Place, sealed: bytes) -> bytes:
+        """Return the plaintext of a frame of this key.
+
+        Raises:
+            OpenError: it does not open.
+        """
+        return open_frame(self.secret, purpose, place, sealed, key_id=self.id, version=self.version)
+
+
+def _place(deployment: bytes, key_id: bytes, purpose: str, scope: str, version: int) -> Place:
+    return Place(deployment, "keys.key", key_id, f"{purpose}/{scope}/{version}")
+
+
+class Keyring:
+    """The keys that one holder may use.
+
+    Owned by the holder's process; entries are replaced whole by `reload`, never edited, so readers need no lock.
+    """
+
+    def __init__(self, engine: Engine, deployment: bytes, wrapping: Key) -> None:
+        self._engine, self.deployment, self._wrapping = engine, deployment, wrapping
+        self._keys: dict[tuple[str, str], dict[int, Key]] = {}
+        self.reload()
+
+    @classmethod
+    def under_root(cls, engine: Engine, root_id: bytes, root: Secret) -> Self:
+        """Return the keyring of the holder `names`: everything.
+
+        Raises:
+            SetupError: the key store has no deployment, or a key is missing.
+            OpenError: the root key is not of this key store.
+        """
+        keyring = cls(engine, deployment_of(engine), Key("root", "", 1, root_id, State.ACTIVE, root))
+        missing = [p for p in (*ROOT_PURPOSES, *STANDING_PURPOSES) if (p, "") not in keyring._keys]
+        if missing:
+            raise SetupError(f"the key store lacks the keys: {', '.join(missing)}; restore it from a backup")
+        return keyring
+
+    @classmethod
+    def under_standing(cls, engine: Engine, standing: Key) -> Self:
+        """Return the keyring of the holder `standing`: what the standing key encryption key opens."""
+        return cls(engine, deployment_of(engine), standing)
+
+    def reload(self) -> None:
+        """Read the entries again: another holder may have added a sector.
+
+        Raises:
+            OpenError: an entry was altered or moved.
+        """
+        keys: dict[tuple[str, str], dict[int, Key]] = {}
+        wrapping = {self._wrapping.id: self._wrapping}
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all()
+        # The standing key encryption keys come first: they open the entries beneath them.
+        for row in sorted(rows, key=lambda row: row.purpose != STANDING_KEK):
+            wrapper = wrapping.get(key_named_in(row.sealed)[0])
+            if wrapper is None:
+                continue
+            place = _place(self.deployment, row.id, row.purpose, row.scope, row.version)
+            secret = Secret(wrapper.open(Purpose.KEYRING, place, row.sealed))
+            key = Key(row.purpose, row.scope, row.version, row.id, State(row.state), secret)
+            keys.setdefault((row.purpose, row.scope), {})[row.version] = key
+            if row.purpose == STANDING_KEK:
+                wrapping[row.id] = key
+        self._keys = keys
+
+    def versions(self, purpose: str, scope: str = "") -> dict[int, Key]:
+        """Return the versions that may process, by version.
+
+        Raises:
+            MissingError: there is none.
+        """
+        found = self._keys.get((purpose, scope))
+        if found is None:
+            self.reload()
+            found = self._keys.get((purpose, scope), {})
+        usable = {version: key for version, key in found.items() if key.state in MAY_PROCESS}
+        if not usable:
+            raise MissingError(f"no key of purpose {purpose}")
+        return usable
+
+    def current(self, purpose: str, scope: str = "") -> Key:
+        """Return the newest key that may protect.
+
+        Raises:
+            MissingError: there is none.
+        """
+        keys = [key for key in self.versions(purpose, scope).values() if key.state in MAY_PROTECT]
+        if not keys:
+            raise MissingError(f"no active key of purpose {purpose}")
+        return max(keys, key=lambda key: key.version)
+
+    def opener(self, purpose: str, sealed: bytes) -> Key:
+        """Return the key that a frame names.
+
+        Raises:
+            MissingError: the frame names none of this purpose.
+        """
+        key_id, version = key_named_in(sealed)
+        key = self.versions(purpose).get(version)
+        if key is None or key.id != key_id:
+            raise MissingError(f"no key of purpose {purpose} with that version")
+        return key
+
+    def secrets(self, purpose: str, scope: str = "") -> dict[int, Secret]:
+        """Return the secrets of all usable versions."""
+        return {version: key.secret for version, key in self.versions(purpose, scope).items()}
+
+    def sectors(self) -> list[str]:
+        """Return the sectors that have keys here."""
+        return sorted({scope for _, scope in self._keys if scope})
+
+    def links(self, sector: str) -> Links:
+        """Return the links of a sector.
+
+        Raises:
+            MissingError: no such sector.
+        """
+        return Links(sector, self.secrets("link", sector))
+
+    def tokens(self, sector: str) -> PairwiseTokens:
+        """Return the token codec of a sector.
+
+        Raises:
+            MissingError: no such sector.
+        """
+        return PairwiseTokens(sector, self.secrets("token", sector))
+
+    def directory(self) -> DirectoryTokens:
+        """Return the codec of access tokens and cursors."""
+        return DirectoryTokens(self.secrets("directory"))
+
+    def add_sector(self, connection: Connection, sector: str, now: int) -> None:
+        """Write the first token and link keys of a sector, within the caller's transaction; `reload` afterwards."""
+        for purpose in SECTOR_PURPOSES:
+            wrapper = self.current(STANDING_KEK) if purpose in _UNDER_STANDING else self._wrapping
+            _write(connection, self.deployment, wrapper, purpose, sector, now)
+
+
+def deployment_of(engine: Engine) -> bytes:
+    """Return the deployment id, 16 bytes.
+
+    Raises:
+        SetupError: the key store has none, or more than one.
+    """
+    with reading(engine) as connection:
+        ids = connection.execute(select(store.deployment.c.id)).scalars().all()
+    if len(ids) != 1:
+        raise SetupError("the key store has no deployment id; it was never set up, or was restored in part")
+    return bytes(ids[0])
+
+
+def _write(connection: Connection, deployment: bytes, wrapper: Key, purpose: str, scope: str, now: int) -> Key:
+    secret = Secret.random(SIV_KEY_BYTES if purpose in _SIV else KEY_BYTES)
+    key = Key(purpose, scope, 1, random_bytes(16), State.ACTIVE, secret)
+    place = _place(deployment, key.id, purpose, scope, key.version)
+    sealed = wrapper.seal(Purpose.KEYRING, place, secret.expose_cleartext())
+    connection.execute(
+        insert(store.key).values(
+            purpose=purpose, scope=scope, version=1, id=key.id, state=State.ACTIVE, sealed=sealed, created=now
+        )
+    )
+    return key
+
+
+def create(connection: Connection, root_id: bytes, root: Secret, now: int) -> None:
+    """Write a new deployment: its id and the first version of every key that is not a sector's.
+
+    Args:
+        connection: an open transaction on an empty key store.
+        root_id: 16 bytes that name the root key.
+        root: 32 bytes.
+        now: seconds since 1970.
+    """
+    deployment = random_bytes(16)
+    connection.execute(insert(store.deployment).values(id=deployment, created=now))
+    wrapper = Key("root", "", 1, root_id, State.ACTIVE, root)
+    made = {purpose: _write(connection, deployment, wrapper, purpose, "", now) for purpose in ROOT_PURPOSES}
+    for purpose in STANDING_PURPOSES:
+        _write(connection, deployment, made[STANDING_KEK], purpose, "", now)

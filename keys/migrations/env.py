@@ -1,0 +1,5 @@
+"""Runs the migrations on the connection that `keys.migrating` passes."""
+
+from keys.migrating import run
+
+run()

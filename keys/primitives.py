@@ -1,0 +1,138 @@
+"""The cryptographic primitives of the vault, and the one type that holds raw key bytes.
+
+Guarantees: no other module of the project imports `cryptography` or `hmac`; every failure to open is the one
+`OpenError`, without cause, so that "wrong key", "tampered" and "wrong context" look the same to callers.
+Leaves to others: formats (`frame`), derivation labels (`docs/formats.md`), the life of keys (`keyring`).
+"""
+
+import hmac
+import secrets
+from typing import Final, NoReturn, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from keys.errors import OpenError
+
+KEY_BYTES: Final = 32
+"""AES-256, HMAC-SHA-256 (NIST SP 800-57 part 1, 256-bit strength)."""
+SIV_KEY_BYTES: Final = 64
+"""AES-256-SIV takes two 256-bit keys (RFC 5297 section 2.2)."""
+SIV_TAG_BYTES: Final = 16
+
+
+class Secret:
+    """Raw key bytes in a buffer that `close` overwrites.
+
+    Has no useful repr, cannot be pickled, copied or ordered, and compares in constant time. Python may have copied the
+    bytes elsewhere (`SECURITY.md`): closing bounds the exposure, it does not end it.
+    """
+
+    __slots__ = ("_bytes",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, material: bytes) -> None:
+        self._bytes = bytearray(material)
+
+    @classmethod
+    def random(cls, size: int = KEY_BYTES) -> Self:
+        """Return `size` fresh bytes of the operating system's generator."""
+        return cls(secrets.token_bytes(size))
+
+    def expose_cleartext(self) -> bytes:
+        """Return the raw bytes: for wrapping, for a primitive, and for the workers' sealing keys; nowhere else."""
+        return bytes(self._bytes)
+
+    def close(self) -> None:
+        """Overwrite the buffer; the secret is unusable afterwards."""
+        self._bytes[:] = bytes(len(self._bytes))
+        self._bytes = bytearray()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._bytes, other._bytes)
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled or copied")
+
+
+def random_bytes(size: int) -> bytes:
+    """Return `size` bytes of the operating system's generator."""
+    return secrets.token_bytes(size)
+
+
+def equal(one: bytes, other: bytes) -> bool:
+    """Compare in time that depends on the lengths alone."""
+    return hmac.compare_digest(one, other)
+
+
+def hmac_sha256(key: Secret, message: bytes) -> bytes:
+    """HMAC-SHA-256 (RFC 2104), 32 bytes."""
+    return hmac.digest(key.expose_cleartext(), message, "sha256")
+
+
+def expand_sha256(key: Secret, info: bytes, size: int = KEY_BYTES) -> Secret:
+    """HKDF-Expand with SHA-256 (RFC 5869 section 2.3); `key` is uniformly random already, so there is no extract."""
+    return Secret(HKDFExpand(algorithm=hashes.SHA256(), length=size, info=info).derive(key.expose_cleartext()))
+
+
+def expand_sha512(key: Secret, info: bytes, size: int) -> bytes:
+    """HKDF-Expand with SHA-512 (RFC 5869 section 2.3)."""
+    return HKDFExpand(algorithm=hashes.SHA512(), length=size, info=info).derive(key.expose_cleartext())
+
+
+class Aead:
+    """AES-256-GCM under one message key (NIST SP 800-38D); nonces are the caller's, never repeated."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def seal(self, nonce: bytes, plaintext: bytes) -> bytes:
+        """Return ciphertext ‖ tag(16)."""
+        return self._cipher.encrypt(nonce, plaintext, None)
+
+    def open(self, nonce: bytes, ciphertext: bytes) -> bytes:
+        """Return the plaintext.
+
+        Raises:
+            OpenError: the tag does not hold.
+        """
+        try:
+            return self._cipher.decrypt(nonce, ciphertext, None)
+        except InvalidTag:
+            raise OpenError from None
+
+
+class Siv:
+    """AES-256-SIV (RFC 5297): deterministic, authenticated; associated data is a vector, so parts cannot be moved."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, key: Secret) -> None:
+        self._cipher = AESSIV(key.expose_cleartext())
+
+    def seal(self, plaintext: bytes, *associated: bytes) -> bytes:
+        """Return tag(16) ‖ ciphertext; equal for equal input, which is the point."""
+        return self._cipher.encrypt(plaintext, list(associated))
+
+    def open(self, sealed: bytes, *associated: bytes) -> bytes:
+        """Return the plaintext.
+
+        Raises:
+            OpenError: tampered, cut, another key or other associated data.
+        """
+        if len(sealed) <= SIV_TAG_BYTES:
+            raise OpenError
+        try:
+            return self._cipher.decrypt(sealed, list(associated))
+        except InvalidTag:
+            raise OpenError from None

@@ -1,0 +1,243 @@
+"""The agent's own rows about records: keys, state, assurance, field revisions and the sealed map rid → uid.
+
+Guarantees: a row is read only if its MAC holds, and changed only if it still is the row that was read (the update is
+conditional on the MAC), so that states and marks are rows, never memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Self
+
+import msgpack
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from keys import store
+from keys.errors import ConflictError, MissingError, OpenError
+from keys.fields import FieldValue, field_key, open_field
+from keys.frame import Place, Purpose
+from keys.keyring import Keyring
+from keys.primitives import Secret, expand_sha256, random_bytes
+from keys.rows import check_row, row_mac
+
+RID_BYTES: Final = 16
+UID_BYTES: Final = 16
+_TABLE: Final = "keys.record_key"
+
+
+class State(StrEnum):
+    """What a record is in; `create.done` leads from creating to in_review."""
+
+    CREATING = "creating"
+    IN_REVIEW = "in_review"
+    RETURNED = "returned"
+    REJECTED = "rejected"
+    VERIFIED = "verified"
+    RESTRICTED = "restricted"
+    FROZEN = "frozen"
+    HELD = "held"
+    CONTESTED = "contested"
+
+
+class Assurance(StrEnum):
+    """Whose word stands behind a record."""
+
+    NONE = "none"
+    PROVIDER = "provider"
+    VAULT = "vault"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of record_key, its MAC checked. `created` is a minute since 1970."""
+
+    rid: bytes
+    kek_version: int
+    record_key: bytes
+    commitment_key: bytes
+    state: State
+    assurance: Assurance
+    revisions: Mapping[str, int]
+    pending: Mapping[str, int] | None
+    uid: bytes
+    origin: bytes | None
+    created: int
+    mac: bytes
+
+    @classmethod
+    def from_row(cls, keyring: Keyring, row: Row[tuple[object, ...]]) -> Self:
+        """Return the record.
+
+        Raises:
+            OpenError: the row was altered.
+        """
+        values = tuple(row)
+        check_row(keyring, _TABLE, values[:-1], bytes(values[-1]))  # type: ignore[call-overload]
+        pending = None if row.pending is None else msgpack.unpackb(row.pending)
+        return cls(
+            rid=row.rid, kek_version=row.kek_version, record_key=row.record_key, commitment_key=row.commitment_key,
+            state=State(row.state), assurance=Assurance(row.assurance), revisions=msgpack.unpackb(row.revisions),
+            pending=pending, uid=row.uid, origin=row.origin, created=row.created, mac=row.mac,
+        )  # fmt: skip
+
+    def values(self, keyring: Keyring) -> dict[str, object]:
+        """Return the column values with a fresh MAC."""
+        pending = None if self.pending is None else msgpack.packb(dict(self.pending))
+        columns = {
+            "rid": self.rid, "kek_version": self.kek_version, "record_key": self.record_key,
+            "commitment_key": self.commitment_key, "state": str(self.state), "assurance": str(self.assurance),
+            "revisions": msgpack.packb(dict(self.revisions)), "pending": pending, "uid": self.uid,
+            "origin": self.origin, "created": self.created,
+        }  # fmt: skip
+        return {**columns, "mac": row_mac(keyring, _TABLE, columns.values())}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A record with its keys: for the span of one act."""
+
+    record: Record
+    record_key: Secret
+    commitment_key: Secret
+
+    def field_keys(self, revisions: Mapping[str, int]) -> dict[str, bytes]:
+        """Return the keys that a worker seals these fields with."""
+        return {
+            name: field_key(self.record_key, name, revision).expose_cleartext() for name, revision in revisions.items()
+        }
+
+    def open_fields(
+        self, deployment: bytes, sealed: Mapping[str, bytes], revisions: Mapping[str, int] | None = None
+    ) -> dict[str, FieldValue]:
+        """Return the fields in clear.
+
+        Raises:
+            OpenError: a field does not open at its place and revision, is missing, or should not be there.
+        """
+        revisions = self.record.revisions if revisions is None else revisions
+        if set(sealed) != set(revisions):
+            raise OpenError
+        return {
+            name: open_field(
+                field_key(self.record_key, name, revisions[name]), deployment, self.record.rid, name,
+                revisions[name], value,
+            )
+            for name, value in sealed.items()
+        }  # fmt: skip
+
+    def detail_key(self, audit_id: bytes) -> Secret:
+        """Return the key that seals the detail of one audit row of this record."""
+        return expand_sha256(self.commitment_key, b"idvault/v1/audit" + audit_id)
+
+
+def _place(keyring: Keyring, rid: bytes, field: str) -> Place:
+    return Place(keyring.deployment, _TABLE, rid, field)
+
+
+def seal_uid(keyring: Keyring, rid: bytes, uid: bytes) -> bytes:
+    """Return the sealed map entry of a record."""
+    return keyring.current("map").seal(Purpose.UID, _place(keyring, rid, "uid"), uid)
+
+
+def uid_of(keyring: Keyring, record: Record) -> bytes:
+    """Return the person behind a record.
+
+    Raises:
+        OpenError: the map entry was altered or moved.
+    """
+    return keyring.opener("map", record.uid).open(Purpose.UID, _place(keyring, record.rid, "uid"), record.uid)
+
+
+def seal_origin(keyring: Keyring, rid: bytes, sector: str, pid: bytes) -> bytes:
+    """Return the sealed {sector, pid} that a record in creation is cleaned up by."""
+    return keyring.current("map").seal(
+        Purpose.INTENT, _place(keyring, rid, "origin"), msgpack.packb({"sector": sector, "pid": pid})
+    )
+
+
+def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes]:
+    """Return (sector, pid) of a record in creation.
+
+    Raises:
+        OpenError: altered or moved.
+    """
+    sealed = record.origin or b""
+    plain = keyring.opener("map", sealed).open(Purpose.INTENT, _place(keyring, record.rid, "origin"), sealed)
+    origin = msgpack.unpackb(plain)
+    return origin["sector"], origin["pid"]
+
+
+def draw(keyring: Keyring, sector: str, pid: bytes, fields: Mapping[str, int], minute: int) -> tuple[Opened, bytes]:
+    """Return a fresh record in state creating, with its keys, and the fresh provisional person's uid."""
+    rid, uid, kek = random_bytes(RID_BYTES), random_bytes(UID_BYTES), keyring.current("kek")
+    record_key, commitment_key = Secret.random(), Secret.random()
+    wrap = {
+        name: kek.seal(Purpose.WRAP, _place(keyring, rid, name), secret.expose_cleartext())
+        for name, secret in (("record_key", record_key), ("commitment_key", commitment_key))
+    }
+    record = Record(
+        rid=rid, kek_version=kek.version, record_key=wrap["record_key"], commitment_key=wrap["commitment_key"],
+        state=State.CREATING, assurance=Assurance.NONE, revisions=fields, pending=None,
+        uid=seal_uid(keyring, rid, uid), origin=seal_origin(keyring, rid, sector, pid), created=minute, mac=b"",
+    )  # fmt: skip
+    return Opened(record, record_key, commitment_key), uid
+
+
+def unwrap(keyring: Keyring, record: Record) -> Opened:
+    """Return the record with its keys.
+
+    Raises:
+        OpenError: a wrapped key was altered or moved.
+        MissingError: its key encryption key is gone.
+    """
+    kek = keyring.opener("kek", record.record_key)
+    secrets = (
+        Secret(kek.open(Purpose.WRAP, _place(keyring, record.rid, name), wrapped))
+        for name, wrapped in (("record_key", record.record_key), ("commitment_key", record.commitment_key))
+    )
+    return Opened(record, *secrets)
+
+
+def add(connection: Connection, keyring: Keyring, record: Record) -> None:
+    """Insert a fresh record."""
+    connection.execute(insert(store.record_key).values(**record.values(keyring)))
+
+
+def load(connection: Connection, keyring: Keyring, rid: bytes) -> Record:
+    """Return the row of a record.
+
+    Raises:
+        MissingError: there is none.
+        OpenError: it was altered.
+    """
+    row = connection.execute(select(store.record_key).where(store.record_key.c.rid == rid)).one_or_none()
+    if row is None:
+        raise MissingError("no such record")
+    return Record.from_row(keyring, row)
+
+
+def change(connection: Connection, keyring: Keyring, record: Record, **changes: object) -> Record:
+    """Write a changed record over the one that was read, and return it.
+
+    Raises:
+        ConflictError: another act changed it meanwhile.
+    """
+    changed = replace(record, **changes)  # type: ignore[arg-type]
+    values = changed.values(keyring)
+    table = store.record_key
+    where = (table.c.rid == record.rid) & (table.c.mac == record.mac)
+    if connection.execute(update(table).where(where).values(**values)).rowcount != 1:
+        raise ConflictError
+    return replace(changed, mac=bytes(values["mac"]))  # type: ignore[arg-type]
+
+
+def remove(connection: Connection, record: Record) -> None:
+    """Destroy the keys of a record: delete its row, if it still is the one that was read.
+
+    Raises:
+        ConflictError: another act changed it meanwhile.
+    """
+    table = store.record_key
+    where = (table.c.rid == record.rid) & (table.c.mac == record.mac)
+    if connection.execute(delete(table).where(where)).rowcount != 1:
+        raise ConflictError

@@ -1,0 +1,112 @@
+"""The key store"s tables: the agent"s alone. Every key is sealed; rows that decide something carry a MAC."""
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("created", BigInteger, nullable=False),
+)
+
+key = Table(
+    "key",
+    metadata,
+    Column("purpose", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("id", LargeBinary, nullable=False),
+    UniqueConstraint("id", name="key_id"),
+    Column("state", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+record_key = Table(
+    "record_key",
+    metadata,
+    Column("rid", LargeBinary, primary_key=True),
+    Column("kek_version", BigInteger, nullable=False),
+    Column("record_key", LargeBinary, nullable=False),
+    Column("commitment_key", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("assurance", Text, nullable=False),
+    Column("revisions", LargeBinary, nullable=False),
+    Column("pending", LargeBinary, nullable=True),
+    Column("uid", LargeBinary, nullable=False),
+    Column("origin", LargeBinary, nullable=True),
+    Column("created", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    Index("record_key_state_created", "state", "created"),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("uid", LargeBinary, primary_key=True),
+    Column("state", Text, nullable=False),
+)
+
+reviewer = Table(
+    "reviewer",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("sector", Text, nullable=True),
+    Column("state", Text, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+
+evidence_key = Table(
+    "evidence_key",
+    metadata,
+    Column("rid", LargeBinary, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("views", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+
+statement_key = Table(
+    "statement_key",
+    metadata,
+    Column("address", LargeBinary, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+intent = Table(
+    "intent",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=True),
+    Column("not_before", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+intent_lock = Table(
+    "intent_lock",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("intent", LargeBinary, nullable=False),
+    Index("intent_lock_intent", "intent"),
+)
+
+budget = Table(
+    "budget",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("window", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False),
+)
+
+audit_outbox = Table(
+    "audit_outbox",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("minute", BigInteger, nullable=False),
+    Column("address", LargeBinary, nullable=False),
+    Column("detail", LargeBinary, nullable=False),
+)

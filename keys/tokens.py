@@ -1,0 +1,153 @@
+"""Tokens that carry their own proof, for workers: pairwise pseudonyms, access tokens and cursors (AES-256-SIV).
+
+    nym_ + base64url( SIV(token key of the sector, pid ‖ u32be generation; AD = sector, version) ‖ version )
+    vat_ + base64url( SIV(directory key, LP(client) ‖ LP(scopes) ‖ u64be expiry ‖ jti; AD = "vat", version) ‖ version )
+    cur_ + base64url( SIV(directory key, LP(list) ‖ LP(client) ‖ LP(key); AD = "cur", version) ‖ version )
+
+Nothing is stored. The version stands last, so that tokens share no prefix. Each token has one spelling; all others are
+refused. Sources: RFC 5297; `docs/formats.md` section 3.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from keys.errors import OpenError
+from keys.frame import length_prefixed, split_length_prefixed
+from keys.primitives import Secret, Siv
+
+NYM: Final = "nym_"
+ACCESS: Final = "vat_"
+CURSOR: Final = "cur_"
+PID_BYTES: Final = 16
+JTI_BYTES: Final = 16
+_NYM_TEXT_CHARS: Final = 54
+_MAX_TEXT_CHARS: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonym:
+    """What a pairwise token says: who at this provider (`pid`, 16 bytes), and which rotation of his token."""
+
+    pid: bytes
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an access token says; `expires` in seconds since 1970, `jti` 16 bytes."""
+
+    client: str
+    scopes: frozenset[str]
+    expires: int
+    jti: bytes
+
+
+def _spell(prefix: str, sealed: bytes, version: int) -> str:
+    return prefix + base64.urlsafe_b64encode(sealed + bytes((version,))).rstrip(b"=").decode()
+
+
+def _read(prefix: str, text: str) -> tuple[bytes, int]:
+    body = text[len(prefix) :]
+    if not text.startswith(prefix) or len(text) > _MAX_TEXT_CHARS or not body.isascii():
+        raise OpenError
+    try:
+        raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise OpenError from None
+    if len(raw) < 2 or _spell(prefix, raw[:-1], raw[-1]) != text:  # noqa: PLR2004 - one byte and a version
+        raise OpenError
+    return raw[:-1], raw[-1]
+
+
+class Ciphers:
+    """The versions of one key, each with its cipher made once; the highest version seals."""
+
+    __slots__ = ("_by_version", "current")
+
+    def __init__(self, keys: Mapping[int, Secret]) -> None:
+        self._by_version = {version: Siv(key) for version, key in keys.items()}
+        self.current = max(keys)
+
+    def seal(self, plaintext: bytes, *associated: bytes) -> tuple[bytes, int]:
+        """Return (sealed, version)."""
+        sealed = self._by_version[self.current].seal(plaintext, *associated, bytes((self.current,)))
+        return sealed, self.current
+
+    def open(self, sealed: bytes, version: int, *associated: bytes) -> bytes:
+        """Return the plaintext.
+
+        Raises:
+            OpenError: of no version here, or it does not open.
+        """
+        cipher = self._by_version.get(version)
+        if cipher is None:
+            raise OpenError
+        return cipher.open(sealed, *associated, bytes((version,)))
+
+
+class PairwiseTokens:
+    """The token codec of one sector."""
+
+    __slots__ = ("_ciphers", "_sector")
+
+    def __init__(self, sector: str, keys: Mapping[int, Secret]) -> None:
+        self._sector, self._ciphers = sector.encode(), Ciphers(keys)
+
+    def encode(self, pseudonym: Pseudonym) -> str:
+        """Return the token; equal for equal input as long as the token key is not rotated."""
+        return _spell(NYM, *self._ciphers.seal(pseudonym.pid + pseudonym.generation.to_bytes(4, "big"), self._sector))
+
+    def decode(self, text: str) -> Pseudonym:
+        """Return what the token says.
+
+        Raises:
+            OpenError: forged, foreign, or not the one spelling.
+        """
+        if len(text) != _NYM_TEXT_CHARS:
+            raise OpenError
+        plain = self._ciphers.open(*_read(NYM, text), self._sector)
+        return Pseudonym(plain[:PID_BYTES], int.from_bytes(plain[PID_BYTES:], "big"))
+
+
+class DirectoryTokens:
+    """Access tokens and cursors, under the directory key."""
+
+    __slots__ = ("_ciphers",)
+
+    def __init__(self, keys: Mapping[int, Secret]) -> None:
+        self._ciphers = Ciphers(keys)
+
+    def encode_access(self, access: Access) -> str:
+        """Return the access token."""
+        scopes = " ".join(sorted(access.scopes))
+        plain = length_prefixed(access.client.encode(), scopes.encode()) + access.expires.to_bytes(8, "big")
+        return _spell(ACCESS, *self._ciphers.seal(plain + access.jti, b"vat"))
+
+    def decode_access(self, text: str) -> Access:
+        """Return what the access token says; whether it has expired or was revoked is the caller's question.
+
+        Raises:
+            OpenError: forged, or not the one spelling.
+        """
+        plain = self._ciphers.open(*_read(ACCESS, text), b"vat")
+        client, scopes = split_length_prefixed(plain[: -8 - JTI_BYTES])
+        expires = int.from_bytes(plain[-8 - JTI_BYTES : -JTI_BYTES], "big")
+        return Access(client.decode(), frozenset(scopes.decode().split()), expires, plain[-JTI_BYTES:])
+
+    def encode_cursor(self, listing: str, client: str, key: bytes) -> str:
+        """Return an opaque cursor: good for one list of one client."""
+        return _spell(CURSOR, *self._ciphers.seal(length_prefixed(listing.encode(), client.encode(), key), b"cur"))
+
+    def decode_cursor(self, listing: str, client: str, text: str) -> bytes:
+        """Return the key that a cursor carries.
+
+        Raises:
+            OpenError: forged, of another list, or of another client.
+        """
+        named, owner, key = split_length_prefixed(self._ciphers.open(*_read(CURSOR, text), b"cur"))
+        if (named, owner) != (listing.encode(), client.encode()):
+            raise OpenError
+        return key

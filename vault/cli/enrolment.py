@@ -1,0 +1,128 @@
+"""idvault provider …, idvault reviewer …"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from vault.cli.common import json_option, open_vault, show
+from vault.errors import StartError
+from vault.stores.clients import ClientRow
+
+
+def _shown(row: ClientRow) -> dict[str, Any]:
+    return {
+        "client_id": row.id, "name": row.name, "sector": row.sector or "", "scopes": " ".join(sorted(row.scopes)),
+        "state": "active" if row.enabled else "disabled",
+    }  # fmt: skip
+
+
+def _list(rows: list[ClientRow], title: str, *, as_json: bool) -> None:
+    shown = [_shown(row) for row in rows]
+    if as_json:
+        click.echo(orjson.dumps(shown).decode())
+        return
+    table = Table(title=title)
+    for column in ("client_id", "name", "sector", "scopes", "state"):
+        table.add_column(column)
+    for row in shown:
+        table.add_row(*row.values())
+    Console().print(table)
+
+
+def _policy(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        enrolment = tomllib.loads(file.read_text())
+    except (OSError, tomllib.TOMLDecodeError):
+        raise StartError("--file: cannot be read as TOML") from None
+    if set(enrolment) - {"policy"}:
+        raise StartError("--file: this version reads the table [policy] alone")
+    policy = enrolment.get("policy", {})
+    if not isinstance(policy, dict):
+        raise StartError("--file: [policy] is a table")
+    return policy
+
+
+@click.group()
+def provider() -> None:
+    """Enrol and list providers: services that register people and get tokens."""
+
+
+@provider.command("add")
+@click.argument("name")
+@click.option(
+    "--sector", required=True, help="The provider's own sector, for ever: lower-case letters, digits, . and -."
+)
+@click.option(
+    "--file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An enrolment in TOML; [policy] takes required, expired_documents, legacy_scope, review_needs_reveal.",
+)  # fmt: skip
+@json_option
+def provider_add(name: str, sector: str, file: Path | None, *, as_json: bool) -> None:
+    """Enrol the provider NAME and print its credentials, the secret this once.
+
+    Without a file it may register, introspect and sanction. Its tokens are good in its own sector alone.
+    """
+    policy = _policy(file)
+    with open_vault() as vault:
+        show(vault.enrolling.add_provider(name, sector, policy), as_json=as_json)
+
+
+@provider.command("list")
+@json_option
+def provider_list(*, as_json: bool) -> None:
+    """List the providers."""
+    with open_vault() as vault:
+        _list(vault.enrolling.listed("provider"), "providers", as_json=as_json)
+
+
+@provider.command("show")
+@click.argument("name")
+@json_option
+def provider_show(name: str, *, as_json: bool) -> None:
+    """Show one provider by NAME or client id, with its policy."""
+    with open_vault() as vault:
+        row = vault.enrolling.find("provider", name)
+        show(_shown(row) | {"policy": row.policy}, as_json=as_json)
+
+
+@click.group()
+def reviewer() -> None:
+    """Enrol, list and disable reviewers: who look at evidence and decide."""
+
+
+@reviewer.command("add")
+@click.argument("name")
+@click.option("--provider", "owner", help="Bind him to one provider; without it he is a vault reviewer.")
+@json_option
+def reviewer_add(name: str, owner: str | None, *, as_json: bool) -> None:
+    """Enrol the reviewer NAME and print his credentials, the secret this once.
+
+    A bound reviewer sees and unites at his provider only. A vault reviewer's word counts across providers.
+    """
+    with open_vault() as vault:
+        show(vault.enrolling.add_reviewer(name, owner), as_json=as_json)
+
+
+@reviewer.command("list")
+@json_option
+def reviewer_list(*, as_json: bool) -> None:
+    """List the reviewers."""
+    with open_vault() as vault:
+        _list(vault.enrolling.listed("reviewer"), "reviewers", as_json=as_json)
+
+
+@reviewer.command("disable")
+@click.argument("name")
+@json_option
+def reviewer_disable(name: str, *, as_json: bool) -> None:
+    """Disable the reviewer NAME (or client id) at once: the key agent opens nothing for him any more."""
+    with open_vault() as vault:
+        vault.enrolling.disable_reviewer(name)
+        show({"name": name, "state": "disabled"}, as_json=as_json)

@@ -1,0 +1,62 @@
+"""idvault: run, enrol, check. Each noun has a file of its own beside this one."""
+
+import sys
+from typing import Final
+
+import click
+
+from keys.errors import KeysError, SealedError
+from vault.cli import database, enrolment, inspection, service
+from vault.errors import StartError, VaultError
+
+EXIT_ERROR: Final = 1
+EXIT_SEALED: Final = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="idvault")
+def cli() -> None:
+    """Keep people's real names sealed, and give providers pseudonymous tokens in their place.
+
+    \b
+    First steps:
+      idvault serve                                   an embedded vault under var/ on 127.0.0.1:8400
+      idvault provider add chat --sector chat.example a provider and its credentials
+      idvault reviewer add rita                       a reviewer for all providers
+      idvault fsck                                    check every row of every store
+
+    The first command that needs a vault makes an embedded one with the development seal, if there is none.
+    Settings are IDVAULT_… variables or a TOML file named by IDVAULT_CONFIG; see docs/operations.md.
+    """  # noqa: D301 - \b keeps click from wrapping the list
+
+
+cli.add_command(service.serve)
+cli.add_command(inspection.fsck)
+cli.add_command(inspection.openapi)
+cli.add_command(database.db)
+cli.add_command(enrolment.provider)
+cli.add_command(enrolment.reviewer)
+
+
+def main() -> None:
+    """Run the command line; errors are one line on standard error and an exit code."""
+    try:
+        cli.main(prog_name="idvault", standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(EXIT_ERROR)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except SealedError as error:
+        _say(str(error))
+        sys.exit(EXIT_SEALED)
+    except (KeysError, StartError) as error:
+        _say(str(error))
+        sys.exit(EXIT_ERROR)
+    except VaultError as error:
+        _say(error.detail or error.kind.value)
+        sys.exit(EXIT_ERROR)
+
+
+def _say(message: str) -> None:
+    click.echo(f"idvault: {message}", err=True)

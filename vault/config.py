@@ -1,0 +1,126 @@
+"""Settings: built once at start from the environment and one TOML file, then passed down. Unknown keys stop the start.
+
+Every limit of the service is here, with its unit in its name.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from keys.agent.settings import socket_folder
+from vault.errors import StartError
+
+STORES: Final = ("identity", "directory", "keys", "log")
+ROLES: Final = ("all", "directory", "identity")
+_PREFIX: Final = "IDVAULT_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one vault. In the environment each is IDVAULT_ and its name in capitals."""
+
+    home: Path = Path("var")
+    """The folder of an embedded vault: stores, seal, sockets."""
+    bind: str = "127.0.0.1:8400"
+    identity_url: str = ""
+    directory_url: str = ""
+    keys_url: str = ""
+    log_url: str = ""
+    """Store URLs, without passwords; without them the embedded SQLite files in the home folder."""
+    agent: Path = Path()
+    """The folder of the agent's sockets; default: `agent` in the home folder."""
+    role: str = "all"
+    workers: int = 2
+    blocking_threads: int = 2
+    """Threads a worker; reads gain nothing from more, a slow client holds one."""
+    access_token_seconds: int = 600
+    lease_seconds: int = 600
+    idempotency_running_seconds: int = 3
+    """How long a request with a key counts as running after its worker was last seen."""
+    idempotency_hours: int = 24
+    creation_grace_minutes: int = 10
+    """How long an unfinished registration waits for its late writer before it is removed."""
+    housekeeping_seconds: int = 2
+    page_items: int = 50
+    page_items_max: int = 200
+    max_body_bytes: int = 65_536
+    max_evidence_bytes: int = 10 * 1024 * 1024
+    busy_seconds: int = 5
+    """How long a writer waits for the store before the request is answered 503."""
+
+    def store_url(self, store: str) -> str:
+        """Return the URL of a store."""
+        url: str = getattr(self, f"{store}_url")
+        return url or f"sqlite:///{self.home.resolve() / store}.db"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether no store URL is set."""
+        return not any(getattr(self, f"{store}_url") for store in STORES)
+
+    @property
+    def sockets(self) -> Path:
+        """The folder of the agent's sockets."""
+        return self.agent if self.agent != Path() else socket_folder(self.home)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to serve on."""
+        host, _, port = self.bind.rpartition(":")
+        return host, int(port)
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of an environment and of the TOML file that IDVAULT_CONFIG names.
+
+    Raises:
+        StartError: an unknown key, or a value of the wrong type; it names the key.
+    """
+    environment = os.environ if environment is None else environment
+    given: dict[str, Any] = {}
+    config = environment.get(_PREFIX + "CONFIG")
+    if config:
+        try:
+            given |= tomllib.loads(Path(config).read_text())
+        except (OSError, tomllib.TOMLDecodeError):
+            raise StartError("IDVAULT_CONFIG: the file cannot be read as TOML") from None
+    for name, value in environment.items():
+        if name.startswith(_PREFIX) and name != _PREFIX + "CONFIG":
+            given[name.removeprefix(_PREFIX).lower()] = value
+    known = {field.name: field for field in fields(Settings)}
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise StartError(f"{unknown[0]}: no such setting")
+    settings = Settings(**{name: _typed(name, known[name].default, value) for name, value in given.items()})
+    _check(settings)
+    return settings
+
+
+def _typed(name: str, default: object, value: object) -> object:
+    try:
+        if isinstance(default, Path):
+            return Path(str(value))
+        if isinstance(default, int):
+            if isinstance(value, bool):
+                raise TypeError
+            return int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise StartError(f"{name}: not of the right type") from None
+    if not isinstance(value, str):
+        raise StartError(f"{name}: not of the right type")
+    return value
+
+
+def _check(settings: Settings) -> None:
+    if settings.role not in ROLES:
+        raise StartError(f"role: one of {', '.join(ROLES)}")
+    host, _, port = settings.bind.rpartition(":")
+    if not host or not port.isdecimal():
+        raise StartError("bind: host:port")
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, int) and value < 1:
+            raise StartError(f"{field.name}: at least 1")

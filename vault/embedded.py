@@ -1,0 +1,71 @@
+"""The embedded vault: four SQLite files and a development seal in one home folder, made by the first command.
+
+Made in a folder beside and moved in when whole: a kill in the middle leaves nothing that looks like a vault, and the
+next start goes on. In every other case a missing file stops the start (`vault.stores.schema`).
+"""
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from keys.engine import open_engine
+from keys.seals import development
+from keys.setup import create_development
+from vault.config import STORES, Settings
+from vault.errors import StartError
+from vault.stores import schema
+
+_BUILD: Final = ".new"
+_WHOLE: Final = "whole"
+
+
+def ensure(settings: Settings, now: int) -> bool:
+    """Create the embedded vault if the home folder holds none of a vault's own files; return whether it did.
+
+    Raises:
+        StartError: the home folder cannot be used.
+    """
+    if not settings.embedded:
+        return False
+    home = settings.home
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (home / ".lock").open("w")
+    except OSError:
+        raise StartError("home: the folder cannot be made or written") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build = home / _BUILD
+        if not (build / _WHOLE).exists():
+            shutil.rmtree(build, ignore_errors=True)
+            if any((home / name).exists() for name in _own_files()):
+                return False
+            _build(build, now)
+        for name in _own_files():
+            if (build / name).exists():
+                (build / name).rename(home / name)
+        shutil.rmtree(build)
+    return True
+
+
+def _own_files() -> list[str]:
+    return [*(f"{store}.db" for store in STORES), development.FILE_NAME]
+
+
+def _build(build: Path, now: int) -> None:
+    umask = os.umask(0o077)
+    try:
+        build.mkdir(mode=0o700)
+        for store in STORES:
+            (build / f"{store}.db").touch(mode=0o600)
+        engines = {store: open_engine(f"sqlite:///{build.resolve() / store}.db") for store in STORES}
+        schema.upgrade_all(engines)
+        create_development(engines["keys"], build / development.FILE_NAME, now)
+        for engine in engines.values():
+            # The last connection to close writes the WAL back and removes it.
+            engine.dispose()
+        (build / _WHOLE).touch()
+    finally:
+        os.umask(umask)

@@ -1,0 +1,130 @@
+"""Enrolling providers and reviewers: at the agent first (keys, and whom it opens for), then in the directory."""
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from keys.agent.client import AgentClient
+from keys.primitives import random_bytes
+from vault.domain.ids import ClientId
+from vault.errors import Kind, VaultError
+from vault.services.access import hash_secret
+from vault.services.held_keys import HeldKeys
+from vault.stores import answers, clients
+from vault.stores.clients import ClientRow
+from vault.stores.unit import Store, Unit
+
+PROVIDER_SCOPES: Final = "introspect register sanction"
+REVIEWER_SCOPES: Final = "review"
+POLICY: Final[Mapping[str, tuple[type, object]]] = {
+    "required": (list, []),
+    "expired_documents": (str, "review"),
+    "legacy_scope": (str, "read"),
+    "review_needs_reveal": (bool, None),
+}
+"""What a provider's policy may say, with type and default."""
+_FIELDS: Final = frozenset(("legal_name", "names", "birth_date", "document", "phone", "email"))
+
+
+class Enrolling:
+    """The work of `idvault provider` and `idvault reviewer`."""
+
+    def __init__(self, directory: Store, officer: AgentClient, keys: HeldKeys, now: Callable[[], int]) -> None:
+        self._directory, self._officer, self._keys, self._now = directory, officer, keys, now
+
+    def add_provider(self, name: str, sector: str, policy: Mapping[str, Any]) -> dict[str, str]:
+        """Enrol a provider with a sector of its own; return client_id and client_secret, the secret this once.
+
+        Raises:
+            VaultError: name or sector is taken, or the policy says what it may not.
+        """
+        checked = _checked(policy)
+        with self._directory.reading() as unit:
+            taken = any(name == row.name or sector == row.sector for row in clients.listed(unit, "provider"))
+        if taken:
+            raise VaultError(Kind.CONFLICT, "a provider of this name or sector exists already")
+        client_id, secret = str(ClientId.new()), _secret()
+        self._officer.call("enrol", {"what": "provider", "sector": sector})
+        with self._directory.writing() as unit:
+            self._add(unit, client_id, name, "provider", None, PROVIDER_SCOPES, secret)
+            clients.add_provider(unit, client_id=client_id, name=name, sector=sector, policy=checked)
+        return {"client_id": client_id, "client_secret": secret, "sector": sector}
+
+    def add_reviewer(self, name: str, provider: str | None) -> dict[str, str]:
+        """Enrol a reviewer, bound to a provider or, without one, a vault reviewer.
+
+        Raises:
+            VaultError: the name is taken, or there is no such provider.
+        """
+        with self._directory.reading() as unit:
+            if clients.find_named(unit, "reviewer", name) is not None:
+                raise VaultError(Kind.CONFLICT, "a reviewer of this name exists already")
+            owner = clients.find_named(unit, "provider", provider) if provider is not None else None
+        if provider is not None and owner is None:
+            raise VaultError(Kind.NOT_FOUND, "no provider of this name or client id; see idvault provider list")
+        client_id, secret = str(ClientId.new()), _secret()
+        sector = owner.sector if owner is not None else None
+        self._officer.call("enrol", {"what": "reviewer", "client": client_id, "sector": sector})
+        with self._directory.writing() as unit:
+            self._add(unit, client_id, name, "reviewer", owner.id if owner else None, REVIEWER_SCOPES, secret)
+        return {"client_id": client_id, "client_secret": secret}
+
+    def disable_reviewer(self, name: str) -> None:
+        """Disable a reviewer, at the agent first.
+
+        Raises:
+            VaultError: no such reviewer.
+        """
+        row = self.find("reviewer", name)
+        self._officer.call("reviewer.disable", {"client": row.id})
+        with self._directory.writing() as unit:
+            clients.disable(unit, row.id)
+            self._audit(unit, "reviewer.disabled", row.id)
+
+    def find(self, role: str, name: str) -> ClientRow:
+        """Return a client by name or id.
+
+        Raises:
+            VaultError: there is none.
+        """
+        with self._directory.reading() as unit:
+            row = clients.find_named(unit, role, name)
+        if row is None:
+            raise VaultError(Kind.NOT_FOUND, f"no {role} of this name or client id; see idvault {role} list")
+        return row
+
+    def listed(self, role: str) -> list[ClientRow]:
+        """Return all clients of a role."""
+        with self._directory.reading() as unit:
+            return clients.listed(unit, role)
+
+    def _add(
+        self, unit: Unit, client_id: str, name: str, role: str, bound_to: str | None, scopes: str, secret: str
+    ) -> None:
+        clients.add(
+            unit, client_id=client_id, name=name, role=role, bound_to=bound_to, scopes=scopes,
+            secret_hash=hash_secret(secret), now=self._now(),
+        )  # fmt: skip
+        self._audit(unit, f"{role}.enrolled", client_id)
+
+    def _audit(self, unit: Unit, kind: str, client_id: str) -> None:
+        audit_id = random_bytes(16)
+        sealed = self._keys.seal_audit(audit_id, client_id.encode())
+        answers.audit(unit, audit_id, kind, self._now() // 60, client_id, sealed)
+
+
+def _secret() -> str:
+    return "ivs_" + base64.urlsafe_b64encode(random_bytes(32)).rstrip(b"=").decode()
+
+
+def _checked(policy: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in policy.items():
+        if name not in POLICY or not isinstance(value, POLICY[name][0]):
+            raise VaultError(Kind.VALIDATION, f"policy: known members are {', '.join(POLICY)}, each of its type")
+    if not _FIELDS.issuperset(policy.get("required", [])):
+        raise VaultError(Kind.VALIDATION, f"policy required: of {', '.join(sorted(_FIELDS))}")
+    if policy.get("expired_documents", "review") not in {"review", "refuse"}:
+        raise VaultError(Kind.VALIDATION, "policy expired_documents: review or refuse")
+    if policy.get("legacy_scope", "read") not in {"", "read"}:
+        raise VaultError(Kind.VALIDATION, "policy legacy_scope: read or nothing; publishing needs a review")
+    return dict(policy)

@@ -1,0 +1,112 @@
+"""What a worker holds of the agent's keys: token codecs, the directory codec, the deployment id.
+
+They live as long as the connection to the holder that gave them: when it is sealed, they are dropped.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+from keys.agent.client import AgentClient
+from keys.errors import UnavailableError
+from keys.frame import Place, Purpose, open_frame, seal
+from keys.primitives import Secret, expand_sha256
+from keys.tokens import DirectoryTokens, PairwiseTokens
+
+_ANSWER_LABEL: Final = b"idvault/v1/answers"
+_AUDIT_LABEL: Final = b"idvault/v1/directory-audit"
+
+
+class HeldKeys:
+    """The keys of one worker process; filled on first use, under a lock, and replaced whole."""
+
+    def __init__(self, directory: AgentClient, identity: AgentClient) -> None:
+        self._directory, self._identity = directory, identity
+        self._lock = threading.Lock()
+        self._deployment: bytes | None = None
+        self._tokens: dict[str, PairwiseTokens] = {}
+        self._codec: DirectoryTokens | None = None
+        self._secret: Secret | None = None
+
+    def peek(self, *sockets: str) -> None:
+        """Check that the holders which a route needs are there.
+
+        Raises:
+            SealedError, LockdownError: the holder has no keys.
+            UnavailableError: the agent is not there.
+        """
+        for name in sockets:
+            client = self._directory if name == "directory" else self._identity
+            if not client.alive():
+                if name == "directory":
+                    self._drop()
+                client.call("hello", {})
+
+    def _drop(self) -> None:
+        with self._lock:
+            self._tokens, self._codec, self._deployment = {}, None, None
+            if self._secret is not None:
+                self._secret.close()
+                self._secret = None
+
+    @property
+    def deployment(self) -> bytes:
+        """The deployment id, 16 bytes."""
+        if self._deployment is None:
+            self._deployment = bytes(self._directory.call("hello", {})["deployment"])
+        return self._deployment
+
+    def directory(self) -> DirectoryTokens:
+        """Return the codec of access tokens and cursors."""
+        if self._codec is None:
+            self._fetch_directory()
+        codec = self._codec
+        if codec is None:
+            raise UnavailableError
+        return codec
+
+    def _fetch_directory(self) -> None:
+        keys = self._directory.call("keys.directory", {})["keys"]
+        secrets = {int(version): Secret(key) for version, key in keys.items()}
+        with self._lock:
+            self._codec = DirectoryTokens(secrets)
+            self._secret = secrets[max(secrets)]
+
+    def tokens(self, sector: str) -> PairwiseTokens:
+        """Return the token codec of a sector."""
+        held = self._tokens.get(sector)
+        if held is None:
+            keys = self._directory.call("keys.sector", {"sector": sector})["keys"]
+            held = PairwiseTokens(sector, {int(version): Secret(key) for version, key in keys.items()})
+            self._tokens[sector] = held
+        return held
+
+    def bind_account(self, account: Mapping[str, object]) -> bytes:
+        """Return the account MAC of {provider, handle, pid, account}: the act `account.bind`."""
+        return bytes(self._directory.call("account.bind", account)["mac"])
+
+    def _derived(self, label: bytes) -> Secret:
+        self.directory()
+        secret = self._secret
+        if secret is None:
+            raise UnavailableError
+        return expand_sha256(secret, label)
+
+    def seal_answer(self, client: str, key: bytes, answer: bytes) -> bytes:
+        """Return a stored answer, sealed."""
+        place = Place(self.deployment, "directory.idempotency", client.encode() + key, "answer")
+        return seal(self._derived(_ANSWER_LABEL), Purpose.ANSWER, place, answer)
+
+    def open_answer(self, client: str, key: bytes, sealed: bytes) -> bytes:
+        """Return a stored answer.
+
+        Raises:
+            OpenError: altered or moved.
+        """
+        place = Place(self.deployment, "directory.idempotency", client.encode() + key, "answer")
+        return open_frame(self._derived(_ANSWER_LABEL), Purpose.ANSWER, place, sealed)
+
+    def seal_audit(self, audit_id: bytes, detail: bytes) -> bytes:
+        """Return the sealed detail of a directory audit row."""
+        place = Place(self.deployment, "directory.audit_outbox", audit_id, "detail")
+        return seal(self._derived(_AUDIT_LABEL), Purpose.AUDIT, place, detail)

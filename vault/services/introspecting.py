@@ -1,0 +1,127 @@
+"""Introspection (RFC 7662): what a token means at the provider that asks, in one statement.
+
+A forged, foreign, unknown or inactive token costs the same and answers the same {"active": false}.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import orjson
+
+from keys.errors import OpenError
+from keys.primitives import equal, random_bytes
+from keys.tokens import PID_BYTES, Pseudonym
+from vault.domain.clock import from_epoch, to_text
+from vault.domain.errors import DomainError
+from vault.domain.ids import AccountId
+from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of, stricter
+from vault.errors import Kind, VaultError
+from vault.services.access import hash_secret
+from vault.services.held_keys import HeldKeys
+from vault.stores import clients, standings
+from vault.stores.unit import Store
+
+INACTIVE: Final[dict[str, object]] = {"active": False}
+_NOBODY: Final = bytes(32)
+
+
+class Introspecting:
+    """Answers introspections; remembers only which sector a client has, which never changes."""
+
+    def __init__(self, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
+        self._directory, self._keys, self._now = directory, keys, now
+        self._sectors: dict[str, str] = {}
+
+    def introspect(self, client_id: str, secret: str, token: str, account: str | None) -> dict[str, object]:
+        """Return the answer for a token, or for one account of its owner.
+
+        Raises:
+            VaultError: the credentials are not valid, or the client may not introspect.
+        """
+        pseudonym = self._decode(client_id, token)
+        with self._directory.reading() as unit:
+            rows = standings.introspected(unit, client_id, pseudonym.pid)
+        now = self._now()
+        _authorised(rows, secret, now)
+        return _answer(rows, pseudonym, _wanted(account), token, client_id, now)
+
+    def _decode(self, client_id: str, token: str) -> Pseudonym:
+        sector = self._sectors.get(client_id) or self._sector(client_id)
+        try:
+            if sector is not None:
+                return self._keys.tokens(sector).decode(token)
+        except OpenError:
+            pass
+        # A token that does not open is looked up all the same, under a pid that nobody has.
+        return Pseudonym(random_bytes(PID_BYTES), -1)
+
+    def _sector(self, client_id: str) -> str | None:
+        with self._directory.reading() as unit:
+            row = clients.find(unit, client_id)
+        if row is not None and row.role == "provider" and row.sector is not None:
+            self._sectors[client_id] = row.sector
+            return row.sector
+        return None
+
+
+def _authorised(rows: Sequence[Any], secret: str, now: int) -> None:
+    row = rows[0] if rows else None
+    right = equal(hash_secret(secret), row.secret_hash if row is not None else _NOBODY)
+    if row is None or not right or row.client_state != "active" or row.provider_state not in {None, "active"}:
+        raise VaultError(Kind.UNAUTHENTICATED, "the client credentials are not valid")
+    if "introspect" not in row.scopes.split() or (row.expires is not None and row.expires <= now):
+        raise VaultError(Kind.FORBIDDEN, "this client may not introspect")
+
+
+def _wanted(account: str | None) -> bytes | None:
+    if account is None:
+        return None
+    try:
+        return AccountId.parse(account).raw
+    except DomainError:
+        return b""  # no account has this id: answered like a foreign one
+
+
+def _answer(
+    rows: Sequence[Any], pseudonym: Pseudonym, account: bytes | None, token: str, client_id: str, now: int
+) -> dict[str, object]:
+    row = rows[0]
+    gone = (
+        row.pid is None
+        or row.state != "live"
+        or row.generation != pseudonym.generation
+        or row.superseded_by is not None
+        or (row.inactive_from is not None and row.inactive_from <= now)
+    )
+    if gone:
+        return INACTIVE
+    policy_scope = orjson.loads(row.policy).get("legacy_scope", "read") if row.policy else "read"
+    standing_rung = running(Rung(row.rung), row.until, now)
+    accounts = [found for found in rows if found.account is not None]
+    if account is not None:
+        accounts = [found for found in accounts if found.account == account]
+        if not accounts:
+            return INACTIVE
+    scopes: list[AccountScope] = []
+    restriction = (standing_rung, row.until)
+    for found in accounts:
+        own = running(Rung(found.account_rung), found.account_until, now)
+        rung = stricter(standing_rung, own)
+        scopes.append(scope_of(found.account_state, rung, policy_scope))
+        if account is not None and own > standing_rung:
+            restriction = (own, found.account_until)
+    result = intersect(scopes, alone=account is not None, rung=standing_rung)
+    if not result.active:
+        return INACTIVE
+    answer: dict[str, object] = {
+        "active": True,
+        "scope": result.text,
+        "client_id": client_id,
+        "sub": token,
+        "token_type": "urn:idvault:token-type:pseudonym",
+        "assurance": row.assurance,
+    }
+    if restriction[0] > Rung.free:
+        until = {} if restriction[1] is None else {"until": to_text(from_epoch(restriction[1]))}
+        answer["vault_restriction"] = {"rung": restriction[0].name, **until}
+    return answer

@@ -1,0 +1,150 @@
+"""The only service that sees both identity and directory: evidence for the agent, its plans, and what was left open.
+
+It never maps a standing to a record by itself: the agent names the records that an act needs, and only within the act.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from keys.agent.client import AgentClient
+from keys.errors import ConflictError, ProtocolError, RefusedError
+from vault.config import Settings
+from vault.domain.clock import from_epoch, to_text
+from vault.domain.scopes import Rung
+from vault.stores import answers, people, reviews, standings
+from vault.stores.standings import AccountRow, StandingRow
+from vault.stores.unit import Store, Unit
+
+Finish = Callable[[Unit], None]
+
+
+class Linking:
+    """Carries acts over the stores in their order, and finishes or undoes what a crash left."""
+
+    def __init__(
+        self, settings: Settings, identity: Store, directory: Store, agent: AgentClient, now: Callable[[], int]
+    ) -> None:
+        self._settings, self._identity, self._directory = settings, identity, directory
+        self.agent, self._now = agent, now
+
+    def evidence(self, row: StandingRow) -> dict[str, Any]:
+        """Return what the agent checks a standing by; an alias shows the tags and accounts of what it became."""
+        with self._directory.reading() as unit:
+            living = standings.living(unit, row.pid) or row
+            own = living.pid == row.pid
+            return {
+                "sector": row.sector,
+                "pid": row.pid,
+                "link": row.link or b"",
+                "created": row.created,
+                "tags": standings.tags_of(unit, living.pid),
+                "accounts": [_account(account) for account in standings.accounts_of(unit, row.pid)],
+                "aliases": [
+                    {"pid": alias.pid, "link": alias.link or b""} for alias in standings.aliases_of(unit, row.pid)
+                ],
+                "sanctions": _sanctions(living, self._now()) if own else [],
+            }
+
+    def answers(self, what: str, args: Mapping[str, Any]) -> object:
+        """Serve what an act asks for: sealed records, local tags, fingerprints, person tags."""
+        values = list(args["values"])
+        if what == "records":
+            with self._identity.reading() as unit:
+                found = people.sealed_fields(unit, values)
+            return [{"rid": rid, "fields": fields} for rid, fields in found.items()]
+        if what == "fingerprints":
+            with self._identity.reading() as unit:
+                return [{"tag": tag, "sealed": sealed} for tag, sealed in people.fingerprints(unit, values)]
+        if what in {"local", "tags"}:
+            find = standings.by_local_tags if what == "local" else standings.by_tags
+            with self._directory.reading() as unit:
+                rows = [(tag, standings.living(unit, pid)) for tag, pid in find(unit, values)]
+            return [{"tag": tag, "standing": self.evidence(row)} for tag, row in rows if row is not None and row.link]
+        raise ProtocolError(f"the agent asked for {what}, which there is not")
+
+    def carry_out(self, intent: bytes, plan: Mapping[str, Any], finish: Finish | None = None) -> None:
+        """Write a plan: identity, directory (the visible step, with the answer), then the map. Idempotent."""
+        with self._identity.writing() as unit:
+            for tag, kind, sealed in plan["fingerprints"]:
+                people.write_fingerprint(unit, tag, kind, sealed)
+            for rid, names in plan["evidence"]:
+                people.remove_pieces(unit, rid, names)
+        with self._directory.writing() as unit:
+            self._directory_part(unit, plan)
+            if finish is not None:
+                finish(unit)
+        self.agent.call("unite", {"intent": intent})
+
+    def _directory_part(self, unit: Unit, plan: Mapping[str, Any]) -> None:
+        memo = plan["decision"]
+        for pid, assurance in plan["assurance"]:
+            standings.set_assurance(unit, pid, assurance)
+        for old, new, pid in plan["tags"]:
+            standings.write_tag(unit, old, new, pid)
+        for tag, kind, pid in plan["local"]:
+            standings.add_local_tag(unit, tag, kind, pid)
+        for merge in plan["merges"]:
+            macs = [(account, mac) for account, mac in merge["accounts"]]
+            standings.merge(unit, merge["alias"], merge["survivor"], macs, self._now())
+            reviews.supersede(unit, merge["alias"])
+        supersedes = next((m["alias"] for m in plan["merges"] if m["alias"] == memo["pid"]), None)
+        fresh = reviews.decide(unit, memo["reg"], memo["attempt"], memo, supersedes)
+        if memo["account"] is not None and memo["kind"] != "match":
+            standings.set_account_state(unit, memo["account"], memo["provider"], memo["account_state"])
+        if fresh and memo["match"] is not None:
+            reviews.add(unit, reviews.ReviewRow(*memo["match"]))
+        if memo.get("answer") is not None:
+            client, key, status, sealed = memo["answer"]
+            answers.finish(unit, client, key, status, sealed)
+
+    def finish_due(self) -> int:
+        """Carry out the planned intents that are due; return how many."""
+        due = self.agent.call("intents", {"limit": 100})["due"]
+        for intent in due:
+            self.carry_out(intent["intent"], intent["plan"])
+        return len(due)
+
+    def finish_creations(self, older_minutes: int) -> int:
+        """Finish or undo registrations that were left between two stores; return how many."""
+        args = {"older_minutes": older_minutes, "limit": 100}
+        found = self.agent.call("create.open", args)["open"]
+        for creation in found:
+            self._finish_creation(creation["rid"], creation["pid"])
+        return len(found)
+
+    def _finish_creation(self, rid: bytes, pid: bytes) -> None:
+        with self._directory.writing() as unit:
+            # A void standing keeps a late writer from finishing what is being removed.
+            standings.add_void(unit, pid)
+            row = standings.find(unit, pid)
+        if row is not None and self._is_of(rid, row):
+            return
+        with self._identity.writing() as unit:
+            people.remove(unit, rid)
+        self.agent.call("create.undo", {"rid": rid})
+
+    def _is_of(self, rid: bytes, row: StandingRow) -> bool:
+        """Finish the record if the standing that stands there is its own; another try's record is not."""
+        if row.link is None:
+            return False
+        try:
+            self.created(row, rid)
+        except (RefusedError, ConflictError):
+            return False
+        return True
+
+    def created(self, row: StandingRow, rid: bytes | None = None) -> None:
+        """Tell the agent that a registration stands in the directory. Idempotent."""
+        known = {} if rid is None else {"rid": rid}
+        self.agent.call("create.done", {"sector": row.sector, "pid": row.pid, "link": row.link, **known})
+
+
+def _account(row: AccountRow) -> dict[str, Any]:
+    return {"id": row.id, "provider": row.provider, "handle": row.handle, "mac": row.mac}
+
+
+def _sanctions(row: StandingRow, now: int) -> list[dict[str, Any]]:
+    if not row.rung or (row.until is not None and row.until <= now):
+        return []
+    until = {} if row.until is None else {"until": to_text(from_epoch(row.until))}
+    return [{"rung": Rung(row.rung).name, **until}]

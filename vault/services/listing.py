@@ -1,0 +1,88 @@
+"""Lists with opaque, authenticated cursors: ids and states, never a name."""
+
+from typing import Any
+
+from keys.errors import OpenError
+from vault.config import Settings
+from vault.domain.errors import DomainError
+from vault.domain.ids import AccountId
+from vault.errors import Kind, VaultError
+from vault.services.access import Client
+from vault.services.held_keys import HeldKeys
+from vault.services.reviewing import summary
+from vault.services.showing import Showing
+from vault.stores import reviews, standings
+from vault.stores.unit import Store
+
+
+class Listing:
+    """The lists of providers and reviewers."""
+
+    def __init__(self, settings: Settings, directory: Store, keys: HeldKeys, showing: Showing) -> None:
+        self._settings, self._directory, self._keys, self._showing = settings, directory, keys, showing
+
+    def registrations(self, client: Client, cursor: str | None, limit: int, state: str | None) -> dict[str, Any]:
+        """Return a page of this provider's registrations."""
+        after, limit = self._after("registrations", client, cursor), self._limit(limit)
+        with self._directory.reading() as unit:
+            rows = reviews.page(unit, client.id, state, after, limit)
+            items = []
+            for row in rows:
+                standing = standings.living(unit, row.pid)
+                if standing is not None:
+                    items.append(self._showing.of(client, row, standing, standings.accounts_of(unit, standing.pid)))
+        return self._page("registrations", client, items, rows[-1].reg if len(rows) == limit else None)
+
+    def reviews(self, client: Client, cursor: str | None, limit: int, state: str | None) -> dict[str, Any]:
+        """Return a page of the cases that this reviewer may see."""
+        after, limit = self._after("reviews", client, cursor), self._limit(limit)
+        with self._directory.reading() as unit:
+            rows = reviews.queue(unit, client.provider, state, after, limit)
+        items = [summary(row) for row in rows]
+        return self._page("reviews", client, items, rows[-1].reg if len(rows) == limit else None)
+
+    def accounts(self, client: Client, cursor: str | None, limit: int, token: str | None) -> dict[str, Any]:
+        """Return a page of this provider's accounts, or those behind one of its tokens."""
+        after, limit = self._after("accounts", client, cursor), self._limit(limit)
+        try:
+            pid = None if token is None else self._keys.tokens(client.sector or "").decode(token).pid
+        except OpenError:
+            return {"items": []}
+        with self._directory.reading() as unit:
+            rows = standings.accounts_page(unit, client.id, after, limit, pid)
+            items = [self._showing.account(client, row, standing) for row in rows
+                     if (standing := standings.find(unit, row.pid)) is not None]  # fmt: skip
+        return self._page("accounts", client, items, rows[-1].id if len(rows) == limit else None)
+
+    def account(self, client: Client, account: str) -> dict[str, Any]:
+        """Return an account of this provider.
+
+        Raises:
+            VaultError: there is none of this id.
+        """
+        try:
+            raw = AccountId.parse(account).raw
+        except DomainError:
+            raise VaultError(Kind.NOT_FOUND, "no such account") from None
+        with self._directory.reading() as unit:
+            row = standings.account_by_id(unit, client.id, raw)
+            standing = standings.find(unit, row.pid) if row is not None else None
+        if row is None or standing is None:
+            raise VaultError(Kind.NOT_FOUND, "no such account")
+        return self._showing.account(client, row, standing)
+
+    def _limit(self, limit: int) -> int:
+        return max(1, min(limit, self._settings.page_items_max))
+
+    def _after(self, listing: str, client: Client, cursor: str | None) -> bytes:
+        if cursor is None:
+            return b""
+        try:
+            return self._keys.directory().decode_cursor(listing, client.id, cursor)
+        except OpenError:
+            raise VaultError(Kind.MALFORMED, "the cursor is not one of this list") from None
+
+    def _page(self, listing: str, client: Client, items: list[dict[str, Any]], last: bytes | None) -> dict[str, Any]:
+        if last is None:
+            return {"items": items}
+        return {"items": items, "next": self._keys.directory().encode_cursor(listing, client.id, last)}

@@ -1,0 +1,299 @@
+"""Reviewing: the queue with its lease, reveal as a verb of its own, evidence, decisions.
+
+A bound reviewer sees his provider's cases and local matches; a vault reviewer sees all, and matches across providers.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from keys.errors import BudgetError, BusyError, CandidatesError, ConflictError, MissingError
+from keys.frame import Purpose, open_frame
+from keys.primitives import Secret, random_bytes
+from vault.config import Settings
+from vault.domain.clock import from_epoch, to_text
+from vault.domain.errors import DomainError, InvalidFieldError
+from vault.domain.ids import RegistrationId
+from vault.errors import Kind, VaultError
+from vault.services.access import Client
+from vault.services.held_keys import HeldKeys
+from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
+from vault.services.linking import Linking
+from vault.services.registering import evidence_place
+from vault.stores import clients, people, reviews, standings
+from vault.stores.reviews import ReviewRow
+from vault.stores.standings import StandingRow
+from vault.stores.unit import Store
+
+METHODS: Final = frozenset((
+    "document_checked", "registry_match", "eid", "bank_transfer", "letter_code", "in_person", "voucher",
+    "provider_attested",
+))  # fmt: skip
+_ACCOUNT_STATE: Final = {"approved": "approved", "returned": "returned", "rejected": "legacy"}
+_EVIDENCE_FIX: Final = "evidence/"
+_BUSY_TRIES: Final = 20
+_BUSY_SECONDS: Final = 0.05
+
+
+class Reviewing:
+    """The flow of section 6.2 of the design."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Store,
+        directory: Store,
+        keys: HeldKeys,
+        linking: Linking,
+        idempotent: Idempotent,
+        now: Callable[[], int],
+        *,
+        development: bool,
+    ) -> None:
+        self._settings, self._identity, self._directory, self._keys = settings, identity, directory, keys
+        self._linking, self._idempotent, self._now, self._development = linking, idempotent, now, development
+
+    def next(self, client: Client) -> dict[str, Any] | None:
+        """Lease the oldest open case and return it, or None."""
+        now = self._now()
+        with self._directory.writing() as unit:
+            row = reviews.next_open(unit, client.provider, client.id, now)
+            if row is None:
+                return None
+            until = now + self._settings.lease_seconds
+            reviews.lease(unit, row.reg, client.id, until, now)
+        return summary(row) | {"lease_until": to_text(from_epoch(until))}
+
+    def reveal(self, client: Client, reg: str, purpose: str, fields: list[str]) -> dict[str, Any]:
+        """Open the listed fields and the candidates of one case; takes the lease.
+
+        Raises:
+            VaultError: not his to see, decided, leased by another, or the purpose does not open these fields.
+        """
+        row, standing = self._case(client, reg)
+        until = self._lease(client, row)
+        pieces: list[str] = []
+        opened = self._with_agent(
+            row, standing, "review.open",
+            {**self._args(client, row, standing), "purpose": purpose, "fields": list(dict.fromkeys(fields))}, pieces,
+        )  # fmt: skip
+        with self._directory.writing() as unit:
+            reviews.remember_shown(unit, row.reg, opened["shown"])
+        return {
+            "id": reg,
+            "kind": row.kind,
+            "fields": {name: json.loads(value) for name, value in opened["fields"].items()},
+            "evidence": pieces,
+            "candidates": opened["candidates"],
+            "shown": opened["shown"].hex(),
+            "returner": opened["known_here"],
+            "sanctions": opened["returner"],
+            "expired_document": bool(row.expired_document),
+            "lease_until": to_text(from_epoch(until)),
+        }
+
+    def evidence(self, client: Client, reg: str, name: str) -> tuple[bytes, str]:
+        """Return a piece of evidence and its content type: at most three views a review, each with an audit row.
+
+        Raises:
+            VaultError: not his to see, decided, leased by another, no such piece, or viewed too often.
+        """
+        row, standing = self._case(client, reg)
+        self._lease(client, row)
+        args: dict[str, Any] = {"use": "view", "name": name, **self._args(client, row, standing)}
+        try:
+            given = self._with_agent(row, standing, "evidence", args, [])
+        except MissingError:
+            raise VaultError(Kind.NOT_FOUND, "no such piece of evidence") from None
+        except BudgetError:
+            raise VaultError(Kind.TOO_MANY_REQUESTS, "this piece was viewed as often as one review may") from None
+        with self._identity.reading() as unit:
+            piece = people.piece(unit, given["rid"], name)
+        if piece is None:
+            raise VaultError(Kind.NOT_FOUND, "no such piece of evidence")
+        place = evidence_place(self._keys.deployment, given["rid"], name)
+        return open_frame(Secret(given["key"]), Purpose.EVIDENCE, place, piece.sealed), piece.content_type
+
+    def decide(self, client: Client, reg: str, body: Mapping[str, Any], idempotency: Idempotency | None) -> Answer:
+        """Decide a case; return (200, {id, state, …}).
+
+        Raises:
+            InvalidFieldError: the decision's members do not fit together.
+            VaultError: decided, leased by another, never revealed where that is required, or candidates changed.
+        """
+        decision = _decision(body)
+
+        def effect(attempt: Attempt) -> Answer:
+            row, standing = self._case(client, reg)
+            if row.kind == "match" and decision["state"] == "returned":
+                raise InvalidFieldError("/decision", "a match is approved or rejected")
+            now = self._now()
+            if row.lease_by not in {None, client.id} and (row.lease_until or 0) > now:
+                raise VaultError(Kind.LEASED, "another reviewer holds this case; try again when the lease has ended")
+            if self._needs_reveal(row) and row.shown is None:
+                raise VaultError(Kind.CANDIDATES_CHANGED, "reveal the case before deciding it")
+            answer = (
+                200,
+                {"id": reg, "kind": row.kind, **{k: decision[k] for k in ("state", "method", "reason", "fix")}},
+            )
+            memo = self._memo(client, row, decision, now)
+            if idempotency is not None:
+                sealed = self._keys.seal_answer(client.id, idempotency.key, orjson.dumps(answer[1]))
+                memo["answer"] = [client.id, idempotency.key, answer[0], sealed]
+            args: dict[str, Any] = {
+                **self._args(client, row, standing),
+                "decision": decision["state"],
+                "verdicts": decision["verdicts"],
+                "shown": decision["shown"],
+                "faulted": [f.removeprefix(_EVIDENCE_FIX) for f in decision["fix"] if f.startswith(_EVIDENCE_FIX)],
+                "memo": memo,
+            }
+            decided = self._with_agent(row, standing, "review.decide", args, [])
+            if decided["not_before"] > now:
+                self._await_tick(row, decision, client, now, lambda unit: attempt.finish(unit, answer))
+            else:
+                self._linking.carry_out(decided["intent"], decided["plan"])
+            return answer
+
+        return self._idempotent.run(client.id, idempotency, b"", effect)
+
+    def _await_tick(
+        self, row: ReviewRow, decision: Mapping[str, Any], client: Client, now: int, finish: Callable[[Any], None]
+    ) -> None:
+        """A match's outcome takes effect at the common tick; the queue shows it decided at once."""
+        with self._directory.writing() as unit:
+            reviews.decide(unit, row.reg, row.attempt, {**decision, "reviewer": client.id, "at": now}, None)
+            finish(unit)
+
+    def _memo(self, client: Client, row: ReviewRow, decision: Mapping[str, Any], now: int) -> dict[str, Any]:
+        """Return what the directory's part of the plan needs: so that anyone can carry it out after a crash."""
+        bound_approval = client.provider is not None and decision["state"] == "approved" and row.kind != "match"
+        match = None
+        if bound_approval:
+            match = [
+                random_bytes(16), row.provider, row.pid, row.account, "match", 1, "in_review", None, None, None, None,
+                None, None, None, 0, None, now, None,
+            ]  # fmt: skip
+        return {
+            "reg": row.reg, "attempt": row.attempt, "pid": row.pid, "account": row.account, "provider": row.provider,
+            "kind": row.kind, "state": decision["state"], "method": decision["method"], "reason": decision["reason"],
+            "fix": decision["fix"], "reviewer": client.id, "at": now, "match": match, "answer": None,
+            "account_state": _ACCOUNT_STATE[decision["state"]],
+        }  # fmt: skip
+
+    def _needs_reveal(self, row: ReviewRow) -> bool:
+        with self._directory.reading() as unit:
+            owner = clients.find(unit, row.provider)
+        policy = owner.policy if owner is not None else {}
+        return bool(policy.get("review_needs_reveal", not self._development))
+
+    def _case(self, client: Client, reg: str) -> tuple[ReviewRow, StandingRow]:
+        try:
+            raw = RegistrationId.parse(reg).raw
+        except DomainError:
+            raise VaultError(Kind.NOT_FOUND, "no such case") from None
+        with self._directory.reading() as unit:
+            row = reviews.find(unit, raw)
+            standing = standings.find(unit, row.pid) if row is not None else None
+        hidden = row is not None and client.provider is not None and (
+            row.provider != client.provider or row.kind == "match"
+        )  # fmt: skip
+        if row is None or standing is None or hidden:
+            raise VaultError(Kind.NOT_FOUND, "no such case")
+        if row.state != "in_review":
+            raise VaultError(Kind.DECIDED, "this case is not in review any more")
+        return row, standing
+
+    def _lease(self, client: Client, row: ReviewRow) -> int:
+        now = self._now()
+        until = now + self._settings.lease_seconds
+        with self._directory.writing() as unit:
+            if not reviews.lease(unit, row.reg, client.id, until, now):
+                raise VaultError(Kind.LEASED, "another reviewer holds this case; try again when the lease has ended")
+        return until
+
+    def _args(self, client: Client, row: ReviewRow, standing: StandingRow) -> dict[str, Any]:
+        kind = "match" if row.kind == "match" else "review"
+        return {"kind": kind, "reviewer": client.id, "standing": self._linking.evidence(standing)}
+
+    def _with_agent(
+        self, row: ReviewRow, standing: StandingRow, verb: str, args: dict[str, Any], pieces: list[str]
+    ) -> dict[str, Any]:
+        """Call an act; finish first what a crash left half-way on the same person."""
+
+        def answers(what: str, asked: Mapping[str, Any]) -> object:
+            if what == "records" and not pieces:
+                with self._identity.reading() as unit:
+                    pieces.extend(people.piece_names(unit, asked["values"][0]))
+            return self._linking.answers(what, asked)
+
+        for _ in range(_BUSY_TRIES):
+            try:
+                return self._linking.agent.call(verb, args, answers)
+            except BusyError:
+                if not self._linking.finish_due():
+                    time.sleep(_BUSY_SECONDS)
+            except CandidatesError:
+                raise VaultError(
+                    Kind.CANDIDATES_CHANGED, "the candidates are not those that were shown; reveal the case again"
+                ) from None
+            except ConflictError:
+                self._heal(row, standing, args)
+        raise VaultError(Kind.CONFLICT, "another act on the same person is under way; try again", retry_after_seconds=1)
+
+    def _heal(self, row: ReviewRow, standing: StandingRow, args: dict[str, Any]) -> None:
+        """The directory says in review, the agent does not: finish what a crash left between the two, or refuse."""
+        with self._directory.reading() as unit:
+            again = reviews.find(unit, row.reg)
+        if again is None or again.state != "in_review" or again.attempt != row.attempt:
+            raise VaultError(Kind.DECIDED, "this case was decided meanwhile")
+        if self._linking.finish_due():
+            return
+        try:
+            self._linking.created(standing)
+            if row.attempt > 1:
+                self._linking.agent.call("revise.done", {"standing": args["standing"]})
+        except ConflictError:
+            raise VaultError(Kind.DECIDED, "this case is not in review any more") from None
+        time.sleep(_BUSY_SECONDS)
+
+
+def summary(row: ReviewRow) -> dict[str, Any]:
+    """Return what the queue shows of a case: ids and state only."""
+    shown: dict[str, Any] = {
+        "id": str(RegistrationId(row.reg)),
+        "kind": row.kind,
+        "state": row.state,
+        "attempt": row.attempt,
+        "submitted": to_text(from_epoch(row.submitted)),
+    }
+    if row.decided is not None:
+        shown |= {"decided": to_text(from_epoch(row.decided)), "reason": row.reason, "method": row.method}
+    return shown
+
+
+def _decision(body: Mapping[str, Any]) -> dict[str, Any]:
+    state, reason = body["decision"], body.get("reason")
+    method = body.get("method") or (reason if reason in METHODS else None)
+    if state == "approved" and method is None:
+        raise InvalidFieldError("/method", "an approval names how the person was verified")
+    fix = list(body.get("fix", []))
+    if state == "returned" and not fix:
+        raise InvalidFieldError("/fix", "a returned registration names what to mend")
+    if state != "returned" and fix:
+        raise InvalidFieldError("/fix", "only a returned registration is mended")
+    if state != "approved" and reason is None:
+        raise InvalidFieldError("/reason", "a refusal needs a reason code")
+    verdicts = [{"id": c["id"], "verdict": c["verdict"]} for c in body.get("candidates", [])]
+    shown = bytes.fromhex(body["shown"]) if body.get("shown") else None
+    return {
+        "state": state,
+        "method": method,
+        "reason": reason or method,
+        "fix": fix,
+        "verdicts": verdicts,
+        "shown": shown,
+    }

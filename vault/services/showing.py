@@ -1,0 +1,88 @@
+"""What a provider is shown of a registration and of an account: the same members for a known and an unknown person."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keys.tokens import Pseudonym
+from vault.domain.clock import from_epoch, to_text
+from vault.domain.ids import AccountId, RegistrationId
+from vault.domain.scopes import Rung, intersect, running, scope_of, stricter
+from vault.errors import Kind, VaultError
+from vault.services.access import Client
+from vault.services.held_keys import HeldKeys
+from vault.stores import reviews, standings
+from vault.stores.reviews import ReviewRow
+from vault.stores.standings import AccountRow, StandingRow
+from vault.stores.unit import Store
+
+
+class Showing:
+    """Builds answers from an allow-list of members."""
+
+    def __init__(self, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
+        self._directory, self._keys, self._now = directory, keys, now
+
+    def token(self, row: StandingRow) -> str:
+        """Return the pairwise token of a standing."""
+        return self._keys.tokens(row.sector).encode(Pseudonym(row.pid, row.generation))
+
+    def registration(self, client: Client, registration: RegistrationId) -> dict[str, Any]:
+        """Return a registration of this provider.
+
+        Raises:
+            VaultError: there is none.
+        """
+        with self._directory.reading() as unit:
+            row = reviews.find(unit, registration.raw)
+            standing = standings.living(unit, row.pid) if row is not None else None
+            if row is None or standing is None or row.provider != client.id or row.kind == "match":
+                raise VaultError(Kind.NOT_FOUND, "no such registration")
+            alias = standings.find(unit, row.supersedes) if row.supersedes is not None else None
+            accounts = standings.accounts_of(unit, standing.pid)
+        answer = self.of(client, row, standing, accounts)
+        return answer if alias is None else answer | {"supersedes": self.token(alias)}
+
+    def of(
+        self, client: Client, row: ReviewRow, standing: StandingRow, accounts: Sequence[AccountRow]
+    ) -> dict[str, Any]:
+        """Return a registration from its rows."""
+        now = self._now()
+        own = [account for account in accounts if account.id == row.account]
+        answer: dict[str, Any] = {
+            "id": str(RegistrationId(row.reg)),
+            "token": self.token(standing),
+            "account": str(AccountId(row.account)) if row.account is not None else None,
+            "state": row.state,
+            "scope": self._scope(client, standing, own, now),
+        }
+        if row.reason is not None:
+            answer["reason"] = row.reason
+        if row.fixes:
+            answer["fix"] = row.fixes
+        rung = running(Rung(standing.rung), standing.until, now)
+        if rung > Rung.free:
+            until = {} if standing.until is None else {"until": to_text(from_epoch(standing.until))}
+            answer["restriction"] = {"rung": rung.name, **until}
+        return answer
+
+    def account(self, client: Client, account: AccountRow, standing: StandingRow) -> dict[str, Any]:
+        """Return an account of this provider."""
+        answer: dict[str, Any] = {
+            "id": str(AccountId(account.id)),
+            "token": self.token(standing),
+            "handle": account.handle,
+            "kind": account.kind,
+            "state": account.state,
+            "scope": self._scope(client, standing, [account], self._now()),
+        }
+        return answer if account.external_id is None else answer | {"external_id": account.external_id}
+
+    @staticmethod
+    def _scope(client: Client, standing: StandingRow, accounts: Sequence[AccountRow], now: int) -> str:
+        legacy = str(client.policy.get("legacy_scope", "read"))
+        rung = running(Rung(standing.rung), standing.until, now)
+        scopes = [
+            scope_of(account.state, stricter(rung, running(Rung(account.rung), account.until, now)), legacy)
+            for account in accounts
+        ]
+        return intersect(scopes, alone=True, rung=rung).text

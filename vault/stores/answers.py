@@ -1,0 +1,67 @@
+"""Idempotency rows and the audit outbox of the directory store."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from vault.stores.directory import audit_outbox, idempotency, revoked
+from vault.stores.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """What is known of a request with an idempotency key; `ids` are those drawn for it, `answer` is sealed."""
+
+    request: bytes
+    ids: bytes
+    lease_until: int
+    status: int | None
+    answer: bytes | None
+
+
+def begin(unit: Unit, client: str, key: bytes, row: AnswerRow, now: int) -> bool:
+    """Write the row first; False if there is one already."""
+    statement = upsert(idempotency).values(
+        client=client, key=key, request=row.request, ids=row.ids, lease_until=row.lease_until, created=now
+    )
+    return bool(unit.execute(statement.on_conflict_do_nothing()).rowcount)
+
+
+def find(unit: Unit, client: str, key: bytes) -> AnswerRow | None:
+    """Return what is known of a key."""
+    columns = [idempotency.c[name] for name in AnswerRow.__slots__]
+    query = select(*columns).where(idempotency.c.client == client, idempotency.c.key == key)
+    row = unit.execute(query).one_or_none()
+    return None if row is None else AnswerRow(*row)
+
+
+def take_over(unit: Unit, client: str, key: bytes, until: int, now: int) -> bool:
+    """Go on with a request whose worker is gone; False if another was quicker."""
+    where = (idempotency.c.client == client) & (idempotency.c.key == key) & (idempotency.c.lease_until <= now)
+    return unit.execute(update(idempotency).where(where).values(lease_until=until)).rowcount == 1
+
+
+def finish(unit: Unit, client: str, key: bytes, status: int, answer: bytes) -> None:
+    """Store the sealed answer, in the transaction of its effect. Idempotent."""
+    where = (idempotency.c.client == client) & (idempotency.c.key == key)
+    unit.execute(update(idempotency).where(where).values(status=status, answer=answer))
+
+
+def forget(unit: Unit, client: str, key: bytes) -> None:
+    """Drop the row of a request that was refused without effect: a retry may be another request."""
+    where = (idempotency.c.client == client) & (idempotency.c.key == key) & (idempotency.c.answer.is_(None))
+    unit.execute(delete(idempotency).where(where))
+
+
+def expire(unit: Unit, before: int, now: int) -> None:
+    """Delete rows older than the retention, and revocations of access tokens that have expired anyway."""
+    unit.execute(delete(idempotency).where(idempotency.c.created < before))
+    unit.execute(delete(revoked).where(revoked.c.until < now))
+
+
+def audit(unit: Unit, audit_id: bytes, kind: str, minute: int, address: str, detail: bytes) -> None:
+    """Write an audit row of an act of the directory, in the act's own transaction; `detail` is sealed."""
+    unit.execute(
+        insert(audit_outbox).values(id=audit_id, type=kind, minute=minute, address=address.encode(), detail=detail)
+    )

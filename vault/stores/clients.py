@@ -1,0 +1,116 @@
+"""Clients and providers of the directory store."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Row, bindparam, exists, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from vault.errors import Kind, VaultError
+from vault.stores.directory import client, provider, revoked
+from vault.stores.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    """A client with what its provider row says (its own, or for a bound reviewer his provider's)."""
+
+    id: str
+    name: str
+    role: str
+    provider: str | None
+    scopes: frozenset[str]
+    secret_hash: bytes
+    enabled: bool
+    sector: str | None
+    policy: dict[str, Any]
+    expires: int | None
+    revoked: bool = False
+
+
+_OWNER = provider.c.client == func.coalesce(client.c.provider, client.c.id)
+_COLUMNS = (
+    client.c.id, client.c.name, client.c.role, client.c.provider, client.c.scopes, client.c.secret_hash,
+    client.c.state, provider.c.sector, provider.c.policy, provider.c.expires,
+    provider.c.state.label("provider_state"),
+)  # fmt: skip
+_BY_ID = select(*_COLUMNS).select_from(client.outerjoin(provider, _OWNER)).where(client.c.id == bindparam("client"))
+_BY_TOKEN = _BY_ID.add_columns(exists().where(revoked.c.jti == bindparam("jti")).label("revoked"))
+
+
+def from_row(row: Row[Any]) -> ClientRow:
+    """Return the client of a joined row."""
+    return ClientRow(
+        id=row.id, name=row.name, role=row.role, provider=row.provider, scopes=frozenset(row.scopes.split()),
+        secret_hash=row.secret_hash, enabled=row.state == "active" and row.provider_state in (None, "active"),
+        sector=row.sector, policy=orjson.loads(row.policy) if row.policy else {}, expires=row.expires,
+    )  # fmt: skip
+
+
+def find(unit: Unit, client_id: str) -> ClientRow | None:
+    """Return a client by its id."""
+    row = unit.execute(_BY_ID, {"client": client_id}).one_or_none()
+    return None if row is None else from_row(row)
+
+
+def find_bearer(unit: Unit, client_id: str, jti: bytes) -> tuple[ClientRow, bool] | None:
+    """Return (client, whether the access token was revoked), in one statement."""
+    row = unit.execute(_BY_TOKEN, {"client": client_id, "jti": jti}).one_or_none()
+    return None if row is None else (from_row(row), bool(row.revoked))
+
+
+def find_named(unit: Unit, role: str, name: str) -> ClientRow | None:
+    """Return a client by role and name, or by role and id."""
+    query = select(*_COLUMNS).select_from(client.outerjoin(provider, _OWNER))
+    row = unit.execute(
+        query.where(client.c.role == role, (client.c.name == name) | (client.c.id == name))
+    ).one_or_none()
+    return None if row is None else from_row(row)
+
+
+def listed(unit: Unit, role: str) -> list[ClientRow]:
+    """Return all clients of a role, by name."""
+    query = select(*_COLUMNS).select_from(client.outerjoin(provider, _OWNER)).where(client.c.role == role)
+    return [from_row(row) for row in unit.execute(query.order_by(client.c.name))]
+
+
+def add(
+    unit: Unit, *, client_id: str, name: str, role: str, bound_to: str | None, scopes: str, secret_hash: bytes, now: int
+) -> None:
+    """Insert a client.
+
+    Raises:
+        VaultError: the name is taken in that role.
+    """
+    try:
+        unit.execute(
+            insert(client).values(
+                id=client_id, name=name, role=role, provider=bound_to, scopes=scopes, secret_hash=secret_hash,
+                state="active", created=now,
+            )
+        )  # fmt: skip
+    except IntegrityError:
+        raise VaultError(Kind.CONFLICT, f"a {role} of this name exists already") from None
+
+
+def add_provider(unit: Unit, *, client_id: str, name: str, sector: str, policy: dict[str, Any]) -> None:
+    """Insert the provider row of a client.
+
+    Raises:
+        VaultError: name or sector is taken.
+    """
+    try:
+        unit.execute(
+            insert(provider).values(
+                client=client_id, name=name, sector=sector, policy=orjson.dumps(policy).decode(), purposes="[]",
+                fields="[]", caps="{}", expires=None, state="active",
+            )
+        )  # fmt: skip
+    except IntegrityError:
+        raise VaultError(Kind.CONFLICT, "a provider of this name or sector exists already") from None
+
+
+def disable(unit: Unit, client_id: str) -> None:
+    """Disable a client: its next call is refused."""
+    unit.execute(update(client).where(client.c.id == client_id).values(state="disabled"))

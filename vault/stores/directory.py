@@ -1,0 +1,158 @@
+"""The directory store: clients, accounts, standings and reviews. Times in seconds since 1970; no name, number or rid."""
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, text, Text, UniqueConstraint
+
+metadata = MetaData()
+
+client = Table(
+    "client",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("provider", Text, nullable=True),
+    Column("scopes", Text, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    UniqueConstraint("role", "name", name="client_role_name"),
+)
+
+provider = Table(
+    "provider",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    UniqueConstraint("name", name="provider_name"),
+    Column("sector", Text, nullable=False),
+    UniqueConstraint("sector", name="provider_sector"),
+    Column("policy", Text, nullable=False),
+    Column("purposes", Text, nullable=False),
+    Column("fields", Text, nullable=False),
+    Column("caps", Text, nullable=False),
+    Column("expires", BigInteger, nullable=True),
+    Column("state", Text, nullable=False),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("pid", LargeBinary, primary_key=True),
+    Column("id", LargeBinary, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("external_id", Text, nullable=True),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("handle", Text, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    Column("rung", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=True),
+    Column("merged_from", LargeBinary, nullable=True),
+    Column("created", BigInteger, nullable=False),
+    Index("account_provider_id", "provider", "id"),
+)
+
+handle = Table(
+    "handle",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("handle", Text, primary_key=True),
+    Column("pid", LargeBinary, nullable=False),
+    Index("handle_pid", "pid"),
+    Column("account", LargeBinary, nullable=False),
+)
+
+standing = Table(
+    "standing",
+    metadata,
+    Column("pid", LargeBinary, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("sector", Text, nullable=False),
+    Column("link", LargeBinary, nullable=True),
+    Column("assurance", Text, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("rung", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=True),
+    Column("inactive_from", BigInteger, nullable=True),
+    Column("superseded_by", LargeBinary, nullable=True),
+    Index("standing_superseded_by", "superseded_by"),
+    Column("state", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+person_tag = Table(
+    "person_tag",
+    metadata,
+    Column("tag", LargeBinary, primary_key=True),
+    Column("pid", LargeBinary, nullable=False),
+    Index("person_tag_pid", "pid"),
+)
+
+local_tag = Table(
+    "local_tag",
+    metadata,
+    Column("tag", LargeBinary, primary_key=True),
+    Column("pid", LargeBinary, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Index("local_tag_pid", "pid"),
+    # One standing a document with birth date in a sector; other kinds may have several.
+    Index("local_tag_document_birth", "tag", unique=True, sqlite_where=text("kind = 'document_birth'")),
+)
+
+review = Table(
+    "review",
+    metadata,
+    Column("reg", LargeBinary, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("pid", LargeBinary, nullable=False),
+    Index("review_pid", "pid"),
+    Column("account", LargeBinary, nullable=True),
+    Column("kind", Text, nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("lease_by", Text, nullable=True),
+    Column("lease_until", BigInteger, nullable=True),
+    Column("method", Text, nullable=True),
+    Column("reason", Text, nullable=True),
+    Column("fix", Text, nullable=True),
+    Column("reviewer", Text, nullable=True),
+    Column("shown", LargeBinary, nullable=True),
+    Column("expired_document", BigInteger, nullable=False),
+    Column("supersedes", LargeBinary, nullable=True),
+    Column("submitted", BigInteger, nullable=False),
+    Column("decided", BigInteger, nullable=True),
+    Index("review_state_kind_provider_submitted", "state", "kind", "provider", "submitted"),
+    Index("review_provider_reg", "provider", "reg"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("request", LargeBinary, nullable=False),
+    Column("ids", LargeBinary, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("status", BigInteger, nullable=True),
+    Column("answer", LargeBinary, nullable=True),
+    Column("created", BigInteger, nullable=False),
+    Index("idempotency_created", "created"),
+)
+
+revoked = Table(
+    "revoked",
+    metadata,
+    Column("jti", LargeBinary, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Index("revoked_until", "until"),
+)
+
+audit_outbox = Table(
+    "audit_outbox",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("minute", BigInteger, nullable=False),
+    Column("address", LargeBinary, nullable=False),
+    Column("detail", LargeBinary, nullable=False),
+)

@@ -1,0 +1,49 @@
+"""The identity store: sealed fields by record, and nothing that leads to an account, a provider or a time finer than a day."""
+
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+
+record = Table(
+    "record",
+    metadata,
+    Column("rid", LargeBinary, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("day", BigInteger, nullable=False),
+    Column("legal_name", LargeBinary, nullable=True),
+    Column("names", LargeBinary, nullable=True),
+    Column("birth_date", LargeBinary, nullable=True),
+    Column("document", LargeBinary, nullable=True),
+    Column("phone", LargeBinary, nullable=True),
+    Column("email", LargeBinary, nullable=True),
+    Column("form", LargeBinary, nullable=True),
+    Column("registration", LargeBinary, nullable=True),
+    Column("mandate", LargeBinary, nullable=True),
+)
+
+fingerprint = Table(
+    "fingerprint",
+    metadata,
+    Column("tag", LargeBinary, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+consent = Table(
+    "consent",
+    metadata,
+    Column("rid", LargeBinary, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("text_hash", LargeBinary, nullable=False),
+    Column("day", BigInteger, nullable=False),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("rid", LargeBinary, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("content_type", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("day", BigInteger, nullable=False),
+)

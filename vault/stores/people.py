@@ -1,0 +1,110 @@
+"""Records, consents, evidence and fingerprints of the identity store. Nothing here leads to an account."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from vault.stores.identity import consent, evidence, fingerprint, record
+from vault.stores.unit import Unit
+
+FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
+_FIELD_COLUMNS = [record.c[name] for name in FIELDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A sealed piece of evidence."""
+
+    content_type: str
+    sealed: bytes
+
+
+def add(
+    unit: Unit, rid: bytes, kind: str, fields: Mapping[str, bytes], consents: Mapping[str, bytes], day: int
+) -> None:
+    """Insert a record with its consents; `day` since 1970."""
+    unit.execute(insert(record).values(rid=rid, kind=kind, day=day, **fields))
+    rows = [{"rid": rid, "kind": what, "text_hash": digest, "day": day} for what, digest in consents.items()]
+    if rows:
+        unit.execute(insert(consent), rows)
+
+
+def replace_fields(
+    unit: Unit, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes], day: int
+) -> None:
+    """Write the fields of a resubmission over the old ones, and its consents. Idempotent."""
+    values = {name: fields.get(name) for name in FIELDS}
+    unit.execute(update(record).where(record.c.rid == rid).values(**values))
+    for what, digest in consents.items():
+        statement = upsert(consent).values(rid=rid, kind=what, text_hash=digest, day=day)
+        unit.execute(
+            statement.on_conflict_do_update(index_elements=["rid", "kind"], set_={"text_hash": digest, "day": day})
+        )
+
+
+def remove(unit: Unit, rid: bytes) -> None:
+    """Delete a record and everything beside it. Idempotent."""
+    for table in (record, consent, evidence):
+        unit.execute(delete(table).where(table.c.rid == rid))
+
+
+def sealed_fields(unit: Unit, rids: Iterable[bytes]) -> dict[bytes, dict[str, bytes]]:
+    """Return the sealed fields of records: rid → name → frame."""
+    query = select(record.c.rid, *_FIELD_COLUMNS).where(record.c.rid.in_(list(rids)))
+    return {row.rid: _present(row._mapping) for row in unit.execute(query)}  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def _present(row: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    return {name: value for name in FIELDS if (value := row[name]) is not None}
+
+
+def page(unit: Unit, after: bytes, limit: int) -> list[tuple[bytes, dict[str, bytes]]]:
+    """Return records by rid, after a key: for fsck."""
+    query = select(record.c.rid, *_FIELD_COLUMNS).where(record.c.rid > after).order_by(record.c.rid).limit(limit)
+    return [(row.rid, _present(row._mapping)) for row in unit.execute(query)]  # noqa: SLF001
+
+
+def fingerprints(unit: Unit, tags: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return (tag, sealed) of the fingerprints that exist."""
+    query = select(fingerprint.c.tag, fingerprint.c.sealed).where(fingerprint.c.tag.in_(list(tags)))
+    return [(row.tag, row.sealed) for row in unit.execute(query)]
+
+
+def fingerprints_page(unit: Unit, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    """Return (tag, sealed) by tag, after a key: for fsck."""
+    query = select(fingerprint.c.tag, fingerprint.c.sealed).where(fingerprint.c.tag > after)
+    return [(row.tag, row.sealed) for row in unit.execute(query.order_by(fingerprint.c.tag).limit(limit))]
+
+
+def write_fingerprint(unit: Unit, tag: bytes, kind: str, sealed: bytes) -> None:
+    """Write a fingerprint over what stands there. Idempotent; the intent's lock keeps others away."""
+    statement = upsert(fingerprint).values(tag=tag, kind=kind, sealed=sealed)
+    unit.execute(statement.on_conflict_do_update(index_elements=["tag"], set_={"sealed": sealed}))
+
+
+def put_piece(unit: Unit, rid: bytes, name: str, piece: Piece, day: int) -> None:
+    """Write a piece of evidence over one of the same name."""
+    values = {"content_type": piece.content_type, "sealed": piece.sealed, "day": day}
+    statement = upsert(evidence).values(rid=rid, name=name, **values)
+    unit.execute(statement.on_conflict_do_update(index_elements=["rid", "name"], set_=values))
+
+
+def piece(unit: Unit, rid: bytes, name: str) -> Piece | None:
+    """Return a piece of evidence."""
+    query = select(evidence.c.content_type, evidence.c.sealed).where(evidence.c.rid == rid, evidence.c.name == name)
+    row = unit.execute(query).one_or_none()
+    return None if row is None else Piece(row.content_type, row.sealed)
+
+
+def piece_names(unit: Unit, rid: bytes) -> list[str]:
+    """Return the names of a record's pieces."""
+    query = select(evidence.c.name).where(evidence.c.rid == rid).order_by(evidence.c.name)
+    return list(unit.execute(query).scalars())
+
+
+def remove_pieces(unit: Unit, rid: bytes, names: Iterable[str] | None) -> None:
+    """Delete pieces of evidence, all of them without names. Idempotent."""
+    statement = delete(evidence).where(evidence.c.rid == rid)
+    unit.execute(statement if names is None else statement.where(evidence.c.name.in_(list(names))))

@@ -1,0 +1,130 @@
+"""Registrations and their reviews in the directory store: the queue, leases and decisions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import and_, insert, or_, select, update
+
+from vault.stores.directory import review
+from vault.stores.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRow:
+    """A registration in review, or decided."""
+
+    reg: bytes
+    provider: str
+    pid: bytes
+    account: bytes | None
+    kind: str
+    attempt: int
+    state: str
+    lease_by: str | None
+    lease_until: int | None
+    method: str | None
+    reason: str | None
+    fix: str | None
+    reviewer: str | None
+    shown: bytes | None
+    expired_document: int
+    supersedes: bytes | None
+    submitted: int
+    decided: int | None
+
+    @property
+    def fixes(self) -> list[str]:
+        """What a returned registration must mend."""
+        return orjson.loads(self.fix) if self.fix else []
+
+
+_COLUMNS = [review.c[name] for name in ReviewRow.__slots__]
+
+
+def add(unit: Unit, row: ReviewRow) -> None:
+    """Insert a registration."""
+    unit.execute(insert(review).values(**{name: getattr(row, name) for name in ReviewRow.__slots__}))
+
+
+def find(unit: Unit, reg: bytes) -> ReviewRow | None:
+    """Return a registration."""
+    row = unit.execute(select(*_COLUMNS).where(review.c.reg == reg)).one_or_none()
+    return None if row is None else ReviewRow(*row)
+
+
+def _visible(bound_to: str | None) -> Any:  # noqa: ANN401 - a SQL clause
+    """A bound reviewer sees his provider's queue without matches; a vault reviewer sees all."""
+    if bound_to is None:
+        return review.c.reg.is_not(None)
+    return and_(review.c.provider == bound_to, review.c.kind != "match")
+
+
+def next_open(unit: Unit, bound_to: str | None, reviewer: str, now: int) -> ReviewRow | None:
+    """Return the oldest registration in review that nobody else holds."""
+    free = or_(review.c.lease_until.is_(None), review.c.lease_until <= now, review.c.lease_by == reviewer)
+    query = select(*_COLUMNS).where(review.c.state == "in_review", _visible(bound_to), free)
+    row = unit.execute(query.order_by(review.c.submitted, review.c.reg).limit(1)).one_or_none()
+    return None if row is None else ReviewRow(*row)
+
+
+def queue(unit: Unit, bound_to: str | None, state: str | None, after: bytes, limit: int) -> list[ReviewRow]:
+    """Return a reviewer's cases by id, after a key."""
+    query = select(*_COLUMNS).where(_visible(bound_to), review.c.reg > after)
+    if state is not None:
+        query = query.where(review.c.state == state)
+    return [ReviewRow(*row) for row in unit.execute(query.order_by(review.c.reg).limit(limit))]
+
+
+def page(unit: Unit, owner: str, state: str | None, after: bytes, limit: int) -> list[ReviewRow]:
+    """Return a provider's registrations by id, after a key; matches are none of its business."""
+    query = select(*_COLUMNS).where(review.c.provider == owner, review.c.kind != "match", review.c.reg > after)
+    if state is not None:
+        query = query.where(review.c.state == state)
+    return [ReviewRow(*row) for row in unit.execute(query.order_by(review.c.reg).limit(limit))]
+
+
+def lease(unit: Unit, reg: bytes, reviewer: str, until: int, now: int) -> bool:
+    """Take or renew a lease; False while another holds one."""
+    free = or_(review.c.lease_until.is_(None), review.c.lease_until <= now, review.c.lease_by == reviewer)
+    where = and_(review.c.reg == reg, review.c.state == "in_review", free)
+    return unit.execute(update(review).where(where).values(lease_by=reviewer, lease_until=until)).rowcount == 1
+
+
+def hold(unit: Unit, reg: bytes, by: str, until: int, now: int) -> bool:
+    """Hold a returned registration for one resubmission at a time; False while another try runs."""
+    free = or_(review.c.lease_until.is_(None), review.c.lease_until <= now)
+    where = and_(review.c.reg == reg, review.c.state == "returned", free)
+    return unit.execute(update(review).where(where).values(lease_by=by, lease_until=until)).rowcount == 1
+
+
+def remember_shown(unit: Unit, reg: bytes, digest: bytes) -> None:
+    """Remember which candidates the last reveal listed."""
+    unit.execute(update(review).where(review.c.reg == reg).values(shown=digest))
+
+
+def decide(unit: Unit, reg: bytes, attempt: int, decided: dict[str, Any], supersedes: bytes | None) -> bool:
+    """Write a decision; False if that attempt was decided already. Idempotent."""
+    where = and_(review.c.reg == reg, review.c.attempt == attempt, review.c.state == "in_review")
+    values = {
+        "state": decided["state"], "method": decided["method"], "reason": decided["reason"],
+        "fix": orjson.dumps(decided["fix"]).decode(), "reviewer": decided["reviewer"], "decided": decided["at"],
+        "supersedes": supersedes, "lease_by": None, "lease_until": None,
+    }  # fmt: skip
+    return unit.execute(update(review).where(where).values(**values)).rowcount == 1
+
+
+def resubmit(unit: Unit, reg: bytes, attempt: int, now: int, *, expired_document: bool) -> bool:
+    """Put a returned registration back in review, as its next attempt."""
+    where = and_(review.c.reg == reg, review.c.attempt == attempt, review.c.state == "returned")
+    values = {
+        "state": "in_review", "attempt": attempt + 1, "submitted": now, "decided": None, "method": None,
+        "reason": None, "fix": None, "reviewer": None, "shown": None, "lease_by": None, "lease_until": None, "expired_document": int(expired_document),
+    }  # fmt: skip
+    return unit.execute(update(review).where(where).values(**values)).rowcount == 1
+
+
+def supersede(unit: Unit, alias: bytes) -> None:
+    """Note on an alias's approved registrations that its token was superseded. Idempotent."""
+    where = and_(review.c.pid == alias, review.c.state == "approved", review.c.supersedes.is_(None))
+    unit.execute(update(review).where(where).values(supersedes=alias))

@@ -1,0 +1,61 @@
+"""The stores' schemas: each has its own history; a store that is not at its newest revision stops the start."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from keys import migrating, store
+from keys.engine import reading
+from keys.errors import SetupError
+from vault.stores import directory, identity, log
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+HISTORIES: Final = {
+    "identity": _MIGRATIONS / "identity",
+    "directory": _MIGRATIONS / "directory",
+    "log": _MIGRATIONS / "log",
+    "keys": migrating.KEYS,
+}
+METADATA: Final = {
+    "identity": identity.metadata,
+    "directory": directory.metadata,
+    "log": log.metadata,
+    "keys": store.metadata,
+}
+
+
+def upgrade_all(engines: Mapping[str, Engine]) -> None:
+    """Bring stores up to this version."""
+    for name, engine in engines.items():
+        migrating.upgrade(engine, HISTORIES[name])
+
+
+def check_all(engines: Mapping[str, Engine]) -> None:
+    """Check that each store is at its newest revision and has all its tables.
+
+    Raises:
+        SetupError: it names the store and what to do.
+    """
+    for name, engine in engines.items():
+        try:
+            at, tables = migrating.current(engine), set(inspect(engine).get_table_names())
+        except SQLAlchemyError:
+            raise SetupError(f"the store {name} cannot be read") from None
+        if at != migrating.head(HISTORIES[name]):
+            raise SetupError(f"the store {name} is not of this version; run idvault db upgrade")
+        missing = set(METADATA[name].tables) - tables
+        if missing:
+            raise SetupError(f"the store {name} lacks tables ({', '.join(sorted(missing))}); restore it from a backup")
+
+
+def answers(engine: Engine) -> bool:
+    """Tell whether a store can be read."""
+    try:
+        with reading(engine) as connection:
+            connection.execute(text("select 1"))
+    except SQLAlchemyError:
+        return False
+    return True

@@ -1,0 +1,224 @@
+"""Standings, accounts, handles, person tags and local tags of the directory store."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from vault.errors import Kind, VaultError
+from vault.stores.directory import account, client, handle, local_tag, person_tag, provider, standing
+from vault.stores.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An account as the directory holds it."""
+
+    pid: bytes
+    id: bytes
+    provider: str
+    external_id: str | None
+    kind: str
+    state: str
+    handle: str
+    mac: bytes
+    rung: int
+    until: int | None
+    merged_from: bytes | None
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRow:
+    """A standing as the directory holds it."""
+
+    pid: bytes
+    provider: str
+    sector: str
+    link: bytes | None
+    assurance: str
+    generation: int
+    rung: int
+    until: int | None
+    inactive_from: int | None
+    superseded_by: bytes | None
+    state: str
+    created: int
+
+
+HOT = (
+    select(
+        client.c.secret_hash, client.c.state.label("client_state"), client.c.scopes, provider.c.policy,
+        provider.c.state.label("provider_state"), provider.c.expires, standing.c.pid, standing.c.assurance,
+        standing.c.generation, standing.c.rung, standing.c.until, standing.c.inactive_from, standing.c.superseded_by,
+        standing.c.state, account.c.id.label("account"), account.c.state.label("account_state"),
+        account.c.rung.label("account_rung"), account.c.until.label("account_until"),
+    )
+    .select_from(
+        client.outerjoin(provider, provider.c.client == client.c.id)
+        .outerjoin(standing, and_(standing.c.pid == bindparam("pid"), standing.c.provider == client.c.id))
+        .outerjoin(account, account.c.pid == standing.c.pid)
+    )
+    .where(client.c.id == bindparam("client"))
+)  # fmt: skip
+
+
+def introspected(unit: Unit, client_id: str, pid: bytes) -> Sequence[Row[Any]]:
+    """Return client, provider policy, standing and its accounts: the one statement of an introspection."""
+    return unit.execute(HOT, {"client": client_id, "pid": pid}).all()
+
+
+def find(unit: Unit, pid: bytes) -> StandingRow | None:
+    """Return a standing."""
+    row = unit.execute(select(standing).where(standing.c.pid == pid)).one_or_none()
+    return None if row is None else StandingRow(*row)
+
+
+def living(unit: Unit, pid: bytes) -> StandingRow | None:
+    """Return the standing that `pid` is or has become."""
+    row = find(unit, pid)
+    while row is not None and row.superseded_by is not None:
+        row = find(unit, row.superseded_by)
+    return row
+
+
+def aliases_of(unit: Unit, pid: bytes) -> list[StandingRow]:
+    """Return the standings that became this one, however many steps away."""
+    found: list[StandingRow] = []
+    wanted = [pid]
+    while wanted:
+        rows = unit.execute(select(standing).where(standing.c.superseded_by.in_(wanted))).all()
+        found += [StandingRow(*row) for row in rows]
+        wanted = [row.pid for row in rows]
+    return found
+
+
+def accounts_of(unit: Unit, pid: bytes) -> list[AccountRow]:
+    """Return the accounts of a standing."""
+    return [AccountRow(*row) for row in unit.execute(select(account).where(account.c.pid == pid))]
+
+
+def account_by_id(unit: Unit, owner: str, account_id: bytes) -> AccountRow | None:
+    """Return an account of a provider."""
+    row = unit.execute(select(account).where(account.c.provider == owner, account.c.id == account_id)).one_or_none()
+    return None if row is None else AccountRow(*row)
+
+
+def accounts_page(unit: Unit, owner: str, after: bytes, limit: int, pid: bytes | None) -> list[AccountRow]:
+    """Return a provider's accounts by id, after a key."""
+    query = select(account).where(account.c.provider == owner, account.c.id > after)
+    if pid is not None:
+        query = query.where(account.c.pid == pid)
+    return [AccountRow(*row) for row in unit.execute(query.order_by(account.c.id).limit(limit))]
+
+
+def tags_of(unit: Unit, pid: bytes) -> list[bytes]:
+    """Return the person tags of a standing."""
+    return list(unit.execute(select(person_tag.c.tag).where(person_tag.c.pid == pid)).scalars())
+
+
+def by_tags(unit: Unit, tags: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return (tag, pid) of the person tags that exist."""
+    query = select(person_tag.c.tag, person_tag.c.pid).where(person_tag.c.tag.in_(list(tags)))
+    return [(row.tag, row.pid) for row in unit.execute(query)]
+
+
+def by_local_tags(unit: Unit, tags: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return (tag, pid) of the local tags that exist."""
+    query = select(local_tag.c.tag, local_tag.c.pid).where(local_tag.c.tag.in_(list(tags)))
+    return [(row.tag, row.pid) for row in unit.execute(query)]
+
+
+def handle_taken(unit: Unit, owner: str, key: str) -> bool:
+    """Tell whether a handle is taken at this provider."""
+    query = select(func.count()).select_from(handle).where(handle.c.provider == owner, handle.c.handle == key)
+    return bool(unit.execute(query).scalar_one())
+
+
+def add(unit: Unit, row: StandingRow, owned: AccountRow, handle_key: str) -> None:
+    """Insert a standing with its first account and handle.
+
+    Raises:
+        VaultError: the handle is taken at this provider, or the standing exists (a late writer).
+    """
+    try:
+        unit.execute(insert(standing).values(**_columns(row)))
+    except IntegrityError:
+        raise VaultError(Kind.CONFLICT, "this registration was finished or given up meanwhile; read it again") from None
+    try:
+        unit.execute(insert(handle).values(provider=owned.provider, handle=handle_key, pid=owned.pid, account=owned.id))
+    except IntegrityError:
+        raise VaultError(Kind.HANDLE_TAKEN, "another account of this provider has this handle") from None
+    unit.execute(insert(account).values(**_columns(owned)))
+
+
+def add_void(unit: Unit, pid: bytes) -> bool:
+    """Occupy a pid so that a late writer fails; False if a standing stands there already."""
+    void = StandingRow(pid, "", "", None, "none", 0, 0, None, None, None, "void", 0)
+    return bool(unit.execute(upsert(standing).values(**_columns(void)).on_conflict_do_nothing()).rowcount)
+
+
+def set_assurance(unit: Unit, pid: bytes, assurance: str) -> None:
+    """Copy a record's assurance to its standing."""
+    unit.execute(update(standing).where(standing.c.pid == pid).values(assurance=assurance))
+
+
+def set_account_state(unit: Unit, account_id: bytes, owner: str, state: str) -> None:
+    """Change an account's state; the account may have moved to another standing meanwhile."""
+    where = (account.c.provider == owner) & (account.c.id == account_id) & (account.c.state != "closed")
+    unit.execute(update(account).where(where).values(state=state))
+
+
+def write_tag(unit: Unit, old: bytes | None, new: bytes, pid: bytes) -> None:
+    """Write a person tag over an old one. Idempotent."""
+    if old is not None and old != new:
+        unit.execute(delete(person_tag).where(person_tag.c.tag == old))
+    statement = upsert(person_tag).values(tag=new, pid=pid)
+    unit.execute(statement.on_conflict_do_update(index_elements=["tag"], set_={"pid": pid}))
+
+
+def add_local_tag(unit: Unit, tag: bytes, kind: str, pid: bytes) -> None:
+    """Add a local tag. Idempotent; a document with birth date that stands already keeps its standing."""
+    unit.execute(upsert(local_tag).values(tag=tag, kind=kind, pid=pid).on_conflict_do_nothing())
+
+
+def merge(unit: Unit, alias: bytes, survivor: bytes, macs: Iterable[tuple[bytes, bytes]], now: int) -> None:
+    """Make one standing part of another: accounts, handles and tags move, the stricter running rung stays. Idempotent."""
+    for account_id, mac in macs:
+        moved = update(account).where(account.c.pid == alias, account.c.id == account_id)
+        unit.execute(moved.values(pid=survivor, mac=mac, merged_from=alias))
+    unit.execute(update(handle).where(handle.c.pid == alias).values(pid=survivor))
+    for row in unit.execute(select(local_tag).where(local_tag.c.pid == alias)).all():
+        unit.execute(delete(local_tag).where(local_tag.c.tag == row.tag, local_tag.c.pid == alias))
+        add_local_tag(unit, row.tag, row.kind, survivor)
+    unit.execute(update(person_tag).where(person_tag.c.pid == alias).values(pid=survivor))
+    gone, lives = find(unit, alias), find(unit, survivor)
+    if gone is None or lives is None or gone.superseded_by is not None:
+        return
+    unit.execute(update(standing).where(standing.c.pid == alias).values(superseded_by=survivor))
+    if gone.rung > _running(lives, now) and _running(gone, now):
+        unit.execute(update(standing).where(standing.c.pid == survivor).values(rung=gone.rung, until=gone.until))
+
+
+def _running(row: StandingRow, now: int) -> int:
+    return row.rung if row.until is None or row.until > now else 0
+
+
+def page(unit: Unit, after: bytes, limit: int) -> list[StandingRow]:
+    """Return standings by pid, after a key: for fsck."""
+    query = select(standing).where(standing.c.pid > after).order_by(standing.c.pid).limit(limit)
+    return [StandingRow(*row) for row in unit.execute(query)]
+
+
+def stray_handles(unit: Unit) -> list[tuple[str, bytes]]:
+    """Return handles whose account is not where they point: for fsck."""
+    joined = handle.outerjoin(account, and_(account.c.pid == handle.c.pid, account.c.id == handle.c.account))
+    query = select(handle.c.provider, handle.c.account).select_from(joined).where(account.c.id.is_(None))
+    return [(row.provider, row.account) for row in unit.execute(query)]
+
+
+def _columns(row: StandingRow | AccountRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}

@@ -1,0 +1,76 @@
+"""`/v1/registrations`: a provider hands in identities and their evidence, and mends what was returned."""
+
+import re
+from typing import Final
+
+from flask import Response, request
+
+from vault.errors import Kind, VaultError
+from vault.web.api import ANSWER, api_blueprint
+from vault.web.gate import IDENTITY, current_client, current_vault, requires
+from vault.web.idempotency import idempotency_of
+from vault.web.places import EvidencePath, RegistrationPath, RegistrationsQuery
+from vault.web.requests import json_response
+from vault.web.schemas import Registration, Resubmission
+from vault.web.strict import read_body
+
+EVIDENCE_TYPES: Final = ("image/png", "image/jpeg", "application/pdf")
+EVIDENCE_NAME: Final = re.compile(r"[a-z0-9_-]{1,32}")
+_FILE: Final = {"schema": {"type": "string", "format": "binary"}}
+
+api = api_blueprint("registrations")
+
+
+@api.post("", responses={202: ANSWER})
+@requires("provider", "register", IDENTITY)
+def register(body: Registration) -> Response:
+    """Hand in a registration: its token exists from the answer on."""
+    members = body.members()
+    status, answer = current_vault().registering.register(current_client(), members, idempotency_of(members))
+    return json_response(answer, status)
+
+
+@api.get("", responses={200: ANSWER})
+@requires("provider", "register", IDENTITY)
+def registrations(query: RegistrationsQuery) -> Response:
+    """List the caller's registrations, a page at a time."""
+    vault = current_vault()
+    limit = min(query.limit or vault.settings.page_items, vault.settings.page_items_max)
+    return json_response(vault.listing.registrations(current_client(), query.cursor, limit, query.state))
+
+
+@api.get("/<id>", responses={200: ANSWER})
+@requires("provider", "register", IDENTITY)
+def registration(path: RegistrationPath) -> Response:
+    """Show one registration: its state, and what is to be mended."""
+    return json_response(current_vault().registering.get(current_client(), path.id))
+
+
+@api.put("/<id>", responses={202: ANSWER})
+@requires("provider", "register", IDENTITY)
+def resubmit(path: RegistrationPath, body: Resubmission) -> Response:
+    """Hand in a returned registration again, mended."""
+    members = body.members()
+    idempotency = idempotency_of(members)
+    status, answer = current_vault().registering.resubmit(current_client(), path.id, members, idempotency)
+    return json_response(answer, status)
+
+
+@api.put(
+    "/<id>/evidence/<name>",
+    request_body={"content": dict.fromkeys(EVIDENCE_TYPES, _FILE), "required": True},
+    responses={204: None},
+)
+@requires("provider", "register", IDENTITY, evidence=True)
+def put_evidence(path: EvidencePath) -> Response:
+    """Add or replace one piece of evidence while the registration is open."""
+    if not EVIDENCE_NAME.fullmatch(path.name):
+        raise VaultError(Kind.VALIDATION, errors=(("/name", "must be 1 to 32 of a-z, 0-9, _ and -"),))
+    if request.mimetype not in EVIDENCE_TYPES:
+        raise VaultError(Kind.UNSUPPORTED_MEDIA_TYPE, "send a PNG, a JPEG or a PDF under its own media type")
+    vault = current_vault()
+    data = read_body(request.environ, vault.settings.max_evidence_bytes, chunked=True)
+    if not data:
+        raise VaultError(Kind.MALFORMED, "the body is empty")
+    vault.registering.put_evidence(current_client(), path.id, path.name, request.mimetype, data)
+    return Response(status=204)

@@ -1,0 +1,141 @@
+"""The Flask application: which routes a role serves, and what every answer has in common."""
+
+import time
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from flask import Response, request
+from flask.globals import request_ctx
+from flask_openapi.models.info import Info
+from flask_openapi.openapi import OpenAPI
+from pydantic import BaseModel, ConfigDict, ValidationError
+from werkzeug.exceptions import MethodNotAllowed
+
+from vault import logs
+from vault.web.api import accounts, registrations, reviews
+from vault.web.gate import CLIENT_KEY, EXTENSION, check_routes
+from vault.web.oauth.errors import oauth_response
+from vault.web.oauth.introspection import add_introspection
+from vault.web.oauth.token import add_token
+from vault.web.pages.docs import add_docs
+from vault.web.pages.health import add_health
+from vault.web.problems import problem_response, refusal_of
+from vault.web.refusals import refusal
+from vault.web.requests import StrictRequest
+
+if TYPE_CHECKING:
+    from vault.logs import RequestLog
+    from vault.wiring import Vault
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_OTHER_METHOD: Final = "OTHER"
+_NO_RULE: Final = "-"
+
+
+class ProblemError(BaseModel):
+    """One fault of a body."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[ProblemError] | None = None
+    incident: str | None = None
+
+
+class VaultApp(OpenAPI):
+    """Flask with one answer to errors, and headers and a log line for every request.
+
+    These are added here and not in hooks: a hook costs more than what it would do.
+    """
+
+    request_class = StrictRequest
+    request_log: "RequestLog"
+
+    def full_dispatch_request(self) -> Response:
+        """Answer one request."""
+        started = time.perf_counter()
+        response = _guarded(super().full_dispatch_request())
+        self._log(response.status_code, started)
+        return response
+
+    def handle_exception(self, e: Exception) -> Response:
+        """Answer what failed outside of the views; Flask itself would log the exception's text."""
+        response = _guarded(_answer(e))
+        self._log(response.status_code, time.perf_counter())
+        return response
+
+    def _log(self, status: int, started: float) -> None:
+        current = request_ctx.request
+        method, rule = current.method, current.url_rule
+        self.request_log.write(
+            method if method in _METHODS else _OTHER_METHOD,
+            _NO_RULE if rule is None else rule.rule,
+            status,
+            started,
+            current.environ.get(CLIENT_KEY),
+        )
+
+
+def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> VaultApp:
+    """Return the application for the role that the settings name.
+
+    Args:
+        vault: the services.
+        request_log: where request lines go; without one, logging is set up for this process.
+
+    Raises:
+        StartError: a route declares no permission.
+    """
+    app = VaultApp(
+        "vault",
+        info=Info(title="idvault", version="1"),
+        security_schemes={"bearer": {"type": "http", "scheme": "bearer"}},
+        validation_error_model=Problem,
+        validation_error_callback=_not_valid,
+        doc_ui=False,
+        static_folder=None,
+    )
+    app.request_log = request_log or logs.configure()
+    app.extensions[EXTENSION] = vault
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    # A path has one spelling: no redirects, which would repeat it.
+    app.url_map.merge_slashes = False
+    app.register_error_handler(Exception, _answer)
+    add_health(app, vault)
+    add_docs(app)
+    if vault.settings.role in {"all", "identity"}:
+        app.register_api(registrations.api)
+        app.register_api(reviews.api)
+    if vault.settings.role in {"all", "directory"}:
+        app.register_api(accounts.api)
+        add_token(app, vault)
+        add_introspection(app, vault)
+    check_routes(app)
+    return app
+
+
+def _not_valid(error: ValidationError) -> NoReturn:
+    raise refusal(error)
+
+
+def _answer(error: Exception) -> Response:
+    response = oauth_response(error) if request.path.startswith("/oauth/") else problem_response(refusal_of(error))
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
+
+
+def _guarded(response: Any) -> Response:  # noqa: ANN401 - the parent class is not typed
+    answer: Response = response
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    return answer

@@ -1,0 +1,124 @@
+"""Who may call what: every route of `/v1` declares its role and scope, and none is served without.
+
+The gate stands before anything of the request is read but its headers: framing, then the agent, then the bearer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from flask import Flask, current_app, g, request
+
+from vault.errors import Kind, StartError, VaultError
+from vault.web.strict import check_framing
+
+if TYPE_CHECKING:
+    from vault.services.access import Client
+    from vault.wiring import Vault
+
+DIRECTORY: Final = ("directory",)
+IDENTITY: Final = ("directory", "identity")
+EXTENSION: Final = "idvault"
+CLIENT_KEY: Final = "idvault.client"
+"""Where the WSGI environ holds the id of the client once it was authenticated, for the request log."""
+OPEN_RULES: Final = frozenset(
+    {
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+        "/docs",
+        "/docs/swagger",
+        "/docs/swagger/<path:filename>",
+        "/docs/oauth2-redirect.html",
+        # These two authenticate the client themselves, from the credentials that OAuth says.
+        "/oauth/token",
+        "/oauth/introspect",
+    }
+)
+"""The rules without a permission; a rule that is neither here nor behind the gate stops the start."""
+
+_PERMISSION: Final = "permission"
+_BEARER: Final = "bearer "
+_MAX_AUTHORIZATION_CHARACTERS: Final = 4096
+_View = TypeVar("_View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What a route needs: the caller's role and scope, the agent's sockets; `evidence` takes files, also chunked."""
+
+    role: str
+    scope: str
+    sockets: tuple[str, ...]
+    evidence: bool = False
+
+
+def requires(role: str, scope: str, sockets: tuple[str, ...], *, evidence: bool = False) -> Callable[[_View], _View]:
+    """Declare the permission of a view."""
+
+    def declare(view: _View) -> _View:
+        setattr(view, _PERMISSION, Permission(role, scope, sockets, evidence))
+        return view
+
+    return declare
+
+
+def permission_of(app: Flask, endpoint: str | None) -> Permission | None:
+    """Return what the view of an endpoint declares."""
+    return getattr(app.view_functions.get(endpoint or ""), _PERMISSION, None)
+
+
+def check_routes(app: Flask) -> None:
+    """Refuse to start with a route that anyone may call unawares.
+
+    Raises:
+        StartError: it names the first such rule.
+    """
+    for rule in app.url_map.iter_rules():
+        gated = admit in app.before_request_funcs.get(rule.endpoint.rpartition(".")[0], [])
+        if rule.rule not in OPEN_RULES and not (gated and permission_of(app, rule.endpoint)):
+            raise StartError(f"the route {rule.rule} declares no permission; add @requires")
+
+
+def admit() -> None:
+    """Let a request of `/v1` pass that may: runs before its view.
+
+    Raises:
+        VaultError: framing, credentials, role or scope do not fit.
+        KeysError: the agent that the route needs is sealed, locked or away.
+    """
+    vault, environ = current_vault(), request.environ
+    permission = permission_of(current_app, request.endpoint)
+    if permission is None:
+        raise VaultError(Kind.FORBIDDEN)
+    limit_bytes = vault.settings.max_evidence_bytes if permission.evidence else vault.settings.max_body_bytes
+    check_framing(environ, limit_bytes, chunked=permission.evidence)
+    vault.peek(*permission.sockets)
+    client = vault.access.bearer(_bearer_token(environ.get("HTTP_AUTHORIZATION", "")))
+    environ[CLIENT_KEY] = client.id
+    if client.role != permission.role or permission.scope not in client.scopes:
+        raise VaultError(Kind.FORBIDDEN, "the access token lacks the role or scope that this route needs")
+    if any(len(values) > 1 for values in request.args.listvalues()):
+        raise VaultError(Kind.MALFORMED, "a query parameter is repeated")
+    g.client = client
+
+
+def _bearer_token(header: str) -> str:
+    token = header[len(_BEARER) :].strip(" ")
+    if (
+        header[: len(_BEARER)].lower() != _BEARER
+        or not token.isascii()
+        or not 0 < len(token) <= _MAX_AUTHORIZATION_CHARACTERS
+    ):
+        raise VaultError(Kind.UNAUTHENTICATED, "the access token is not valid")
+    return token
+
+
+def current_client() -> "Client":
+    """Return the caller that the gate let pass."""
+    return cast("Client", g.client)
+
+
+def current_vault() -> "Vault":
+    """Return the services of this application."""
+    return cast("Vault", current_app.extensions[EXTENSION])

@@ -1,0 +1,61 @@
+"""`POST /oauth/token`: access tokens for clients (RFC 6749 section 4.4)."""
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from flask import Flask, Response, request
+
+from vault.errors import Kind, VaultError
+from vault.web.gate import CLIENT_KEY
+from vault.web.oauth.client import client_form, credentials
+from vault.web.oauth.errors import OAuthError
+from vault.web.requests import json_response
+from vault.web.strict import check_framing
+
+if TYPE_CHECKING:
+    from vault.wiring import Vault
+
+_SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
+"""RFC 6749 appendix A.4."""
+_MAX_SCOPE_CHARACTERS: Final = 512
+
+
+def add_token(app: Flask, vault: "Vault") -> None:
+    """Add the route to an application."""
+    limit_bytes = vault.settings.max_body_bytes
+
+    def token() -> Response:
+        environ = request.environ
+        check_framing(environ, limit_bytes)
+        vault.peek("directory")
+        client_id, secret = credentials(environ)
+        form = client_form(environ, limit_bytes, client_id)
+        client = vault.access.authenticate(client_id, secret)
+        environ[CLIENT_KEY] = client.id
+        grant_type = form.get("grant_type")
+        if grant_type is None:
+            raise VaultError(Kind.MALFORMED, "grant_type is required")
+        if grant_type != "client_credentials":
+            raise OAuthError("unsupported_grant_type", "the grant offered is client_credentials")
+        try:
+            access_token, seconds, granted = vault.access.issue(client, _scopes(form.get("scope")))
+        except VaultError as error:
+            if error.kind is not Kind.FORBIDDEN:
+                raise
+            raise OAuthError("invalid_scope", "a scope that this client does not have") from None
+        return json_response({
+            "access_token": access_token,
+            "token_type": "Bearer",
+            "expires_in": seconds,
+            "scope": " ".join(sorted(granted)),
+        })  # fmt: skip
+
+    app.add_url_rule("/oauth/token", view_func=token, methods=["POST"])
+
+
+def _scopes(text: str | None) -> frozenset[str] | None:
+    if text is None:
+        return None
+    if len(text) > _MAX_SCOPE_CHARACTERS or not _SCOPE.fullmatch(text):
+        raise OAuthError("invalid_scope", "scope is a list of names with one space between")
+    return frozenset(text.split(" "))

@@ -1,0 +1,42 @@
+"""The paths and queries of `/v1`; ids go to the services as they are, which know one spelling of each."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    cursor: Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_=.-]+$")] | None = None
+    limit: int | None = Field(default=None, ge=1, le=1000)
+
+
+class RegistrationsQuery(_Query):
+    """A page of registrations or reviews."""
+
+    state: Literal["in_review", "returned", "approved", "rejected", "withdrawn"] | None = None
+
+
+class AccountsQuery(_Query):
+    """A page of accounts, or those behind one token."""
+
+    token: Annotated[str, StringConstraints(max_length=512, pattern=r"^[!-~]+$")] | None = None
+
+
+class RegistrationPath(BaseModel):
+    """The place of one registration."""
+
+    id: str
+
+
+class EvidencePath(RegistrationPath):
+    """The place of one piece of evidence."""
+
+    name: str
+
+
+class AccountPath(BaseModel):
+    """The place of one account."""
+
+    id: str

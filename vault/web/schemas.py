@@ -1,0 +1,173 @@
+"""The bodies of `/v1`: names, types and lengths. What the values mean is the domain's to check.
+
+Unknown members are refused; `refusals` says what the sender sees of it.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+VARIANT: Final = "form:"
+"""Marks the variants of a union, so that they can be told from members in an error's place."""
+ABSENT: Final[Any] = None
+"""The default of a member that may be left out: never sent on, and not a value that may be sent."""
+
+
+def _drop_null_defaults(schema: dict[str, Any]) -> None:
+    for member in schema.get("properties", {}).values():
+        if member.get("default", "") is None:
+            del member["default"]
+
+
+class Body(BaseModel):
+    """A JSON object with no other members than those listed; a member that is not set is absent, never null."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, json_schema_extra=_drop_null_defaults
+    )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    __str__ = __repr__
+
+    def members(self) -> dict[str, Any]:
+        """Return the members that were sent, as plain JSON values."""
+        return self.model_dump(exclude_unset=True)
+
+
+def _misses(*members: str) -> PydanticCustomError:
+    return PydanticCustomError("misses", "", {"members": members})
+
+
+def _text(max_characters: int) -> StringConstraints:
+    """Return the rule of a text: not empty, no control characters, at most so long."""
+    return StringConstraints(min_length=1, max_length=max_characters, pattern=r"^\P{Cc}*$")
+
+
+Code = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z_]+$")]
+Id = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+Date = Annotated[str, _text(10)]
+Name = Annotated[str, _text(200)]
+
+
+class WrittenName(Body):
+    """A name in one script."""
+
+    value: Name
+    script: Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]{3}$")] = Field(description="ISO 15924 code")
+
+
+class NumberedDocument(Body):
+    """A document by its number."""
+
+    type: Literal["passport", "national_id", "residence_permit"]
+    country: Annotated[str, _text(3)] = Field(description="ISO 3166-1 alpha-3 or ICAO 9303 code")
+    number: Annotated[str, _text(64)]
+    expires: Date = Field(default=ABSENT)
+
+
+class ReadDocument(Body):
+    """A passport by its machine-readable lines."""
+
+    type: Literal["passport"]
+    mrz: list[Annotated[str, _text(44)]] = Field(min_length=2, max_length=2)
+
+
+def _document_form(value: object) -> str:
+    return VARIANT + ("mrz" if isinstance(value, dict) and "mrz" in value else "number")
+
+
+Document = Annotated[
+    Annotated[NumberedDocument, Tag(VARIANT + "number")] | Annotated[ReadDocument, Tag(VARIANT + "mrz")],
+    Discriminator(_document_form),
+]
+
+
+class Identity(Body):
+    """Who a person is."""
+
+    legal_name: Name = Field(default=ABSENT)
+    names: list[WrittenName] = Field(default=ABSENT, min_length=1, max_length=8)
+    birth_date: Date = Field(default=ABSENT)
+    document: Document = Field(default=ABSENT)
+    phone: Annotated[str, _text(32)] = Field(default=ABSENT)
+    email: Annotated[str, _text(254)] = Field(default=ABSENT)
+
+    @model_validator(mode="after")
+    def _named(self) -> "Identity":
+        if not self.model_fields_set & {"legal_name", "names"}:
+            raise _misses("legal_name")
+        return self
+
+
+class Accepts(Body):
+    """What the person consented to."""
+
+    terms: Annotated[str, _text(64)]
+    truthful: bool
+
+    @model_validator(mode="after")
+    def _truthful(self) -> "Accepts":
+        if not self.truthful:
+            raise PydanticCustomError("consent", "", {"members": ("truthful",)})
+        return self
+
+
+class Resubmission(Body):
+    """A returned registration, mended."""
+
+    handle: Annotated[str, _text(64)] = Field(default=ABSENT)
+    kind: Literal["personal", "public"] = Field(default=ABSENT)
+    external_id: Annotated[str, _text(128)] = Field(default=ABSENT)
+    account: Id = Field(default=ABSENT)
+    accepts: Accepts = Field(default=ABSENT)
+    terms_version: Annotated[str, _text(64)] = Field(default=ABSENT)
+    identity: Identity
+
+
+class Registration(Resubmission):
+    """A new account with its person's identity, or, with `account`, an identity for an existing account."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Registration":
+        given = self.model_fields_set
+        if "account" in given and given & {"handle", "kind"}:
+            raise PydanticCustomError("instead", "", {"members": ("account",)})
+        wanted = [] if "account" in given else [name for name in ("handle", "kind") if name not in given]
+        if not given & {"accepts", "terms_version"}:
+            wanted.append("accepts")
+        if wanted:
+            raise _misses(*wanted)
+        return self
+
+
+class Reveal(Body):
+    """What a reviewer asks to see, and why."""
+
+    purpose: Annotated[str, StringConstraints(max_length=32, pattern=r"^[a-z_]+$")]
+    fields: list[Code] = Field(min_length=1, max_length=16)
+
+
+class Verdict(Body):
+    """Whether a candidate is the person under review."""
+
+    id: Id
+    verdict: Literal["same_person", "other_person"]
+
+
+class Decision(Body):
+    """A reviewer's decision."""
+
+    decision: Literal["approved", "returned", "rejected"]
+    method: Literal[
+        "document_checked", "registry_match", "eid", "bank_transfer", "letter_code", "in_person", "voucher",
+        "provider_attested",
+    ] = Field(default=ABSENT)  # fmt: skip
+    reason: Code = Field(default=ABSENT)
+    fix: list[Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z0-9_./-]+$")]] = Field(
+        default=ABSENT, max_length=16
+    )
+    candidates: list[Verdict] = Field(default=ABSENT, max_length=64)
+    shown: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(default=ABSENT)

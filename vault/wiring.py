@@ -1,0 +1,107 @@
+"""The composition root: settings → stores, agent, services. Nothing else builds any of them."""
+
+from dataclasses import dataclass
+
+from keys.agent.client import AgentClient
+from keys.engine import open_engine
+from keys.errors import KeysError
+from vault.config import STORES, Settings
+from vault.domain.clock import Clock, SystemClock, epoch
+from vault.services.access import AccessControl
+from vault.services.checking import Checking
+from vault.services.enrolling import Enrolling
+from vault.services.held_keys import HeldKeys
+from vault.services.housekeeping import Housekeeping
+from vault.services.idempotency import Idempotent
+from vault.services.introspecting import Introspecting
+from vault.services.linking import Linking
+from vault.services.listing import Listing
+from vault.services.registering import Registering
+from vault.services.reviewing import Reviewing
+from vault.services.showing import Showing
+from vault.stores import schema
+from vault.stores.unit import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """One process's vault: services by what they do."""
+
+    settings: Settings
+    stores: dict[str, Store]
+    keys: HeldKeys
+    officer: AgentClient
+    access: AccessControl
+    introspecting: Introspecting
+    registering: Registering
+    reviewing: Reviewing
+    listing: Listing
+    enrolling: Enrolling
+    checking: Checking
+    housekeeping: Housekeeping
+
+    def peek(self, *sockets: str) -> None:
+        """Check that the key holders a route needs are open.
+
+        Raises:
+            SealedError, LockdownError, UnavailableError: they are not.
+        """
+        self.keys.peek(*sockets)
+
+    def ready(self) -> dict[str, str]:
+        """Return the state of each store and key holder: ok, or what is wrong with it."""
+        states = {name: "ok" if schema.answers(store.engine) else "unavailable" for name, store in self.stores.items()}
+        for name in ("directory", "identity"):
+            try:
+                self.keys.peek(name)
+                states[f"agent.{name}"] = "ok"
+            except KeysError as error:
+                states[f"agent.{name}"] = error.kind
+        return states
+
+    def close(self) -> None:
+        """Close the stores' connections."""
+        for store in self.stores.values():
+            store.engine.dispose()
+
+
+def build(settings: Settings, clock: Clock | None = None) -> Vault:
+    """Return the vault of these settings.
+
+    Raises:
+        SetupError: a store is missing, or its schema is not the one of this version.
+    """
+    clock = clock or SystemClock()
+
+    def now() -> int:
+        return epoch(clock.now())
+
+    engines = {
+        name: open_engine(settings.store_url(name), busy_seconds=settings.busy_seconds)
+        for name in STORES if name != "keys"
+    }  # fmt: skip
+    schema.check_all(engines)
+    identity, directory = Store(engines["identity"]), Store(engines["directory"])
+    sockets = {
+        name: AgentClient(str(settings.sockets / f"{name}.sock")) for name in ("directory", "identity", "officer")
+    }
+    # This version knows the development seal alone; with it, specimen documents and short ways are allowed.
+    development = True
+    keys = HeldKeys(sockets["directory"], sockets["identity"])
+    linking = Linking(settings, identity, directory, sockets["identity"], now)
+    idempotent = Idempotent(settings, directory, keys, now)
+    showing = Showing(directory, keys, now)
+    return Vault(
+        settings=settings,
+        stores={"identity": identity, "directory": directory, "log": Store(engines["log"])},
+        keys=keys,
+        officer=sockets["officer"],
+        access=AccessControl(settings, directory, keys, now),
+        introspecting=Introspecting(directory, keys, now),
+        registering=Registering(identity, directory, keys, linking, idempotent, showing, now, development=development),
+        reviewing=Reviewing(settings, identity, directory, keys, linking, idempotent, now, development=development),
+        listing=Listing(settings, directory, keys, showing),
+        enrolling=Enrolling(directory, sockets["officer"], keys, now),
+        checking=Checking(identity, directory, linking, sockets["officer"]),
+        housekeeping=Housekeeping(settings, directory, linking, now),
+    )
