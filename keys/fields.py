@@ -7,7 +7,6 @@
 what is tagged. Padding hides lengths up to its step (ISO/IEC 7816-4: 0x80, then zeros).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,7 +62,7 @@ def decode(padded: bytes) -> FieldValue:
     Raises:
         OpenError: not of that form.
     """
-    parts: Sequence[bytes] = split_length_prefixed(unpad(padded))
+    parts = split_length_prefixed(unpad(padded))
     if not parts:
         raise OpenError
     return FieldValue(parts[0], tuple(parts[1:]))

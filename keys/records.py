@@ -7,7 +7,7 @@ conditional on the MAC), so that states and marks are rows, never memory.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgpack
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -65,14 +65,14 @@ class Record:
     mac: bytes
 
     @classmethod
-    def from_row(cls, keyring: Keyring, row: Row[tuple[object, ...]]) -> Self:
+    def from_row(cls, keyring: Keyring, row: Row[Any]) -> Self:
         """Return the record.
 
         Raises:
             OpenError: the row was altered.
         """
         values = tuple(row)
-        check_row(keyring, _TABLE, values[:-1], bytes(values[-1]))  # type: ignore[call-overload]
+        check_row(keyring, _TABLE, values[:-1], row.mac)
         pending = None if row.pending is None else msgpack.unpackb(row.pending)
         return cls(
             rid=row.rid, kek_version=row.kek_version, record_key=row.record_key, commitment_key=row.commitment_key,
@@ -80,7 +80,7 @@ class Record:
             pending=pending, uid=row.uid, origin=row.origin, created=row.created, mac=row.mac,
         )  # fmt: skip
 
-    def values(self, keyring: Keyring) -> dict[str, object]:
+    def values(self, keyring: Keyring) -> dict[str, Any]:
         """Return the column values with a fresh MAC."""
         pending = None if self.pending is None else msgpack.packb(dict(self.pending))
         columns = {
@@ -228,7 +228,7 @@ def change(connection: Connection, keyring: Keyring, record: Record, **changes: 
     where = (table.c.rid == record.rid) & (table.c.mac == record.mac)
     if connection.execute(update(table).where(where).values(**values)).rowcount != 1:
         raise ConflictError
-    return replace(changed, mac=bytes(values["mac"]))  # type: ignore[arg-type]
+    return replace(changed, mac=values["mac"])
 
 
 def remove(connection: Connection, record: Record) -> None:

@@ -94,7 +94,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise StartError(f"{unknown[0]}: no such setting")
-    settings = Settings(**{name: _typed(name, known[name].default, value) for name, value in given.items()})
+    typed: dict[str, Any] = {name: _typed(name, known[name].default, value) for name, value in given.items()}
+    settings = Settings(**typed)
     _check(settings)
     return settings
 
@@ -103,10 +104,8 @@ def _typed(name: str, default: object, value: object) -> object:
     try:
         if isinstance(default, Path):
             return Path(str(value))
-        if isinstance(default, int):
-            if isinstance(value, bool):
-                raise TypeError
-            return int(value)  # type: ignore[call-overload]
+        if isinstance(default, int) and not isinstance(value, bool):
+            return int(str(value))
     except (TypeError, ValueError):
         raise StartError(f"{name}: not of the right type") from None
     if not isinstance(value, str):

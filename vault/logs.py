@@ -65,6 +65,11 @@ class RequestLog:
             self._flush()
 
 
+def event(name: str, **fields: str | int) -> None:
+    """Write one line; `name` is a constant, the fields are of the allow-list."""
+    structlog.get_logger().info(name, **fields)
+
+
 def configure(stream: BinaryIO | None = None, quiet: frozenset[str] = frozenset()) -> RequestLog:
     """Set up logging for this process and return the log of its requests.
 

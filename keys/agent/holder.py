@@ -77,9 +77,9 @@ def _answer(connection: socket.socket, message: Mapping[str, Any]) -> bool:
 def _run(door: Door, request: Mapping[str, Any], dialogue: Dialogue) -> dict[str, Any]:
     act = door.acts.get(str(request.get("verb")))
     args = request.get("args")
+    if act is None or not isinstance(args, dict):
+        return {"error": door.refusal.kind, "message": door.refusal.default}
     try:
-        if act is None or not isinstance(args, dict):
-            raise door.refusal
         return {"ok": act(args, dialogue)}
     except KeysError as error:
         return {"error": error.kind, "message": str(error)}

@@ -87,7 +87,7 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
             links.rid(octets(mapping(alias, "alias"), "link"), octets(alias, "pid", PID_BYTES))
             for alias in listed(evidence, "aliases")
         )
-        accounts = tuple(_account(names, sector, pid, account) for account in listed(evidence, "accounts"))
+        accounts = tuple(_account(names, pid, account) for account in listed(evidence, "accounts"))
     except OpenError:
         raise RefusedError from None
     # A provisional record has no tag yet; an approved one has its own among those of its standing.
@@ -97,7 +97,7 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
     return Standing(sector, pid, evidence.get("created", 0), record, uid, accounts, aliases, sanctions)
 
 
-def _account(names: Names, sector: str, pid: bytes, account: object) -> tuple[bytes, str, str]:
+def _account(names: Names, pid: bytes, account: object) -> tuple[bytes, str, str]:
     row = mapping(account, "account")
     account_id, provider, handle = octets(row, "id", 16), text(row, "provider"), text(row, "handle")
     key, deployment = names.keyring.current("account-mac").secret, names.keyring.deployment

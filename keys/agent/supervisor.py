@@ -8,6 +8,7 @@ restarts, until `unseal`. Everything ends with the process that started the agen
 parent-death signal ends the holders.
 """
 
+import contextlib
 import fcntl
 import os
 import selectors
@@ -111,10 +112,8 @@ class Supervisor:
         child = self._children.pop(name)
         self._selector.unregister(child.pidfd)
         self._selector.unregister(child.control)
-        try:
+        with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         _, status = os.waitpid(child.pid, 0)
         os.close(child.pidfd)
         child.control.close()

@@ -1,5 +1,6 @@
 """idvault-keys: the officers' command line. In this version: the agent, its state, seal and unseal."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -82,10 +83,9 @@ def _command(verb: str, wanted: frozenset[str], home: Path, sockets: Path | None
     client = _officer(home, sockets)
     try:
         client.call("status", {})
-        try:
+        # The holder that took the order may be gone before it answers: that is what was ordered.
+        with contextlib.suppress(UnavailableError):
             client.call(verb, {})
-        except UnavailableError:
-            pass  # the holder that took the order is gone already: that is what was ordered
         _show(_await(client, wanted), as_json=as_json)
     except KeysError as error:
         _fail(error)

@@ -3,11 +3,11 @@ import json
 
 import pytest
 from flask.testing import FlaskClient
-from vault.domain.errors import InvalidFieldError
 from werkzeug.exceptions import InternalServerError, RequestTimeout
 
 from keys import errors as key_errors
 from tests.web.stub import BASIC, PROVIDER, REGISTRATION, StubVault
+from vault.domain.errors import InvalidFieldError
 from vault.errors import Kind, VaultError
 from vault.web.problems import PROBLEMS, TYPE_PREFIX, refusal_of
 

@@ -21,7 +21,7 @@ def upgrade(*, as_json: bool) -> None:
     engines = {store: open_engine(settings.store_url(store), busy_seconds=settings.busy_seconds) for store in STORES}
     try:
         schema.upgrade_all(engines)
-        show({store: "up to date" for store in STORES}, as_json=as_json)
+        show(dict.fromkeys(STORES, "up to date"), as_json=as_json)
     finally:
         for engine in engines.values():
             engine.dispose()

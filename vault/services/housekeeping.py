@@ -49,6 +49,6 @@ class Housekeeping:
             try:
                 self.once()
             except KeysError as error:
-                event("housekeeping_waits", kind=error.kind)
+                event("housekeeping_waits", cause=error.kind)
             except Exception as error:  # noqa: BLE001 - it must go on; the type says enough
                 event("housekeeping_failed", error=type(error).__name__)

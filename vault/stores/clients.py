@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, bindparam, exists, func, insert, select, update
+from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from vault.errors import Kind, VaultError
@@ -39,7 +39,7 @@ _BY_ID = select(*_COLUMNS).select_from(client.outerjoin(provider, _OWNER)).where
 _BY_TOKEN = _BY_ID.add_columns(exists().where(revoked.c.jti == bindparam("jti")).label("revoked"))
 
 
-def from_row(row: Row[Any]) -> ClientRow:
+def from_row(row: Any) -> ClientRow:  # noqa: ANN401 - a SQL row
     """Return the client of a joined row."""
     return ClientRow(
         id=row.id, name=row.name, role=row.role, provider=row.provider, scopes=frozenset(row.scopes.split()),

@@ -1,6 +1,6 @@
-"""The directory store: clients, accounts, standings and reviews. Times in seconds since 1970; no name, number or rid."""
+"""The directory store: clients, accounts, standings and reviews. Times in seconds since 1970."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, text, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
 
 metadata = MetaData()
 

@@ -1,4 +1,4 @@
-"""The identity store: sealed fields by record, and nothing that leads to an account, a provider or a time finer than a day."""
+"""The identity store: sealed fields by record; no account, no provider, no time finer than a day."""
 
 from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text
 

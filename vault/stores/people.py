@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -56,7 +57,7 @@ def sealed_fields(unit: Unit, rids: Iterable[bytes]) -> dict[bytes, dict[str, by
     return {row.rid: _present(row._mapping) for row in unit.execute(query)}  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def _present(row: Mapping[str, bytes | None]) -> dict[str, bytes]:
+def _present(row: Any) -> dict[str, bytes]:  # noqa: ANN401 - a SQL row's mapping
     return {name: value for name in FIELDS if (value := row[name]) is not None}
 
 

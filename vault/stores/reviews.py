@@ -119,7 +119,8 @@ def resubmit(unit: Unit, reg: bytes, attempt: int, now: int, *, expired_document
     where = and_(review.c.reg == reg, review.c.attempt == attempt, review.c.state == "returned")
     values = {
         "state": "in_review", "attempt": attempt + 1, "submitted": now, "decided": None, "method": None,
-        "reason": None, "fix": None, "reviewer": None, "shown": None, "lease_by": None, "lease_until": None, "expired_document": int(expired_document),
+        "reason": None, "fix": None, "reviewer": None, "shown": None,
+        "lease_by": None, "lease_until": None, "expired_document": int(expired_document),
     }  # fmt: skip
     return unit.execute(update(review).where(where).values(**values)).rowcount == 1
 

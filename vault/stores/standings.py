@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -66,7 +66,7 @@ HOT = (
 )  # fmt: skip
 
 
-def introspected(unit: Unit, client_id: str, pid: bytes) -> Sequence[Row[Any]]:
+def introspected(unit: Unit, client_id: str, pid: bytes) -> Sequence[Any]:
     """Return client, provider policy, standing and its accounts: the one statement of an introspection."""
     return unit.execute(HOT, {"client": client_id, "pid": pid}).all()
 
@@ -186,7 +186,7 @@ def add_local_tag(unit: Unit, tag: bytes, kind: str, pid: bytes) -> None:
 
 
 def merge(unit: Unit, alias: bytes, survivor: bytes, macs: Iterable[tuple[bytes, bytes]], now: int) -> None:
-    """Make one standing part of another: accounts, handles and tags move, the stricter running rung stays. Idempotent."""
+    """Make one standing part of another: accounts, handles, tags; the stricter running rung stays. Idempotent."""
     for account_id, mac in macs:
         moved = update(account).where(account.c.pid == alias, account.c.id == account_id)
         unit.execute(moved.values(pid=survivor, mac=mac, merged_from=alias))

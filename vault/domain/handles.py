@@ -1,0 +1,32 @@
+"""Public handles: what they may look like, and by what they are unique at their provider."""
+
+import unicodedata
+from typing import Final
+
+from vault.domain.errors import InvalidFieldError
+from vault.domain.text import fold
+
+MIN_CHARS: Final = 2
+MAX_CHARS: Final = 64
+_RULE: Final = f"{MIN_CHARS} to {MAX_CHARS} visible characters, no white space, @ or /, starting with a letter or digit"
+
+
+def parse_handle(text: object, pointer: str) -> str:
+    """Return a handle in NFKC.
+
+    Raises:
+        InvalidFieldError: it breaks the rule.
+    """
+    if not isinstance(text, str) or len(text) > MAX_CHARS:
+        raise InvalidFieldError(pointer, _RULE)
+    handle = unicodedata.normalize("NFKC", text)
+    categories = [unicodedata.category(char)[0] for char in handle]
+    plain = MIN_CHARS <= len(handle) <= MAX_CHARS and not {"C", "Z"} & set(categories)
+    if not plain or categories[0] not in "LN" or set("@/") & set(handle):
+        raise InvalidFieldError(pointer, _RULE)
+    return handle
+
+
+def handle_key(handle: str) -> str:
+    """Return what a handle is unique by: its folded form."""
+    return fold(handle)
