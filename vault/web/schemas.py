@@ -95,12 +95,6 @@ class Identity(Body):
     phone: Annotated[str, _text(32)] = Field(default=ABSENT)
     email: Annotated[str, _text(254)] = Field(default=ABSENT)
 
-    @model_validator(mode="after")
-    def _named(self) -> "Identity":
-        if not self.model_fields_set & {"legal_name", "names"}:
-            raise _misses("legal_name")
-        return self
-
 
 class Accepts(Body):
     """What the person consented to."""

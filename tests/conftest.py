@@ -1,0 +1,24 @@
+"""Fixtures: one served vault a session for what does not disturb it, fresh ones for what does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A served vault that tests share: each enrols its own providers."""
+    served = Server(tmp_path_factory.mktemp("vault") / "home").start()
+    yield served
+    assert served.stop() == 0
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Server]:
+    """A served vault of the test's own."""
+    served = Server(tmp_path / "home").start()
+    yield served
+    served.stop()

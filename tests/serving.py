@@ -1,0 +1,187 @@
+"""A really started vault for tests: `idvault serve` as a process, clients enrolled by its own command line."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+BIN = Path(sys.executable).parent
+START_SECONDS = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """One served vault in a home folder of its own."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.home, self.port = home, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("IDVAULT_")},
+            "IDVAULT_HOME": str(home),
+            "IDVAULT_BIND": f"127.0.0.1:{self.port}",
+            "IDVAULT_WORKERS": "2",
+            **settings,
+        }
+        self.log = home.parent / f"{home.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.clients: list[Client] = []
+
+    def start(self) -> Self:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [BIN / "idvault", "serve"], env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            try:
+                if httpx.get(self.url + "/readyz").status_code == httpx.codes.OK:
+                    return self
+            except httpx.TransportError:
+                pass
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError("the server did not start")
+
+    def stop(self) -> int:
+        for client in self.clients:
+            client.http.close()
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def kill(self) -> None:
+        """Kill the main process with -9, and wait until the port is free."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(20)
+        self.await_silence()
+
+    def await_silence(self) -> None:
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) != 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("an orphan holds the port")
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Run an `idvault` or `idvault-keys` command against this vault and return its standard output."""
+        program = "idvault-keys" if arguments[0] == "keys" else "idvault"
+        rest = arguments[1:] if arguments[0] == "keys" else arguments
+        done = subprocess.run(
+            [BIN / program, *rest], env=self.environment, capture_output=True, check=False, timeout=60
+        )
+        assert done.returncode == code, done.stderr.decode()[-600:]
+        return done.stdout.decode()
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self.run(*arguments, "--json", code=code))
+
+    def provider(self, name: str, **more: str) -> "Client":
+        arguments = [f"--{key}={value}" for key, value in more.items()]
+        made = self.json("provider", "add", name, "--sector", f"{name}.example", *arguments)
+        return Client(self, made["client_id"], made["client_secret"])
+
+    def reviewer(self, name: str, provider: "Client | None" = None) -> "Client":
+        bound = [] if provider is None else ["--provider", provider.id]
+        made = self.json("reviewer", "add", name, *bound)
+        return Client(self, made["client_id"], made["client_secret"])
+
+    def processes(self) -> list[int]:
+        """Return the pids of everything that belongs to this vault."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    environment, line = (entry / "environ").read_bytes(), (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if f"IDVAULT_HOME={self.home}\0".encode() in environment + b"\0" or str(self.home).encode() in line:
+                    found.append(int(entry.name))
+        return found
+
+
+class Client:
+    """An OAuth client of a served vault."""
+
+    def __init__(self, server: Server, client_id: str, secret: str) -> None:
+        self.server, self.id, self.secret = server, client_id, secret
+        self.http = httpx.Client(base_url=server.url, timeout=30)
+        self.token = ""
+        server.clients.append(self)
+
+    def authorise(self) -> str:
+        answer = self.http.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=(self.id, self.secret))
+        assert answer.status_code == httpx.codes.OK, answer.text
+        self.token = answer.json()["access_token"]
+        return self.token
+
+    def call(self, method: str, path: str, **more: Any) -> httpx.Response:
+        if not self.token:
+            self.authorise()
+        headers = {"Authorization": f"Bearer {self.token}", **more.pop("headers", {})}
+        return self.http.request(method, path, headers=headers, **more)
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return self.call("GET", path, **more)
+
+    def post(self, path: str, body: Any = None, **more: Any) -> httpx.Response:
+        return self.call("POST", path, json=body, **more) if body is not None else self.call("POST", path, **more)
+
+    def register(self, identity: dict[str, Any], handle: str, **more: Any) -> httpx.Response:
+        headers = more.pop("headers", {})
+        body = {
+            "handle": handle, "kind": "public", "accepts": {"terms": "2026-01", "truthful": True},
+            "identity": identity, **more,
+        }  # fmt: skip
+        return self.post("/v1/registrations", body, headers=headers)
+
+    def registered(self, identity: dict[str, Any], handle: str, **more: Any) -> dict[str, Any]:
+        answer = self.register(identity, handle, **more)
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def registration(self, reg: str) -> dict[str, Any]:
+        answer = self.get(f"/v1/registrations/{reg}")
+        assert answer.status_code == httpx.codes.OK, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def introspect(self, token: str, **more: str) -> dict[str, Any]:
+        answer = self.http.post("/oauth/introspect", data={"token": token, **more}, auth=(self.id, self.secret))
+        assert answer.status_code == httpx.codes.OK, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def reveal(self, reg: str, *fields: str) -> dict[str, Any]:
+        names = list(fields) or ["legal_name", "names", "birth_date", "document"]
+        answer = self.post(f"/v1/reviews/{reg}/reveal", {"purpose": "review", "fields": names})
+        assert answer.status_code == httpx.codes.OK, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def decide(self, reg: str, decision: str = "approved", **more: Any) -> httpx.Response:
+        headers = more.pop("headers", {})
+        body = {"decision": decision, **({"method": "document_checked"} if decision == "approved" else {}), **more}
+        return self.post(f"/v1/reviews/{reg}/decision", body, headers=headers)
+
+    def approve(self, reg: str, **more: Any) -> None:
+        answer = self.decide(reg, **more)
+        assert answer.status_code == httpx.codes.OK, answer.text
