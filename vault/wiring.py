@@ -98,10 +98,10 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         officer=sockets["officer"],
         access=AccessControl(settings, directory, keys, now),
         introspecting=Introspecting(directory, keys, now),
-        registering=Registering(identity, directory, keys, linking, idempotent, showing, now, development=development),
-        reviewing=Reviewing(settings, identity, directory, keys, linking, idempotent, now, development=development),
+        registering=Registering(directory, keys, linking, idempotent, showing, now, development=development),
+        reviewing=Reviewing(settings, directory, keys, linking, idempotent, now, development=development),
         listing=Listing(settings, directory, keys, showing),
         enrolling=Enrolling(directory, sockets["officer"], keys, now),
-        checking=Checking(identity, directory, linking, sockets["officer"]),
+        checking=Checking(directory, linking, sockets["officer"]),
         housekeeping=Housekeeping(settings, directory, linking, now),
     )

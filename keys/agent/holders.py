@@ -75,10 +75,11 @@ def run_names(settings: AgentSettings, doors: Mapping[str, socket.socket], hando
     identity: dict[str, Act] = {verb: partial(act, names) for verb, act in IDENTITY_ACTS.items()}
     identity["hello"] = partial(_hello, keyring)
     officer: dict[str, Act] = {verb: partial(act, names) for verb, act in OFFICER_ACTS.items()}
+    officer |= _officer_control(control)
     ready()
     serve([
         Door("identity", doors["identity"], identity, settings.uids.get("identity", frozenset())),
-        Door("officer", doors["officer"], officer | _officer_control(control), settings.uids.get("officer", frozenset())),
+        Door("officer", doors["officer"], officer, settings.uids.get("officer", frozenset())),
     ])  # fmt: skip
 
 

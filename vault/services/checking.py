@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from keys.agent.client import AgentClient
 from vault.domain.ids import AccountId
-from vault.services.linking import Linking
-from vault.stores import people, standings
+from vault.services.linking import FSCK_BATCH, Linking
+from vault.stores import standings
 from vault.stores.unit import Store
-
-_BATCH: Final = 500
 
 
 @dataclass(slots=True)
@@ -38,8 +36,8 @@ class Report:
 class Checking:
     """Checks all stores, in batches, without a join across them."""
 
-    def __init__(self, identity: Store, directory: Store, linking: Linking, officer: AgentClient) -> None:
-        self._identity, self._directory, self._linking, self._officer = identity, directory, linking, officer
+    def __init__(self, directory: Store, linking: Linking, officer: AgentClient) -> None:
+        self._directory, self._linking, self._officer = directory, linking, officer
 
     def run(self, progress: Callable[[str, int], None], *, grace_minutes: int) -> Report:
         """Finish, check, report; `progress` is told the part and how many rows it has done.
@@ -85,7 +83,7 @@ class Checking:
         after = b""
         while True:
             with self._directory.reading() as unit:
-                rows = standings.page(unit, after, _BATCH)
+                rows = standings.page(unit, after, FSCK_BATCH)
             if not rows:
                 return
             after = rows[-1].pid
@@ -93,21 +91,9 @@ class Checking:
             yield [(f"directory.standing {row.pid.hex()}", self._linking.evidence(row)) for row in live]
 
     def _records(self) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-        after = b""
-        while True:
-            with self._identity.reading() as unit:
-                rows = people.page(unit, after, _BATCH)
-            if not rows:
-                return
-            after = rows[-1][0]
+        for rows in self._linking.records():
             yield [(f"identity.record {rid.hex()}", {"rid": rid, "fields": fields}) for rid, fields in rows]
 
     def _fingerprints(self) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-        after = b""
-        while True:
-            with self._identity.reading() as unit:
-                rows = people.fingerprints_page(unit, after, _BATCH)
-            if not rows:
-                return
-            after = rows[-1][0]
+        for rows in self._linking.fingerprints():
             yield [(f"identity.fingerprint {tag.hex()}", {"tag": tag, "sealed": sealed}) for tag, sealed in rows]

@@ -3,8 +3,8 @@
 It never maps a standing to a record by itself: the agent names the records that an act needs, and only within the act.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 from keys.agent.client import AgentClient
 from keys.errors import ConflictError, ProtocolError, RefusedError
@@ -15,6 +15,9 @@ from vault.stores import answers, people, reviews, standings
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store, Unit
 
+FSCK_BATCH: Final = 500
+_DAY_SECONDS: Final = 86_400
+_T = TypeVar("_T")
 Finish = Callable[[Unit], None]
 
 
@@ -44,6 +47,55 @@ class Linking:
                 ],
                 "sanctions": _sanctions(living, self._now()) if own else [],
             }
+
+    def add_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
+        """Insert a record, sealed by the caller."""
+        with self._identity.writing() as unit:
+            people.add(unit, rid, "natural", fields, consents, self._now() // _DAY_SECONDS)
+
+    def replace_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
+        """Write a resubmission's fields and consents over the old ones. Idempotent."""
+        with self._identity.writing() as unit:
+            people.replace_fields(unit, rid, fields, consents, self._now() // _DAY_SECONDS)
+
+    def give_up_record(self, rid: bytes) -> None:
+        """Remove a record that no directory row reached: it never existed. Idempotent."""
+        with self._identity.writing() as unit:
+            people.remove(unit, rid)
+        self.agent.call("create.undo", {"rid": rid})
+
+    def put_piece(self, rid: bytes, name: str, content_type: str, sealed: bytes) -> None:
+        """Write a sealed piece of evidence over one of the same name."""
+        with self._identity.writing() as unit:
+            people.put_piece(unit, rid, name, people.Piece(content_type, sealed), self._now() // _DAY_SECONDS)
+
+    def piece(self, rid: bytes, name: str) -> people.Piece | None:
+        """Return a sealed piece of evidence."""
+        with self._identity.reading() as unit:
+            return people.piece(unit, rid, name)
+
+    def piece_names(self, rid: bytes) -> list[str]:
+        """Return the names of a record's pieces."""
+        with self._identity.reading() as unit:
+            return people.piece_names(unit, rid)
+
+    def records(self) -> Iterator[list[tuple[bytes, dict[str, bytes]]]]:
+        """Return all records in batches, for fsck."""
+        after = b""
+        while rows := self._page(people.page, after):
+            after = rows[-1][0]
+            yield rows
+
+    def fingerprints(self) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Return all fingerprints in batches, for fsck."""
+        after = b""
+        while rows := self._page(people.fingerprints_page, after):
+            after = rows[-1][0]
+            yield rows
+
+    def _page(self, page: Callable[[Unit, bytes, int], list[tuple[bytes, _T]]], after: bytes) -> list[tuple[bytes, _T]]:
+        with self._identity.reading() as unit:
+            return page(unit, after, FSCK_BATCH)
 
     def answers(self, what: str, args: Mapping[str, Any]) -> object:
         """Serve what an act asks for: sealed records, local tags, fingerprints, person tags."""
@@ -119,9 +171,7 @@ class Linking:
             row = standings.find(unit, pid)
         if row is not None and self._is_of(rid, row):
             return
-        with self._identity.writing() as unit:
-            people.remove(unit, rid)
-        self.agent.call("create.undo", {"rid": rid})
+        self.give_up_record(rid)
 
     def _is_of(self, rid: bytes, row: StandingRow) -> bool:
         """Finish the record if the standing that stands there is its own; another try's record is not."""

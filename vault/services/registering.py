@@ -27,14 +27,11 @@ from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.linking import Linking
 from vault.services.showing import Showing
-from vault.stores import people as records
 from vault.stores import reviews, standings
-from vault.stores.people import Piece
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store
 
-_DAY_SECONDS: Final = 86_400
 _ID_BYTES: Final = 16
 _RESUBMIT_LEASE_SECONDS: Final = 30
 _OPEN_STATES: Final = ("in_review", "returned")
@@ -54,7 +51,6 @@ class Registering:
 
     def __init__(
         self,
-        identity: Store,
         directory: Store,
         keys: HeldKeys,
         linking: Linking,
@@ -64,7 +60,7 @@ class Registering:
         *,
         development: bool,
     ) -> None:
-        self._identity, self._directory, self._keys, self._linking = identity, directory, keys, linking
+        self._directory, self._keys, self._linking = directory, keys, linking
         self._idempotent, self._showing, self._now, self._development = idempotent, showing, now, development
 
     def register(self, client: Client, body: dict[str, Any], idempotency: Idempotency | None) -> Answer:
@@ -117,19 +113,14 @@ class Registering:
             reg, client.id, pid, account_id, "identity", 1, "in_review", None, None, None, None, None, None, None,
             int(submission.expired_document), None, now, None,
         )  # fmt: skip
-        with self._identity.writing() as unit:
-            sealed = self._sealed(submission, created)
-            records.add(unit, rid, "natural", sealed, submission.consents, now // _DAY_SECONDS)
+        self._linking.add_record(rid, self._sealed(submission, created), submission.consents)
         try:
             with self._directory.writing() as unit:
                 standings.add(unit, standing, account, handles.handle_key(handle))
                 reviews.add(unit, review)
                 attempt.finish(unit, (202, self._showing.of(client, review, standing, [account])))
         except VaultError:
-            # What the directory does not reach never existed.
-            with self._identity.writing() as unit:
-                records.remove(unit, rid)
-            self._linking.agent.call("create.undo", {"rid": rid})
+            self._linking.give_up_record(rid)
             raise
         return standing
 
@@ -168,9 +159,7 @@ class Registering:
                     raise VaultError(Kind.CONFLICT, "only a returned registration is resubmitted, one try at a time")
             evidence = {"standing": self._linking.evidence(standing)}
             given = self._linking.agent.call("revise", {**evidence, "fields": sorted(submission.fields)})
-            with self._identity.writing() as unit:
-                sealed = self._sealed(submission, given)
-                records.replace_fields(unit, given["rid"], sealed, submission.consents, now // _DAY_SECONDS)
+            self._linking.replace_record(given["rid"], self._sealed(submission, given), submission.consents)
             with self._directory.writing() as unit:
                 reviews.resubmit(unit, row.reg, row.attempt, now, expired_document=submission.expired_document)
                 if row.account is not None:
@@ -200,8 +189,7 @@ class Registering:
             raise VaultError(Kind.DECIDED, "evidence is taken while a registration is in review or returned") from None
         place = evidence_place(self._keys.deployment, given["rid"], name)
         sealed = seal(Secret(given["key"]), Purpose.EVIDENCE, place, data)
-        with self._identity.writing() as unit:
-            records.put_piece(unit, given["rid"], name, Piece(content_type, sealed), self._now() // _DAY_SECONDS)
+        self._linking.put_piece(given["rid"], name, content_type, sealed)
 
     def _own(self, client: Client, registration: RegistrationId) -> tuple[ReviewRow, StandingRow]:
         with self._directory.reading() as unit:

@@ -23,7 +23,7 @@ from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.linking import Linking
 from vault.services.registering import evidence_place
-from vault.stores import clients, people, reviews, standings
+from vault.stores import clients, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Store
@@ -44,7 +44,6 @@ class Reviewing:
     def __init__(
         self,
         settings: Settings,
-        identity: Store,
         directory: Store,
         keys: HeldKeys,
         linking: Linking,
@@ -53,7 +52,7 @@ class Reviewing:
         *,
         development: bool,
     ) -> None:
-        self._settings, self._identity, self._directory, self._keys = settings, identity, directory, keys
+        self._settings, self._directory, self._keys = settings, directory, keys
         self._linking, self._idempotent, self._now, self._development = linking, idempotent, now, development
 
     def next(self, client: Client) -> dict[str, Any] | None:
@@ -110,8 +109,7 @@ class Reviewing:
             raise VaultError(Kind.NOT_FOUND, "no such piece of evidence") from None
         except BudgetError:
             raise VaultError(Kind.TOO_MANY_REQUESTS, "this piece was viewed as often as one review may") from None
-        with self._identity.reading() as unit:
-            piece = people.piece(unit, given["rid"], name)
+        piece = self._linking.piece(given["rid"], name)
         if piece is None:
             raise VaultError(Kind.NOT_FOUND, "no such piece of evidence")
         place = evidence_place(self._keys.deployment, given["rid"], name)
@@ -226,8 +224,7 @@ class Reviewing:
 
         def answers(what: str, asked: Mapping[str, Any]) -> object:
             if what == "records" and not pieces:
-                with self._identity.reading() as unit:
-                    pieces.extend(people.piece_names(unit, asked["values"][0]))
+                pieces.extend(self._linking.piece_names(asked["values"][0]))
             return self._linking.answers(what, asked)
 
         for _ in range(_BUSY_TRIES):

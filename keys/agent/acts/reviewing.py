@@ -119,7 +119,7 @@ def _same(matching: Matching, args: Args) -> list[Candidate]:
 
 
 def review_decide(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
-    """Decide a registration: state, audit row and sealed plan in one transaction; the plan is the caller's to carry out.
+    """Decide a registration: state, audit row and sealed plan in one transaction; the caller carries the plan out.
 
     Returns:
         {intent, plan, not_before}: what to write into identity and directory before `unite` closes it.

@@ -35,6 +35,7 @@ from keys.agent.names import Names, Reviewer, Standing, check_standing
 from keys.agent.wire import Dialogue
 from keys.engine import writing
 from keys.records import Assurance
+from keys.tags import Tag
 
 
 def empty_plan() -> dict[str, Any]:
@@ -104,14 +105,36 @@ def _fingerprints(
     intent: bytes,
     dialogue: Dialogue,
 ) -> None:
-    """Plan the fingerprint rows of everyone involved, and complete `rids` with what those rows name.
+    """Plan the fingerprint rows of everyone involved, and complete `rids` with what those rows name."""
+    tags = {tag.value: tag for tag in matching.fingerprints}
+    rows = _everyones_rows(names, connection, tags, former | {target}, rids, intent, dialogue)
+    own = {tag.value for tag in matching.fingerprints}
+    for value, tag in tags.items():
+        entries: Entries = {}
+        for uid, known in rows[value].items():
+            entries.setdefault(target if uid in former else uid, []).extend(known)
+        if value in own:
+            # Only what a vault reviewer approved gives a fingerprint: here, the subject's own record.
+            entries.setdefault(target, []).append(subject_rid)
+        if entries:
+            plan["fingerprints"].append([value, tag.kind, seal_fingerprint(names, value, entries)])
+
+
+def _everyones_rows(
+    names: Names,
+    connection: Connection,
+    tags: dict[bytes, Tag],
+    everyone: set[bytes],
+    rids: dict[bytes, set[bytes]],
+    intent: bytes,
+    dialogue: Dialogue,
+) -> dict[bytes, Entries]:
+    """Return the fingerprint rows by tag, completing `tags` and `rids`.
 
     A person who becomes another may have more documents than the one that matched: their rows are found from the
     records that the rows found so far name, until nothing new comes.
     """
-    everyone = former | {target}
-    tags = {tag.value: tag for tag in matching.fingerprints}
-    rows: dict[bytes, bytes] = {}
+    rows: dict[bytes, Entries] = {}
     seen: set[bytes] = set()
     while True:
         fresh = {rid for uid in everyone for rid in rids.setdefault(uid, set())} - seen
@@ -119,26 +142,16 @@ def _fingerprints(
             for tag in vault_tags(names, open_sealed(names, records.load(connection, names.keyring, rid), fields)):
                 tags.setdefault(tag.value, tag)
         missing = [tag for value, tag in tags.items() if value not in rows]
+        if not fresh and not missing:
+            return rows
         with writing(names.engine) as locking:
             intents.lock(locking, names.keyring, intent, [tag.value for tag in missing])
-        rows.update(dict.fromkeys((tag.value for tag in missing), b"") | ask_fingerprints(dialogue, missing))
-        for value, sealed in rows.items():
-            for uid, known in (read_fingerprint(names, value, sealed) if sealed else {}).items():
-                if uid in everyone:
-                    rids[uid].update(known)
+        rows |= {tag.value: {} for tag in missing}
+        for value, sealed in ask_fingerprints(dialogue, missing).items():
+            rows[value] = read_fingerprint(names, value, sealed)
+            for uid in everyone & set(rows[value]):
+                rids[uid].update(rows[value][uid])
         seen |= fresh
-        if not {rid for uid in everyone for rid in rids[uid]} - seen:
-            break
-    own = {tag.value for tag in matching.fingerprints}
-    for value, tag in tags.items():
-        entries: Entries = {}
-        for uid, known in (read_fingerprint(names, value, rows[value]) if rows[value] else {}).items():
-            entries.setdefault(target if uid in former else uid, []).extend(known)
-        if value in own:
-            # Only what a vault reviewer approved gives a fingerprint: here, the subject's own record.
-            entries.setdefault(target, []).append(subject_rid)
-        if entries:
-            plan["fingerprints"].append([value, tag.kind, seal_fingerprint(names, value, entries)])
 
 
 def _retag(

@@ -1,0 +1,175 @@
+"""National identity numbers: one spelling for each number, its check characters, and the birth date inside it.
+
+The check rules are python-stdnum's. Left to others: which document a number stands on, and passports.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib import import_module
+from types import ModuleType
+from typing import Final
+
+from stdnum.exceptions import ValidationError
+
+_SWEDISH_SHORT_CHARS: Final = 10
+_FINNISH_SHORT_CHARS: Final = 10
+_ARGENTINE_CHARS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One kind of number: who checks it, its form where the library is wider, who reads its birth date."""
+
+    checker: ModuleType
+    form: re.Pattern[str]
+    reader: ModuleType | None
+    names_century: bool
+
+
+def _rule(checker: str, form: str = ".+", reader: str | None = None, *, names_century: bool = True) -> _Rule:
+    read = None if reader is None else import_module(f"stdnum.{reader}")
+    return _Rule(import_module(f"stdnum.{checker}"), re.compile(form, re.ASCII), read, names_century)
+
+
+_NATIONAL: Final[Mapping[str, tuple[_Rule, ...]]] = {
+    "ARG": (_rule("ar.dni"),),
+    "BEL": (_rule("be.nn", reader="be.nn"),),
+    "BGR": (_rule("bg.egn", reader="bg.egn"),),
+    "BRA": (_rule("br.cpf"),),
+    "CHL": (_rule("cl.rut"),),
+    "CHN": (_rule("cn.ric", reader="cn.ric"),),
+    "CZE": (_rule("cz.rc", reader="cz.rc"),),
+    "DNK": (_rule("dk.cpr", reader="dk.cpr"),),
+    "ESP": (_rule("es.dni"), _rule("es.nie")),
+    "EST": (_rule("ee.ik", reader="ee.ik"),),
+    "FIN": (_rule("fi.hetu"),),
+    "FRA": (_rule("fr.nir"),),
+    "HRV": (_rule("hr.oib"),),
+    "IND": (_rule("in_.aadhaar"),),
+    # Companies have kennitölur too, with 40 added to the day.
+    "ISL": (_rule("is_.kennitala", "[0-3].*"),),
+    "ISR": (_rule("il.idnr"),),
+    # The library also takes companies' 11-digit numbers. The year has two digits.
+    "ITA": (_rule("it.codicefiscale", ".{16}", "it.codicefiscale", names_century=False),),
+    "KOR": (_rule("kr.rrn", reader="kr.rrn"),),
+    "LTU": (_rule("lt.asmens", reader="lt.asmens"),),
+    # Personal codes and companies' numbers share a module; those beginning with 32 hold no birth date.
+    "LVA": (_rule("lv.pvn", "32.*"), _rule("lv.pvn", "[0-3].*", "lv.pvn")),
+    "MEX": (_rule("mx.curp", reader="mx.curp"),),
+    # Two-digit year, and it may be the day of registration: not read.
+    "MYS": (_rule("my.nric"),),
+    "NLD": (_rule("nl.bsn"),),
+    "NOR": (_rule("no.fodselsnummer", reader="no.fodselsnummer"),),
+    "POL": (_rule("pl.pesel", reader="pl.pesel"),),
+    "PRT": (_rule("pt.cc"),),
+    # 7, 8 and 9 are foreign residents, whose century the number does not tell.
+    "ROU": (_rule("ro.cnp", "[1-6].*", "ro.cnp"), _rule("ro.cnp", "[789].*")),
+    "SVK": (_rule("sk.rc", reader="cz.rc"),),
+    "SWE": (_rule("se.personnummer", reader="se.personnummer"),),
+    "THA": (_rule("th.pin"),),
+    "TUR": (_rule("tr.tckimlik"),),
+    "ZAF": (_rule("za.idnr", reader="za.idnr", names_century=False),),
+}
+"""By country (Source: python-stdnum 2.2, each module's own references)."""
+_RULES: Final[Mapping[tuple[str, str], tuple[_Rule, ...]]] = {
+    **{("national_id", country): rules for country, rules in _NATIONAL.items()},
+    ("residence_permit", "ESP"): (_rule("es.nie"),),
+}
+
+
+def has_rules(kind: str, country: str) -> bool:
+    """Tell whether numbers of this kind of document and country can be checked."""
+    return (kind, country) in _RULES
+
+
+def canonical(kind: str, country: str, number: str, today: date) -> str | None:
+    """Return the one spelling of a number, letters and digits only, or None where it breaks every rule.
+
+    Args:
+        kind: the document's type.
+        country: its country.
+        number: letters and digits, upper case.
+        today: the day by which a Swedish number without century is read.
+    """
+    found = _match(kind, country, number, today)
+    return None if found is None else found[1]
+
+
+def birth_date(kind: str, country: str, number: str) -> date | None:
+    """Return the birth date that a canonical number states in full."""
+    rule, found = _read(kind, country, number)
+    return found if rule is not None and rule.names_century else None
+
+
+def agrees(kind: str, country: str, number: str, stated: date) -> bool:
+    """Tell whether a canonical number does not speak against a birth date; a two-digit year is compared as such."""
+    rule, found = _read(kind, country, number)
+    if rule is None or found is None:
+        return True
+    if rule.names_century:
+        return found == stated
+    return (found.year % 100, found.month, found.day) == (stated.year % 100, stated.month, stated.day)
+
+
+def _match(kind: str, country: str, number: str, today: date) -> tuple[_Rule, str] | None:
+    spelled = _SPELLINGS.get(country, _as_it_is)(number, today)
+    for rule in _RULES.get((kind, country), ()):
+        try:
+            valid = str(rule.checker.validate(spelled))
+        except (ValidationError, ValueError, LookupError):  # fuzzing found modules that index past what they checked
+            continue
+        bare = "".join(char for char in valid if char.isalnum())
+        if rule.form.fullmatch(bare):
+            return rule, bare
+    return None
+
+
+def _read(kind: str, country: str, number: str) -> tuple[_Rule | None, date | None]:
+    # A canonical number has its century already, so the day does not matter here.
+    match = _match(kind, country, number, date.max)
+    if match is None or country == "FIN":
+        return (match[0], _finnish_birth_date(number)) if match is not None else (None, None)
+    rule = match[0]
+    if rule.reader is None:
+        return None, None
+    try:
+        found = rule.reader.get_birth_date(_SPELLINGS.get(country, _as_it_is)(number, date.max))
+    except ValidationError:  # some numbers of a country state no date, such as Lithuanian ones beginning with 9
+        return None, None
+    return rule, found
+
+
+def _finnish_birth_date(number: str) -> date:
+    century = 2000 if len(number) > _FINNISH_SHORT_CHARS and number[6] in "ABCDEF" else 1900
+    return date(century + int(number[4:6]), int(number[2:4]), int(number[:2]))
+
+
+def _as_it_is(number: str, _: date) -> str:
+    return number
+
+
+def _swedish(number: str, today: date) -> str:
+    """Add the century: without one a person is under 100, else the sign would be a plus (Folkbokföringslag 18 §)."""
+    if len(number) != _SWEDISH_SHORT_CHARS or not number.isdecimal():
+        return number
+    century = today.year // 100 - (int(number[:2]) > today.year % 100)
+    return f"{century}{number}"
+
+
+def _finnish(number: str, _: date) -> str:
+    """Put back the hyphen, the only century sign that folding takes away; nobody born under the plus sign lives."""
+    return f"{number[:6]}-{number[6:]}" if len(number) == _FINNISH_SHORT_CHARS else number
+
+
+def _argentine(number: str, _: date) -> str:
+    return number.zfill(_ARGENTINE_CHARS)
+
+
+_SPELLINGS: Final[Mapping[str, Callable[[str, date], str]]] = {
+    "ARG": _argentine,
+    "FIN": _finnish,
+    "SWE": _swedish,
+}
+"""What brings the spellings of one number together before it is checked."""
