@@ -4,6 +4,7 @@ A row is {random id, type, minute, address, sealed detail}. It becomes one leaf 
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgpack
 from sqlalchemy import Connection, insert
@@ -12,6 +13,8 @@ from keys import store
 from keys.frame import Place, Purpose, seal
 from keys.primitives import random_bytes
 from keys.records import Opened
+
+_INSERT: Final = insert(store.audit_outbox)
 
 
 def write(
@@ -26,8 +29,5 @@ def write(
     audit_id = random_bytes(16)
     place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
     sealed = seal(opened.detail_key(audit_id), Purpose.AUDIT, place, msgpack.packb(dict(detail)))
-    connection.execute(
-        insert(store.audit_outbox).values(
-            id=audit_id, type=kind, minute=minute, address=opened.record.rid, detail=sealed
-        )
-    )
+    row = {"id": audit_id, "type": kind, "minute": minute, "address": opened.record.rid, "detail": sealed}
+    connection.execute(_INSERT, row)

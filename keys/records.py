@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 import msgpack
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from keys import store
 from keys.errors import ConflictError, MissingError, OpenError
@@ -23,6 +23,12 @@ from keys.rows import check_row, row_mac
 RID_BYTES: Final = 16
 UID_BYTES: Final = 16
 _TABLE: Final = "keys.record_key"
+# Built once: building a statement costs more than running it.
+_INSERT: Final = insert(store.record_key)
+_SELECT: Final = select(store.record_key).where(store.record_key.c.rid == bindparam("rid"))
+_UPDATE: Final = update(store.record_key).where(
+    store.record_key.c.rid == bindparam("read_rid"), store.record_key.c.mac == bindparam("read_mac")
+)
 
 
 class State(StrEnum):
@@ -200,7 +206,7 @@ def unwrap(keyring: Keyring, record: Record) -> Opened:
 
 def add(connection: Connection, keyring: Keyring, record: Record) -> None:
     """Insert a fresh record."""
-    connection.execute(insert(store.record_key).values(**record.values(keyring)))
+    connection.execute(_INSERT, record.values(keyring))
 
 
 def load(connection: Connection, keyring: Keyring, rid: bytes) -> Record:
@@ -210,7 +216,7 @@ def load(connection: Connection, keyring: Keyring, rid: bytes) -> Record:
         MissingError: there is none.
         OpenError: it was altered.
     """
-    row = connection.execute(select(store.record_key).where(store.record_key.c.rid == rid)).one_or_none()
+    row = connection.execute(_SELECT, {"rid": rid}).one_or_none()
     if row is None:
         raise MissingError("no such record")
     return Record.from_row(keyring, row)
@@ -224,9 +230,7 @@ def change(connection: Connection, keyring: Keyring, record: Record, **changes: 
     """
     changed = replace(record, **changes)  # type: ignore[arg-type]
     values = changed.values(keyring)
-    table = store.record_key
-    where = (table.c.rid == record.rid) & (table.c.mac == record.mac)
-    if connection.execute(update(table).where(where).values(**values)).rowcount != 1:
+    if connection.execute(_UPDATE, {**values, "read_rid": record.rid, "read_mac": record.mac}).rowcount != 1:
         raise ConflictError
     return replace(changed, mac=values["mac"])
 

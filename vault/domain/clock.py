@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from vault.domain.errors import InvalidFieldError
 
-_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_TEXT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -61,7 +61,8 @@ def to_text(time: datetime) -> str:
     """
     if time.tzinfo is None:
         raise ValueError("time: must be aware")
-    return time.astimezone(UTC).strftime(_FORMAT)
+    # Not strftime: it writes years before 1000 without their zeros.
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def from_text(text: str, pointer: str = "") -> datetime:

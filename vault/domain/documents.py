@@ -53,7 +53,7 @@ def fold_number(number: object, pointer: str) -> str:
     """
     if not isinstance(number, str) or len(number) > 64:  # noqa: PLR2004 - before folding
         raise InvalidFieldError(pointer, "a document number of letters and digits, at most 32")
-    folded = "".join(char for char in fold(number).upper() if unicodedata.category(char)[0] not in "ZP" and char != "<")
+    folded = "".join(char for char in fold(number).upper() if char not in " ./<" and unicodedata.category(char) != "Pd")
     if not _NUMBER.fullmatch(folded):
         raise InvalidFieldError(pointer, "a document number of letters and digits, at most 32")
     return folded

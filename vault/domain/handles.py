@@ -8,6 +8,8 @@ from vault.domain.text import fold
 
 MIN_CHARS: Final = 2
 MAX_CHARS: Final = 64
+_MAX_RAW_CHARS: Final = 4 * MAX_CHARS
+"""Before NFKC, which joins letters and their marks: a bound on the work."""
 _RULE: Final = f"{MIN_CHARS} to {MAX_CHARS} visible characters, no white space, @ or /, starting with a letter or digit"
 
 
@@ -17,12 +19,12 @@ def parse_handle(text: object, pointer: str) -> str:
     Raises:
         InvalidFieldError: it breaks the rule.
     """
-    if not isinstance(text, str) or len(text) > MAX_CHARS:
+    if not isinstance(text, str) or len(text) > _MAX_RAW_CHARS:
         raise InvalidFieldError(pointer, _RULE)
     handle = unicodedata.normalize("NFKC", text)
     categories = [unicodedata.category(char)[0] for char in handle]
     plain = MIN_CHARS <= len(handle) <= MAX_CHARS and not {"C", "Z"} & set(categories)
-    if not plain or categories[0] not in "LN" or set("@/") & set(handle):
+    if not plain or categories[0] not in "LN" or set("@/") & set(handle) or len(handle_key(handle)) < MIN_CHARS:
         raise InvalidFieldError(pointer, _RULE)
     return handle
 

@@ -57,6 +57,42 @@ class AccountId(Identifier):
     prefix = "acc_"
 
 
+class ReportId(Identifier):
+    """A report."""
+
+    prefix = "rep_"
+
+
+class SanctionId(Identifier):
+    """A sanction."""
+
+    prefix = "san_"
+
+
+class AppealId(Identifier):
+    """An appeal."""
+
+    prefix = "apl_"
+
+
+class DisclosureId(Identifier):
+    """A disclosure."""
+
+    prefix = "dis_"
+
+
+class OperatorId(Identifier):
+    """An operator of an account."""
+
+    prefix = "op_"
+
+
+class EventId(Identifier):
+    """An event of a provider's outbox."""
+
+    prefix = "evt_"
+
+
 class CandidateId(Identifier):
     """A candidate of a review."""
 

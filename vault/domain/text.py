@@ -7,8 +7,13 @@ from vault.domain.errors import InvalidFieldError
 
 _DIRECTION: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Direction controls (UAX #9 section 2): they make a name read as another."""
-_JOINING: Final = frozenset("'\u2019\u02bc`\u00b4.\u00b7")
-"""Apostrophes and dots within a name: O'Neil is ONEIL."""
+_ACUTE: Final = "\u00b4"
+_JOINING: Final = frozenset("'\u2018\u2019\u02bb\u02bc\u2032\u05f3`.\u00b7\u2022\u2027\u30fb\u0640")
+"""Apostrophes and dots within a name, by whatever character, and the Arabic stretching mark: O'Neil is ONEIL."""
+_IGNORABLE: Final = frozenset(
+    map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10)))
+) | frozenset(map(chr, range(0xE0100, 0xE01F0)))
+"""Characters without a shape that are not Cf (Source: Unicode Default_Ignorable_Code_Point, as in NFKC_Casefold)."""
 _REFUSED: Final = frozenset(("Cc", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
@@ -25,16 +30,18 @@ def clean(text: object, pointer: str, max_chars: int) -> str:
     if any(char in _DIRECTION or unicodedata.category(char) in _REFUSED for char in text):
         raise InvalidFieldError(pointer, "no control, direction or unassigned characters")
     shown = " ".join(unicodedata.normalize("NFC", text).split())
+    if len(shown) > max_chars:  # some characters come apart in NFC
+        raise InvalidFieldError(pointer, f"at most {max_chars} characters")
     if not fold(shown):
         raise InvalidFieldError(pointer, "not empty")
     return shown
 
 
 def fold(text: str) -> str:
-    """Return the form by which texts are compared: NFKC, no format characters, case folded, to a fixed point."""
+    """Return the form by which texts are compared: NFKC, nothing invisible, case folded, to a fixed point."""
     while True:
         folded = unicodedata.normalize("NFKC", text).casefold()
-        folded = " ".join("".join(char for char in folded if unicodedata.category(char) != "Cf").split())
+        folded = " ".join("".join(char for char in folded if not _invisible(char)).split())
         if folded == text:
             return folded
         text = folded
@@ -45,12 +52,17 @@ def fold_name(name: str) -> str:
 
     "O'NEIL, Anna" and "ANNA ONEIL" are equal: apostrophes join, other marks part words.
     """
-    kept = "".join(_name_char(char) for char in fold(name))
-    return " ".join(sorted(kept.split()))
+    # NFKC would turn a spacing acute into a space and a mark.
+    kept = "".join(_name_char(char) for char in fold(name.replace(_ACUTE, "'")))
+    # What stands side by side once marks have gone may compose, so fold again.
+    return " ".join(sorted(fold(kept).split()))
+
+
+def _invisible(char: str) -> bool:
+    return unicodedata.category(char) == "Cf" or char in _IGNORABLE
 
 
 def _name_char(char: str) -> str:
-    category = unicodedata.category(char)[0]
-    if category in "LMN":
-        return char
-    return "" if char in _JOINING else " "
+    if char in _JOINING:
+        return ""
+    return char if unicodedata.category(char)[0] in "LMN" else " "

@@ -19,7 +19,7 @@ from vault.errors import Kind, VaultError
 from vault.services.access import hash_secret
 from vault.services.held_keys import HeldKeys
 from vault.stores import clients, standings
-from vault.stores.unit import Store
+from vault.stores.unit import Prepared, Store
 
 INACTIVE: Final[dict[str, object]] = {"active": False}
 _NOBODY: Final = bytes(32)
@@ -30,6 +30,7 @@ class Introspecting:
 
     def __init__(self, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
         self._directory, self._keys, self._now = directory, keys, now
+        self._read = Prepared(directory.engine, standings.INTROSPECTED)
         self._sectors: dict[str, str] = {}
 
     def introspect(self, client_id: str, secret: str, token: str, account: str | None) -> dict[str, object]:
@@ -39,8 +40,7 @@ class Introspecting:
             VaultError: the credentials are not valid, or the client may not introspect.
         """
         pseudonym = self._decode(client_id, token)
-        with self._directory.reading() as unit:
-            rows = standings.introspected(unit, client_id, pseudonym.pid)
+        rows = self._read.all(client=client_id, pid=pseudonym.pid)
         now = self._now()
         _authorised(rows, secret, now)
         return _answer(rows, pseudonym, _wanted(account), token, client_id, now)

@@ -1,8 +1,8 @@
 """Standings, accounts, handles, person tags and local tags of the directory store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -49,7 +49,7 @@ class StandingRow:
     created: int
 
 
-HOT = (
+INTROSPECTED: Final = (
     select(
         client.c.secret_hash, client.c.state.label("client_state"), client.c.scopes, provider.c.policy,
         provider.c.state.label("provider_state"), provider.c.expires, standing.c.pid, standing.c.assurance,
@@ -64,11 +64,6 @@ HOT = (
     )
     .where(client.c.id == bindparam("client"))
 )  # fmt: skip
-
-
-def introspected(unit: Unit, client_id: str, pid: bytes) -> Sequence[Any]:
-    """Return client, provider policy, standing and its accounts: the one statement of an introspection."""
-    return unit.execute(HOT, {"client": client_id, "pid": pid}).all()
 
 
 def find(unit: Unit, pid: bytes) -> StandingRow | None:

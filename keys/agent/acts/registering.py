@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from keys import audit, records, store
@@ -18,6 +18,18 @@ FIELDS: Final = frozenset(
     ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
 )
 _HOUR_SECONDS: Final = 3600
+_BUDGET: Final = store.budget.c
+_COUNT: Final = (
+    update(store.budget)
+    .where(_BUDGET.name == bindparam("budget"), _BUDGET.window == bindparam("at"), _BUDGET.used < bindparam("limit"))
+    .values(used=_BUDGET.used + 1)
+)
+_RENEW: Final = (
+    update(store.budget)
+    .where(_BUDGET.name == bindparam("budget"), _BUDGET.window < bindparam("at"))
+    .values(window=bindparam("at"), used=1)
+)
+_NEW_PERSON: Final = insert(store.person)
 
 
 def _fields(args: Args) -> list[str]:
@@ -33,15 +45,14 @@ def spend(connection: Connection, name: str, limit: int, window: int) -> None:
     Raises:
         BudgetError: used up in this window.
     """
-    budget = store.budget
-    counted = update(budget).where(budget.c.name == name, budget.c.window == window, budget.c.used < limit)
-    if connection.execute(counted.values(used=budget.c.used + 1)).rowcount:
-        return
-    renewed = update(budget).where(budget.c.name == name, budget.c.window < window).values(window=window, used=1)
-    if connection.execute(renewed).rowcount:
+    counted = {"budget": name, "at": window, "limit": limit}
+    if (
+        connection.execute(_COUNT, counted).rowcount
+        or connection.execute(_RENEW, {"budget": name, "at": window}).rowcount
+    ):
         return
     try:
-        connection.execute(insert(budget).values(name=name, window=window, used=1))
+        connection.execute(insert(store.budget), {"name": name, "window": window, "used": 1})
     except IntegrityError:
         raise BudgetError from None
 
@@ -59,7 +70,7 @@ def create(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     with writing(names.engine) as connection:
         spend(connection, f"create/{sector}", names.limits.creates_per_hour, names.now() // _HOUR_SECONDS)
         records.add(connection, names.keyring, opened.record)
-        connection.execute(insert(store.person).values(uid=uid, state="provisional"))
+        connection.execute(_NEW_PERSON, {"uid": uid, "state": "provisional"})
     rid = opened.record.rid
     return {"rid": rid, "link": links.link(rid, pid), "keys": opened.field_keys(revisions), "revisions": revisions}
 

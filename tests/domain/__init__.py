@@ -1,0 +1,1 @@
+"""The domain: no I/O, so no fixture."""

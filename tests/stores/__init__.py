@@ -1,0 +1,1 @@
+"""The stores: schemas and migrations."""

@@ -1,0 +1,113 @@
+"""Migrations go up and down with data, and the tables are what the code says."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import BigInteger, Engine, LargeBinary, Table, insert, inspect, select
+from sqlalchemy.exc import IntegrityError
+
+from keys import migrating
+from keys.engine import open_engine, reading, writing
+from keys.errors import SetupError
+from vault.stores import schema
+
+STORES = sorted(schema.METADATA)
+PERSONAL = {"legal_name", "names", "birth_date", "document", "phone", "email"}
+PUBLIC = {"handle", "nickname", "avatar", "text", "provider", "pid", "token", "account", "external_id"}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Engine]]:
+    path = tmp_path / "store.db"
+    path.touch()
+    engine = open_engine(f"sqlite:///{path}")
+    yield request.param, engine
+    engine.dispose()
+
+
+def row(table: Table) -> dict[str, Any]:
+    return {c.name: 1 if isinstance(c.type, BigInteger) else b"x" if isinstance(c.type, LargeBinary) else "x"
+            for c in table.columns}  # fmt: skip
+
+
+def test_a_store_goes_up_down_and_up_again_with_data(store: tuple[str, Engine]) -> None:
+    name, engine = store
+    history, metadata = schema.HISTORIES[name], schema.METADATA[name]
+    for _ in range(2):
+        migrating.upgrade(engine, history)
+        assert migrating.current(engine) == migrating.head(history)
+        for table in metadata.sorted_tables:
+            with writing(engine) as connection:
+                connection.execute(insert(table), row(table))
+            with reading(engine) as connection:
+                assert len(connection.execute(select(table)).all()) == 1
+        migrating.downgrade(engine, history, "base")
+        assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+
+
+def test_the_migrated_schema_is_the_one_of_the_code(store: tuple[str, Engine]) -> None:
+    name, engine = store
+    migrating.upgrade(engine, schema.HISTORIES[name])
+    with reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.METADATA[name]) == []
+    schema.check_all({name: engine})
+
+
+def test_a_store_that_is_not_of_this_version_stops_the_start(store: tuple[str, Engine]) -> None:
+    name, engine = store
+    with pytest.raises(SetupError, match="run idvault db upgrade"):
+        schema.check_all({name: engine})
+    migrating.upgrade(engine, schema.HISTORIES[name])
+    table = schema.METADATA[name].sorted_tables[0]
+    table.drop(engine)
+    with pytest.raises(SetupError, match="lacks tables"):
+        schema.check_all({name: engine})
+
+
+def test_sqlite_is_set_to_lose_nothing_and_to_overwrite_what_is_deleted(store: tuple[str, Engine]) -> None:
+    _, engine = store
+    with reading(engine) as connection:
+        pragmas = {p: connection.exec_driver_sql(f"PRAGMA {p}").scalar_one() for p in
+                   ("journal_mode", "synchronous", "secure_delete")}  # fmt: skip
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
+
+
+def test_a_raise_rolls_back_and_a_second_writer_waits(store: tuple[str, Engine]) -> None:
+    name, engine = store
+    migrating.upgrade(engine, schema.HISTORIES[name])
+    table = schema.METADATA[name].sorted_tables[0]
+    with pytest.raises(IntegrityError), writing(engine) as connection:
+        connection.execute(insert(table), [row(table), row(table)])
+    with writing(engine) as connection:
+        other = sqlite3.connect(str(engine.url.database), timeout=0.05, isolation_level=None)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        assert other.execute(f"SELECT count(*) FROM {table.name}").fetchone() == (0,)  # noqa: S608
+        other.close()
+        connection.execute(insert(table), row(table))
+    with reading(engine) as connection:
+        assert len(connection.execute(select(table)).all()) == 1
+
+
+def test_a_missing_file_is_refused_and_never_created(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="store gone is missing"):
+        open_engine(f"sqlite:///{tmp_path / 'gone.db'}")
+    assert not list(tmp_path.iterdir())
+    for url in ("nonsense", "sqlite://user:secret@/x.db", "postgresql://localhost/x"):
+        with pytest.raises(SetupError):
+            open_engine(url)
+
+
+def test_r_cn_05_no_handle_beside_a_record_and_no_identity_field_beside_a_handle() -> None:
+    columns = {name: {c.name for t in schema.METADATA[name].sorted_tables for c in t.columns} for name in STORES}
+    assert not columns["identity"] & PUBLIC
+    assert not columns["directory"] & (PERSONAL | {"rid", "uid"})
+    assert not columns["keys"] & (PERSONAL | {"pid", "handle", "account"})
+    for one, other in (("identity", "directory"), ("directory", "keys")):
+        shared = columns[one] & columns[other]
+        assert not shared & {"rid", "uid", "pid", "link"}
