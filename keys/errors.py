@@ -95,6 +95,12 @@ class SetupError(KeysError):
     default = "the key agent cannot start"
 
 
+class AlreadyServedError(SetupError):
+    """Another agent holds the sockets of this vault."""
+
+    default = "another key agent serves this vault already"
+
+
 BY_KIND: dict[str, type[KeysError]] = {
     cls.kind: cls
     for cls in (

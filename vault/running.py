@@ -14,6 +14,7 @@ from typing import Final
 
 from keys.agent.client import AgentClient
 from keys.agent.process import die_with_parent, forbid_dumps
+from keys.agent.supervisor import ALREADY_SERVED
 from keys.errors import KeysError
 from vault.config import Settings
 from vault.errors import StartError
@@ -82,9 +83,11 @@ def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], int] | None:
     if line == b"ready\n":
         return process, write
     os.close(write)
-    process.wait(_READY_SECONDS)
+    code = process.wait(_READY_SECONDS)
     if process.stdout is not None:
         process.stdout.close()
+    if code != ALREADY_SERVED:
+        raise StartError("the key agent cannot start; its line above says why")
     return None
 
 

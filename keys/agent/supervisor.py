@@ -27,7 +27,7 @@ from keys.agent.holders import run_names, run_shut, run_standing
 from keys.agent.process import die_with_parent, forbid_dumps, log, log_failure
 from keys.agent.settings import SOCKETS, AgentSettings
 from keys.agent.wire import receive, send
-from keys.errors import KeysError, SetupError, UnavailableError
+from keys.errors import AlreadyServedError, KeysError, SetupError, UnavailableError
 from keys.seals import development
 
 NAMES: Final = "names"
@@ -35,6 +35,8 @@ STANDING: Final = "standing"
 DOORS: Final = {NAMES: ("identity", "officer"), STANDING: ("directory",)}
 OPEN: Final = "open"
 SETUP_FAILED: Final = 3
+ALREADY_SERVED: Final = 75
+"""EX_TEMPFAIL of sysexits.h: another agent has the sockets, which may be about to end."""
 _BACKOFF_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)
 
 
@@ -256,7 +258,7 @@ def _locked_folder(folder: Path) -> Any:  # noqa: ANN401 - a file object, held f
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        raise SetupError("another key agent serves this vault already") from None
+        raise AlreadyServedError from None
     return lock
 
 
@@ -274,6 +276,9 @@ def run_agent(settings: AgentSettings, parent_fd: int | None) -> int:
     os.umask(0o077)
     try:
         supervisor = Supervisor(settings, parent_fd)
+    except AlreadyServedError as error:
+        log("agent_cannot_start", reason=str(error))
+        return ALREADY_SERVED
     except SetupError as error:
         log("agent_cannot_start", reason=str(error))
         return 1

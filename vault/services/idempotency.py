@@ -63,7 +63,9 @@ class Idempotent:
 
         try:
             return effect(Attempt(ids, finish))
-        except VaultError:
+        except VaultError as error:
+            if error.kind is Kind.UNAVAILABLE:
+                raise  # what was begun may be carried out yet: the row keeps its ids and waits for its answer
             with self._directory.writing() as unit:
                 row = answers.find(unit, client, idempotency.key)
                 # Refused without effect: the same key may come back with the fault mended.

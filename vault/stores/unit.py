@@ -7,10 +7,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select
+from sqlalchemy.exc import OperationalError
 
 from keys.engine import reading, writing
+from vault.errors import Kind, VaultError
 
 Unit = Connection
+_UNAVAILABLE = "a store cannot be read or written now; nothing was lost, try again"
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError:
+        raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
 
 
 class Prepared:
@@ -19,12 +30,13 @@ class Prepared:
     SQLAlchemy's own way costs several times the read itself. Rows are named tuples of what the driver gives.
     """
 
-    __slots__ = ("_engine", "_local", "_order", "_row", "_sql")
+    __slots__ = ("_engine", "_error", "_local", "_order", "_row", "_sql")
 
     def __init__(self, engine: Engine, statement: Select[Any]) -> None:
         compiled = statement.compile(dialect=engine.dialect)
         self._engine, self._local, self._sql = engine, threading.local(), str(compiled)
         self._order = compiled.positiontup
+        self._error: type[Exception] = engine.dialect.loaded_dbapi.Error
         row = namedtuple("row", statement.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024 - made at run time
         self._row: Callable[..., Any] = row
 
@@ -32,7 +44,7 @@ class Prepared:
         """Return all rows.
 
         Raises:
-            DBAPIError: the store cannot be read; the thread's connection is dropped.
+            VaultError: the store cannot be read now; the thread's connection is dropped.
         """
         held = getattr(self._local, "connection", None)
         if held is None:
@@ -43,10 +55,10 @@ class Prepared:
             cursor.execute(self._sql, given)
             rows = [self._row(*row) for row in cursor.fetchall()]
             cursor.close()
-        except BaseException:
+        except self._error:
             self._local.connection = None
             held.invalidate()
-            raise
+            raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
         return rows
 
 
@@ -60,12 +72,20 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Unit]:
-        """Return a connection for single statements, each its own transaction."""
-        with reading(self.engine) as connection:
+        """Return a connection for single statements, each its own transaction.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        with _available(), reading(self.engine) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Unit]:
-        """Return a connection in a write transaction."""
-        with writing(self.engine) as connection:
+        """Return a connection in a write transaction.
+
+        Raises:
+            VaultError: the store cannot be written now: locked, full or gone.
+        """
+        with _available(), writing(self.engine) as connection:
             yield connection
