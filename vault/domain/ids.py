@@ -48,58 +48,68 @@ class Identifier:
 class RegistrationId(Identifier):
     """A registration."""
 
+    __slots__ = ()
     prefix = "reg_"
 
 
 class AccountId(Identifier):
     """An account."""
 
+    __slots__ = ()
     prefix = "acc_"
 
 
 class ReportId(Identifier):
     """A report."""
 
+    __slots__ = ()
     prefix = "rep_"
 
 
 class SanctionId(Identifier):
     """A sanction."""
 
+    __slots__ = ()
     prefix = "san_"
 
 
 class AppealId(Identifier):
     """An appeal."""
 
+    __slots__ = ()
     prefix = "apl_"
 
 
 class DisclosureId(Identifier):
     """A disclosure."""
 
+    __slots__ = ()
     prefix = "dis_"
 
 
 class OperatorId(Identifier):
     """An operator of an account."""
 
+    __slots__ = ()
     prefix = "op_"
 
 
 class EventId(Identifier):
     """An event of a provider's outbox."""
 
+    __slots__ = ()
     prefix = "evt_"
 
 
 class CandidateId(Identifier):
     """A candidate of a review."""
 
+    __slots__ = ()
     prefix = "cnd_"
 
 
 class ClientId(Identifier):
     """An OAuth client."""
 
+    __slots__ = ()
     prefix = "cli_"

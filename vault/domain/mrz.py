@@ -13,16 +13,21 @@ from vault.domain.errors import InvalidFieldError
 LINE_CHARS: Final = 44
 _LINE: Final = re.compile(r"[A-Z0-9<]{44}")
 _DIGITS: Final = re.compile(r"[0-9]{6}")
+_SEXES: Final = frozenset("MF<")
 _MAX_VALIDITY_YEARS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Mrz:
-    """What a passport's MRZ states; `legal_name` is given names before surname."""
+    """What a passport's MRZ states; `legal_name` is given names before surname, `sex` is M, F or empty."""
 
     document: Document
     legal_name: str
+    surname: str
+    given_names: str
     birth_date: date
+    nationality: str
+    sex: str
 
     def __repr__(self) -> str:
         return "Mrz(…)"
@@ -42,12 +47,19 @@ def parse_td3(line1: object, line2: object, pointer: str, *, today: date, specim
         raise InvalidFieldError(f"{pointer}/0", "the first line of a passport begins with P")
     _check_digits(line2, f"{pointer}/1")
     country = parse_country(line1[2:5].rstrip("<"), f"{pointer}/0", specimen=specimen)
-    parse_country(line2[10:13].rstrip("<"), f"{pointer}/1", specimen=specimen)
+    nationality = parse_country(line2[10:13].rstrip("<"), f"{pointer}/1", specimen=specimen)
+    if line2[20] not in _SEXES:
+        raise InvalidFieldError(f"{pointer}/1", "the sex is M, F or <")
     birth_date = from_short(_six(line2[13:19], pointer), f"{pointer}/1", today)
     latest = today.replace(year=today.year + _MAX_VALIDITY_YEARS, day=min(today.day, 28))
     expires = from_short(_six(line2[21:27], pointer), f"{pointer}/1", latest)
     number = fold_number(line2[:9].rstrip("<"), f"{pointer}/1")
-    return Mrz(Document("passport", country, number, expires), _name(line1[5:], f"{pointer}/0"), birth_date)
+    surname, given_names = _names(line1[5:], f"{pointer}/0")
+    return Mrz(
+        document=Document("passport", country, number, expires), legal_name=f"{given_names} {surname}".strip(),
+        surname=surname, given_names=given_names, birth_date=birth_date, nationality=nationality,
+        sex=line2[20].strip("<"),
+    )  # fmt: skip
 
 
 def _six(text: str, pointer: str) -> str:
@@ -72,9 +84,8 @@ def _check_digits(line: str, pointer: str) -> None:
         raise InvalidFieldError(pointer, "a check digit does not match")
 
 
-def _name(field: str, pointer: str) -> str:
-    surname, _, given = field.partition("<<")
-    words = [*given.replace("<", " ").split(), *surname.replace("<", " ").split()]
-    if not words:
+def _names(field: str, pointer: str) -> tuple[str, str]:
+    surname, given = (" ".join(part.replace("<", " ").split()) for part in field.partition("<<")[::2])
+    if not surname and not given:
         raise InvalidFieldError(pointer, "a name")
-    return " ".join(words)
+    return surname, given

@@ -5,7 +5,7 @@ The check rules are python-stdnum's. Left to others: which document a number sta
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib import import_module
 from types import ModuleType
@@ -24,12 +24,21 @@ class _Rule:
 
     checker: ModuleType
     form: re.Pattern[str]
-    reader: ModuleType | None
+    read_birth_date: Callable[[str], date | None]
     names_century: bool
 
 
+def _states_none(_: str) -> date | None:
+    return None
+
+
+def _finnish_birth_date(number: str) -> date | None:
+    century = 2000 if number[6] in "ABCDEF" else 1900
+    return date(century + int(number[4:6]), int(number[2:4]), int(number[:2]))
+
+
 def _rule(checker: str, form: str = ".+", reader: str | None = None, *, names_century: bool = True) -> _Rule:
-    read = None if reader is None else import_module(f"stdnum.{reader}")
+    read = _states_none if reader is None else import_module(f"stdnum.{reader}").get_birth_date
     return _Rule(import_module(f"stdnum.{checker}"), re.compile(form, re.ASCII), read, names_century)
 
 
@@ -44,7 +53,7 @@ _NATIONAL: Final[Mapping[str, tuple[_Rule, ...]]] = {
     "DNK": (_rule("dk.cpr", reader="dk.cpr"),),
     "ESP": (_rule("es.dni"), _rule("es.nie")),
     "EST": (_rule("ee.ik", reader="ee.ik"),),
-    "FIN": (_rule("fi.hetu"),),
+    "FIN": (replace(_rule("fi.hetu"), read_birth_date=_finnish_birth_date),),
     "FRA": (_rule("fr.nir"),),
     "HRV": (_rule("hr.oib"),),
     "IND": (_rule("in_.aadhaar"),),
@@ -99,16 +108,16 @@ def canonical(kind: str, country: str, number: str, today: date) -> str | None:
 
 def birth_date(kind: str, country: str, number: str) -> date | None:
     """Return the birth date that a canonical number states in full."""
-    rule, found = _read(kind, country, number)
-    return found if rule is not None and rule.names_century else None
+    has_century, found = _read(kind, country, number)
+    return found if has_century else None
 
 
 def agrees(kind: str, country: str, number: str, stated: date) -> bool:
     """Tell whether a canonical number does not speak against a birth date; a two-digit year is compared as such."""
-    rule, found = _read(kind, country, number)
-    if rule is None or found is None:
+    has_century, found = _read(kind, country, number)
+    if found is None:
         return True
-    if rule.names_century:
+    if has_century:
         return found == stated
     return (found.year % 100, found.month, found.day) == (stated.year % 100, stated.month, stated.day)
 
@@ -126,24 +135,17 @@ def _match(kind: str, country: str, number: str, today: date) -> tuple[_Rule, st
     return None
 
 
-def _read(kind: str, country: str, number: str) -> tuple[_Rule | None, date | None]:
+def _read(kind: str, country: str, number: str) -> tuple[bool, date | None]:
+    """Return whether the birth date in a number has its century, and the date."""
     # A canonical number has its century already, so the day does not matter here.
     match = _match(kind, country, number, date.max)
-    if match is None or country == "FIN":
-        return (match[0], _finnish_birth_date(number)) if match is not None else (None, None)
-    rule = match[0]
-    if rule.reader is None:
-        return None, None
+    if match is None:
+        return False, None
     try:
-        found = rule.reader.get_birth_date(_SPELLINGS.get(country, _as_it_is)(number, date.max))
+        found = match[0].read_birth_date(_SPELLINGS.get(country, _as_it_is)(number, date.max))
     except ValidationError:  # some numbers of a country state no date, such as Lithuanian ones beginning with 9
-        return None, None
-    return rule, found
-
-
-def _finnish_birth_date(number: str) -> date:
-    century = 2000 if len(number) > _FINNISH_SHORT_CHARS and number[6] in "ABCDEF" else 1900
-    return date(century + int(number[4:6]), int(number[2:4]), int(number[:2]))
+        return False, None
+    return match[0].names_century, found
 
 
 def _as_it_is(number: str, _: date) -> str:

@@ -2,13 +2,14 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from vault.domain.dates import parse_birth_date
-from vault.domain.documents import Document, birth_date_in, match_form, parse_document
+from vault.domain.dates import EARLIEST_BIRTH, parse_birth_date
+from vault.domain.documents import Document, agrees, birth_date_in, match_form, parse_document
 from vault.domain.errors import InvalidFieldError
 from vault.domain.mrz import parse_td3
 from vault.domain.text import clean, fold_name
@@ -71,16 +72,23 @@ def parse_identity(raw: Mapping[str, object], pointer: str, *, today: date, spec
     """
     legal_name, birth_date, document = _core(raw, pointer, today=today, specimen=specimen)
     if document is not None:
-        encoded = birth_date_in(document)
-        if encoded is not None and birth_date is None:
-            birth_date = encoded
-        elif encoded is not None and encoded != birth_date:
-            raise InvalidFieldError(f"{pointer}/birth_date", "does not agree with the document number")
+        birth_date = _with_number(birth_date, document, pointer, today)
     return Identity(
         legal_name=legal_name, names=_names(raw.get("names"), f"{pointer}/names"), birth_date=birth_date,
         document=document, phone=_phone(raw.get("phone"), f"{pointer}/phone"),
         email=_email(raw.get("email"), f"{pointer}/email"),
     )  # fmt: skip
+
+
+def _with_number(birth_date: date | None, document: Document, pointer: str, today: date) -> date | None:
+    if birth_date is not None:
+        if not agrees(document, birth_date):
+            raise InvalidFieldError(f"{pointer}/birth_date", "does not agree with the document number")
+        return birth_date
+    stated = birth_date_in(document)
+    if stated is not None and not EARLIEST_BIRTH <= stated <= today:
+        raise InvalidFieldError(f"{pointer}/document/number", "states a birth date between 1870 and today")
+    return stated
 
 
 def _core(
@@ -89,10 +97,12 @@ def _core(
     stated = raw.get("birth_date")
     birth_date = None if stated is None else parse_birth_date(stated, f"{pointer}/birth_date", today)
     name = raw.get("legal_name")
-    legal_name = None if name is None else clean(name, f"{pointer}/legal_name", MAX_NAME_CHARS)
+    legal_name = None if name is None else _name(name, f"{pointer}/legal_name")
     given = raw.get("document")
     document: Document | None = None
     if isinstance(given, Mapping) and "mrz" in given:
+        if given.get("type") != "passport":
+            raise InvalidFieldError(f"{pointer}/document/type", "passport, where mrz is given")
         lines, where = given["mrz"], f"{pointer}/document/mrz"
         if not isinstance(lines, list) or len(lines) != _MRZ_LINES:
             raise InvalidFieldError(where, "two lines")
@@ -101,7 +111,7 @@ def _core(
             raise InvalidFieldError(f"{pointer}/birth_date", "does not agree with the machine-readable zone")
         document, birth_date, legal_name = mrz.document, mrz.birth_date, legal_name or mrz.legal_name
     elif isinstance(given, Mapping):
-        document = parse_document(given, f"{pointer}/document", specimen=specimen)
+        document = parse_document(given, f"{pointer}/document", today=today, specimen=specimen)
     elif given is not None:
         raise InvalidFieldError(f"{pointer}/document", "an object")
     if legal_name is None:
@@ -121,8 +131,15 @@ def _names(raw: object, pointer: str) -> tuple[Name, ...]:
         script = entry.get("script")
         if not isinstance(script, str) or script not in SCRIPTS:
             raise InvalidFieldError(f"{pointer}/{at}/script", "a script code of ISO 15924, such as Latn or Hans")
-        names.append(Name(clean(entry.get("value"), f"{pointer}/{at}/value", MAX_NAME_CHARS), script))
+        names.append(Name(_name(entry.get("value"), f"{pointer}/{at}/value"), script))
     return tuple(names)
+
+
+def _name(raw: object, pointer: str) -> str:
+    name = clean(raw, pointer, MAX_NAME_CHARS)
+    if not fold_name(name):  # marks alone would give nothing to compare by
+        raise InvalidFieldError(pointer, "a name has letters")
+    return name
 
 
 def _phone(raw: object, pointer: str) -> str | None:
@@ -138,7 +155,7 @@ def _email(raw: object, pointer: str) -> str | None:
     if raw is None:
         return None
     address = clean(raw, pointer, 254)
-    if not _EMAIL.fullmatch(address):
+    if not _EMAIL.fullmatch(address) or any(unicodedata.category(char) == "Cf" for char in address):
         raise InvalidFieldError(pointer, "an e-mail address")
     local, _, domain = address.rpartition("@")
     return f"{local}@{domain.lower()}"
@@ -169,8 +186,7 @@ def _document(document: Document) -> Field:
 
 
 def _matches(name: str) -> tuple[bytes, ...]:
-    folded = fold_name(name)
-    return (folded.encode(),) if folded else ()
+    return (fold_name(name).encode(),)
 
 
 def _json(value: object) -> bytes:
