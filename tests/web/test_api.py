@@ -131,7 +131,7 @@ def test_evidence_of_the_wrong_name_type_or_size_is_refused(vault: StubVault, ht
     assert http.get("/v1/reviews/reg_1/evidence/Front", headers=REVIEWER).status_code == 404
 
 
-def key_of(http: FlaskClient, vault: StubVault, key: str, body: dict[str, Any] = REGISTRATION) -> Any:  # noqa: ANN401
+def key_of(http: FlaskClient, vault: StubVault, key: str, body: dict[str, Any] = REGISTRATION) -> Any:
     answer = http.post("/v1/registrations", headers=PROVIDER | {"Idempotency-Key": key}, json=body)
     assert answer.status_code == 202
     return last(vault)[3]

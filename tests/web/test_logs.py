@@ -82,7 +82,7 @@ def test_a_request_line_is_cheap() -> None:
     assert best / rounds < 50e-6  # 5 microseconds where nothing else runs
 
 
-def _seconds_of(write: Any, rounds: int) -> float:  # noqa: ANN401
+def _seconds_of(write: Any, rounds: int) -> float:
     started = time.perf_counter()
     for _ in range(rounds):
         write("POST", "/oauth/introspect", 200, started, "cli_p")

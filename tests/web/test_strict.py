@@ -100,7 +100,7 @@ def test_any_bytes_give_a_finite_value_or_a_refusal(data: bytes) -> None:
         assert not (isinstance(value, float) and not math.isfinite(value))
 
 
-def environ(data: bytes, **headers: Any) -> dict[str, Any]:  # noqa: ANN401
+def environ(data: bytes, **headers: Any) -> dict[str, Any]:
     return {"wsgi.input": io.BytesIO(data), **headers}
 
 

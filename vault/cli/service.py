@@ -23,7 +23,7 @@ def serve(role: str | None) -> None:
     """Serve the vault over HTTP, with the key agent as a child process.
 
     Embedded mode: everything under one user. Names stay closed to whoever steals the files, but not to whoever takes
-    over a worker; for that, run the agent under a user of its own (docs/operations.md).
+    over a worker: both run under one user (SECURITY.md).
     """
     settings = prepared()
     if role is not None:

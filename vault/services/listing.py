@@ -49,6 +49,8 @@ class Listing:
         except OpenError:
             return {"items": []}
         with self._directory.reading() as unit:
+            if pid is not None and (living := standings.living(unit, pid)) is not None:
+                pid = living.pid  # a superseded token shows what it has become
             rows = standings.accounts_page(unit, client.id, after, limit, pid)
             items = [self._showing.account(client, row, standing) for row in rows
                      if (standing := standings.find(unit, row.pid)) is not None]  # fmt: skip

@@ -27,10 +27,10 @@ from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.linking import Linking
 from vault.services.showing import Showing
-from vault.stores import reviews, standings
+from vault.stores import answers, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow, StandingRow
-from vault.stores.unit import Store
+from vault.stores.unit import Store, Unit
 
 _ID_BYTES: Final = 16
 _RESUBMIT_LEASE_SECONDS: Final = 30
@@ -118,11 +118,17 @@ class Registering:
             with self._directory.writing() as unit:
                 standings.add(unit, standing, account, handles.handle_key(handle))
                 reviews.add(unit, review)
+                self._audit_bound(unit, client, account)
                 attempt.finish(unit, (202, self._showing.of(client, review, standing, [account])))
         except VaultError:
             self._linking.give_up_record(rid)
             raise
         return standing
+
+    def _audit_bound(self, unit: Unit, client: Client, account: AccountRow) -> None:
+        audit_id = random_bytes(_ID_BYTES)
+        sealed = self._keys.seal_audit(audit_id, account.id)
+        answers.audit(unit, audit_id, "account.bound", account.created // 60, client.id, sealed)
 
     def _sealed(self, submission: Submission, given: Mapping[str, Any]) -> dict[str, bytes]:
         return {
@@ -202,8 +208,9 @@ class Registering:
     def _validated(self, client: Client, body: Mapping[str, Any]) -> Submission:
         today = from_epoch(self._now()).date()
         consents = _consents(body)
-        if "organization" in body or "account" in body:
-            raise InvalidFieldError("/", "only a person with a new account is registered by this version")
+        for member in ("organization", "account"):
+            if member in body:
+                raise InvalidFieldError(f"/{member}", "this version registers a person with a new account")
         if "identity" not in body:
             raise InvalidFieldError("/identity", "required")
         identity = people.parse_identity(body["identity"], "/identity", today=today, specimen=self._development)

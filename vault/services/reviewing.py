@@ -32,6 +32,9 @@ METHODS: Final = frozenset((
     "document_checked", "registry_match", "eid", "bank_transfer", "letter_code", "in_person", "voucher",
     "provider_attested",
 ))  # fmt: skip
+PURPOSE: Final = "review"
+REVIEW_FIELDS: Final = frozenset(("legal_name", "names", "birth_date", "document", "phone", "email"))
+"""What the review form lists; the agent holds the same list and opens nothing else."""
 _ACCOUNT_STATE: Final = {"approved": "approved", "returned": "returned", "rejected": "legacy"}
 _EVIDENCE_FIX: Final = "evidence/"
 _BUSY_TRIES: Final = 20
@@ -72,6 +75,10 @@ class Reviewing:
         Raises:
             VaultError: not his to see, decided, leased by another, or the purpose does not open these fields.
         """
+        if purpose != PURPOSE:
+            raise InvalidFieldError("/purpose", "review: reveals have no other purpose yet")
+        if not REVIEW_FIELDS.issuperset(fields):
+            raise InvalidFieldError("/fields", f"of {', '.join(sorted(REVIEW_FIELDS))}")
         row, standing = self._case(client, reg)
         until = self._lease(client, row)
         pieces: list[str] = []
