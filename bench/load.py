@@ -1,0 +1,67 @@
+"""Load on a URL by wrk: one thread, 16 connections, our own script. A run with any error is void."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+CONNECTIONS: Final = 16
+_SCRIPT: Final = Path(__file__).with_name("load.lua")
+MISSING: Final = "bench: the load generator wrk is not installed; on Debian and Ubuntu: apt-get install wrk"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run: requests a second, and latencies in microseconds."""
+
+    per_second: float
+    p50_us: float
+    p99_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to send where; without bodies the request has none."""
+
+    url: str
+    method: str = "GET"
+    bodies: Sequence[str] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class LoadError(Exception):
+    """A run is void; the message says why."""
+
+
+def check_installed() -> None:
+    """Stop the program with a hint where wrk is not there."""
+    if shutil.which("wrk") is None:
+        raise SystemExit(MISSING)
+
+
+def run(target: Target, seconds: int, folder: Path) -> Sample:
+    """Load a target and return what was measured.
+
+    Raises:
+        LoadError: wrk failed, or an answer was missing or not 2xx or 3xx.
+    """
+    bodies = "-"
+    if target.bodies:
+        file = folder / "bodies"
+        file.write_text("\n".join(target.bodies) + "\n")
+        bodies = str(file)
+    headers = [f"{name}: {value}" for name, value in target.headers.items()]
+    command = [
+        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(_SCRIPT), target.url, "--", target.method, bodies,
+        *headers,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 30)
+    line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
+    if line is None:
+        raise LoadError(f"wrk: {done.stderr.strip() or done.stdout.strip()}")
+    requests, duration_us, p50_us, p99_us, errors, refused = map(int, line.split()[1:])
+    if errors or refused or not requests:
+        raise LoadError(f"{target.url}: {requests} requests, {errors} errors, {refused} answers of 400 or more")
+    return Sample(requests / duration_us * 1e6, p50_us, p99_us)

@@ -1,0 +1,389 @@
+"""The command line: help, exit codes, what goes to which stream, what it leaves behind."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from keys.cli.main import cli as keys_cli
+from tests.people import person
+from tests.serving import BIN, Server
+from vault.cli.main import cli as vault_cli
+
+OWN = ["identity.db", "directory.db", "keys.db", "log.db", "seal.json"]
+GROUPS = {"idvault": vault_cli, "idvault-keys": keys_cli}
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("IDVAULT_")}
+    return {**plain, "IDVAULT_HOME": str(home), **more}
+
+
+def run(home: Path, *arguments: str, program: str = "idvault", **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BIN / program, *arguments], env=environment(home, **more), capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+
+
+def left_over(home: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if str(home).encode() in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """The command failed with one line for people on standard error, and nothing on standard output."""
+    said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert len([line for line in said if "warning" not in line and "made an" not in line]) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr, (word, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vault made by the first command in an empty home; tests take copies of it."""
+    home = tmp_path_factory.mktemp("made") / "home"
+    done = run(home, "db", "upgrade", "--json")
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("served") / "home").start()
+    yield server
+    assert server.stop() == 0
+
+
+def _commands(group: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, group
+    if isinstance(group, click.Group):
+        for name, command in group.commands.items():
+            yield from _commands(command, (*path, name))
+
+
+ALL = [(program, path, command) for program, cli in GROUPS.items() for path, command in _commands(cli, ())]
+
+
+def test_the_commands_are_those_of_the_design_that_exist() -> None:
+    paths = {" ".join((program, *path)) for program, path, command in ALL if not isinstance(command, click.Group)}
+    assert paths >= {
+        "idvault serve", "idvault fsck", "idvault openapi", "idvault db upgrade", "idvault provider add",
+        "idvault provider list", "idvault provider show", "idvault reviewer add", "idvault reviewer list",
+        "idvault reviewer disable", "idvault-keys agent", "idvault-keys status", "idvault-keys seal",
+        "idvault-keys unseal",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "path", "command"), ALL, ids=[" ".join((p, *path)) for p, path, _ in ALL])
+def test_help_of_every_command_explains_it_and_names_its_options(
+    program: str, path: tuple[str, ...], command: click.Command
+) -> None:
+    result = CliRunner().invoke(GROUPS[program], [*path, "--help"])
+    assert result.exit_code == 0, result.output
+    assert command.help
+    assert command.help.split()[0] in result.output
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert all((name in result.output) is not parameter.hidden for name in parameter.opts)
+            assert parameter.hidden or parameter.help, f"{parameter.name} is explained"
+        else:
+            assert str(parameter.name).upper() in result.output
+    for name in command.commands if isinstance(command, click.Group) else ():
+        assert name in result.output
+
+
+@pytest.mark.parametrize(("program", "path", "command"), ALL, ids=[" ".join((p, *path)) for p, path, _ in ALL])
+def test_every_command_that_ends_prints_json_if_told(
+    program: str, path: tuple[str, ...], command: click.Command
+) -> None:
+    if isinstance(command, click.Group) or path in {("serve",), ("agent",), ("openapi",)}:
+        pytest.skip("a group, a service, or JSON always")
+    assert "--json" in {name for parameter in command.params for name in parameter.opts}, program
+
+
+def test_without_a_command_it_shows_what_there_is() -> None:
+    done = subprocess.run([BIN / "idvault"], capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 2
+    assert "provider" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ["nonsense"], ["provider", "add"], ["provider", "add", "x"], ["fsck", "--grace-minutes", "-1"],
+    ["fsck", "--nonsense"], ["serve", "--role", "admin"], ["provider", "add", "x", "--sector", "s.x", "--file", "/no"],
+])  # fmt: skip
+def test_wrong_usage_is_exit_code_2_and_makes_no_vault(tmp_path: Path, arguments: list[str]) -> None:
+    done = run(tmp_path / "home", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("command", [["serve"], ["fsck"], ["provider", "list"]])
+def test_an_unknown_setting_stops_the_start_naming_the_key_only(tmp_path: Path, command: list[str]) -> None:
+    done = run(tmp_path / "home", *command, IDVAULT_NONSENSE="value-4711")
+    one_line(done, 1, "nonsense")
+    assert "4711" not in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("bind", ["256.0.0.1:8400", "127.0.0.1:70000", "192.0.2.7:8400"])
+def test_an_address_that_cannot_be_bound_ends_serve_with_one_line(home: Path, bind: str) -> None:
+    try:
+        done = subprocess.run(
+            [BIN / "idvault", "serve"], env=environment(home, IDVAULT_BIND=bind), capture_output=True, text=True,
+            check=False, timeout=8,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise AssertionError("it goes on without an address") from None
+    assert done.returncode == 1, done.stderr[-400:]
+    assert "Traceback" not in done.stderr
+    assert "serving on" not in done.stderr
+    assert left_over(home) == []
+
+
+def test_the_first_command_makes_the_vault_and_warns_on_standard_error_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "notes.txt").write_text("mine")
+    (home / "folder").mkdir()
+    done = run(home, "provider", "add", "chat", "--sector", "chat.example", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "development seal" in done.stderr
+    assert str(home) in done.stderr
+    shown = json.loads(done.stdout)
+    assert set(shown) == {"client_id", "client_secret", "sector"}
+    assert shown["client_secret"] not in done.stderr
+    assert {path.name for path in home.iterdir()} >= {*OWN, "notes.txt", "folder"}
+    assert (home / "notes.txt").read_text() == "mine"
+    assert left_over(home) == [], "the agent was for the command's time"
+
+
+def test_a_half_made_vault_is_finished_or_made_anew(made: Path, tmp_path: Path) -> None:
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    for target in (whole, half):
+        (target / ".new").mkdir(parents=True)
+    for name in OWN:
+        shutil.copy(made / name, (whole if name == OWN[0] else whole / ".new") / name)
+    (whole / ".new" / "whole").touch()
+    (half / ".new" / "keys.db").write_bytes(b"half")
+    for target in (whole, half):
+        done = run(target, "fsck", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["clean"] is True
+        assert not (target / ".new").exists()
+    assert (whole / "seal.json").read_bytes() == (made / "seal.json").read_bytes()
+
+
+@pytest.mark.parametrize("store", ["identity", "directory", "keys", "log"])
+def test_a_missing_store_stops_the_start_and_is_named(home: Path, store: str) -> None:
+    (home / f"{store}.db").unlink()
+    one_line_or_log(run(home, "serve"), store, home)
+    assert not (home / f"{store}.db").exists()
+
+
+@pytest.mark.parametrize("store", ["identity", "directory", "keys", "log"])
+def test_a_missing_table_stops_the_start_and_is_named_with_its_store(home: Path, store: str) -> None:
+    connection = sqlite3.connect(home / f"{store}.db")
+    rows = connection.execute("select name from sqlite_master where type = 'table' order by name").fetchall()
+    table = next(name for (name,) in rows if "alembic" not in name and "sqlite" not in name)
+    connection.execute(f'drop table "{table}"')
+    connection.commit()
+    connection.close()
+    done = run(home, "serve")
+    one_line_or_log(done, store, home)
+    assert table in done.stderr
+
+
+def test_a_missing_seal_stops_the_start_and_is_named(home: Path) -> None:
+    (home / "seal.json").unlink()
+    one_line_or_log(run(home, "serve"), "seal", home)
+    one_line_or_log(run(home, "provider", "list"), "seal", home)
+    assert not (home / "seal.json").exists()
+
+
+def test_a_seal_that_others_can_read_stops_the_start(home: Path) -> None:
+    (home / "seal.json").chmod(0o644)
+    one_line_or_log(run(home, "serve"), "seal", home)
+
+
+def one_line_or_log(done: subprocess.CompletedProcess[str], word: str, home: Path) -> None:
+    """The service did not start: a line says why (the agent's own is a log line), and nothing is left."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    told = [line for line in done.stderr.splitlines() if word in line and "development_seal" not in line]
+    assert told, done.stderr
+    assert "serving on" not in done.stderr
+    assert left_over(home) == []
+
+
+def test_no_command_leaves_a_process_also_when_it_fails(home: Path) -> None:
+    assert run(home, "provider", "list").returncode == 0
+    assert left_over(home) == []
+    one_line(run(home, "provider", "show", "nobody"), 1, "no provider")
+    assert left_over(home) == []
+    one_line(run(home, "reviewer", "disable", "nobody"), 1, "no reviewer")
+    assert left_over(home) == []
+
+
+def test_keys_commands_without_an_agent_say_so(home: Path) -> None:
+    for verb in ("status", "seal", "unseal"):
+        done = run(home, verb, program="idvault-keys")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "cannot be reached" in done.stderr
+
+
+def test_a_sealed_vault_is_exit_code_3_and_stays_sealed_for_commands_of_their_own(home: Path) -> None:
+    (home / "agent.shut").write_text("sealed")
+    one_line(run(home, "fsck", "--json"), 3, "sealed")
+    one_line(run(home, "provider", "add", "x", "--sector", "x.example"), 3, "sealed")
+    assert left_over(home) == []
+
+
+def test_a_provider_is_added_once(served: Server) -> None:
+    arguments = ["provider", "add", "twice", "--sector", "twice.example"]
+    assert served.json(*arguments)["client_id"].startswith("cli_")
+    one_line(run(served.home, *arguments), 1, "name", "exists already")
+    one_line(run(served.home, "provider", "add", "other", "--sector", "twice.example"), 1, "sector", "exists already")
+    one_line(run(served.home, "provider", "add", "Twice ", "--sector", "z.example"), 1)
+    assert [row["name"] for row in served.json("provider", "list")].count("twice") == 1
+
+
+@pytest.mark.parametrize("sector", ["", "UPPER.example", "a b", "ä.example", "../x", "a" * 300, "x\ny"])
+def test_a_bad_sector_is_refused_and_nothing_is_made(served: Server, sector: str) -> None:
+    before = len(served.json("provider", "list"))
+    one_line(run(served.home, "provider", "add", f"bad{len(sector)}", "--sector", sector), 1, "sector")
+    assert len(served.json("provider", "list")) == before
+
+
+def test_a_policy_file_is_kept_and_in_force(served: Server, tmp_path: Path) -> None:
+    file = tmp_path / "enrolment.toml"
+    file.write_text('[policy]\nrequired = ["phone"]\nexpired_documents = "refuse"\nlegacy_scope = ""\n')
+    strict = served.provider("strict", file=str(file))
+    assert served.json("provider", "show", "strict")["policy"] == {
+        "required": ["phone"], "expired_documents": "refuse", "legacy_scope": "",
+    }  # fmt: skip
+    answer = strict.register(person(1), "one")
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/identity/phone")
+    assert strict.register({**person(1), "phone": "+46700000000"}, "one").status_code == 202
+
+
+@pytest.mark.parametrize(("content", "word"), [
+    ("[policy", "--file"), ("[other]\na = 1", "--file"), ("policy = 1", "--file"), ("[policy]\nx = 1", "policy"),
+    ('[policy]\nrequired = "phone"', "policy"), ('[policy]\nrequired = ["shoe_size"]', "policy"),
+    ("[policy]\nrequired = [['phone']]", "policy"), ('[policy]\nexpired_documents = "maybe"', "policy"),
+    ('[policy]\nlegacy_scope = "read publish"', "policy"), ("[policy]\nreview_needs_reveal = 1", "policy"),
+    ("\udcff\udcfe", "--file"),
+])  # fmt: skip
+def test_a_bad_policy_file_is_refused(served: Server, tmp_path: Path, content: str, word: str) -> None:
+    file = tmp_path / "enrolment.toml"
+    file.write_bytes(content.encode(errors="surrogateescape"))
+    one_line(run(served.home, "provider", "add", "bad", "--sector", "bad.example", "--file", str(file)), 1, word)
+
+
+def test_a_disabled_reviewer_is_refused_by_the_vault_and_by_the_agent(served: Server) -> None:
+    chat, rita = served.provider("disabling"), served.reviewer("rita")
+    one_line(run(served.home, "reviewer", "add", "rita"), 1, "exists already")
+    one_line(run(served.home, "reviewer", "add", "rob", "--provider", "nobody"), 1, "no provider")
+    made = chat.registered(person(7), "seven")
+    rita.reveal(made["id"])
+    assert served.json("reviewer", "disable", "rita") == {"name": "rita", "state": "disabled"}
+    assert rita.get("/v1/reviews").status_code == 401
+    answer = rita.http.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=(rita.id, rita.secret))
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    states = {row["name"]: row["state"] for row in served.json("reviewer", "list")}
+    assert states["rita"] == "disabled"
+    # An administrator who switches him on again in the directory alone gets nothing opened.
+    connection = sqlite3.connect(served.home / "directory.db", timeout=10)
+    assert connection.execute("update client set state = 'active' where id = ?", (rita.id,)).rowcount == 1
+    connection.commit()
+    connection.close()
+    rita.authorise()
+    assert rita.get("/v1/reviews").status_code == 200
+    body = {"purpose": "review", "fields": ["legal_name"]}
+    for refused in (rita.post(f"/v1/reviews/{made['id']}/reveal", body), rita.decide(made["id"])):
+        assert refused.status_code >= 400, refused.text
+        assert person(7)["legal_name"] not in refused.text
+    assert chat.registration(made["id"])["state"] == "in_review"
+
+
+@pytest.mark.parametrize("arguments", [
+    ["provider", "list"], ["reviewer", "list"], ["fsck"], ["db", "upgrade"], ["provider", "show", "shown"],
+])  # fmt: skip
+def test_json_stands_alone_on_standard_output(served: Server, arguments: list[str]) -> None:
+    if arguments[-1] == "shown" and "shown" not in [row["name"] for row in served.json("provider", "list")]:
+        served.provider("shown")
+    done = run(served.home, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    json.loads(done.stdout)
+    plain = run(served.home, *arguments)
+    assert plain.returncode == 0
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(plain.stdout)
+
+
+def test_fsck_is_exit_code_4_and_names_the_row_when_one_is_not_as_written(served: Server) -> None:
+    chat = served.provider("broken")
+    one, two = (chat.registered(person(number), f"b{number}") for number in (31, 32))
+    connection = sqlite3.connect(served.home / "directory.db", timeout=10)
+    [(pid, link), (other, other_link)] = connection.execute(
+        "select pid, link from standing where provider = ? order by created, pid limit 2", (chat.id,)
+    ).fetchall()
+    connection.execute("update standing set link = ? where pid = ?", (other_link, pid))
+    connection.commit()
+    try:
+        done = run(served.home, "fsck", "--json")
+        assert done.returncode == 4, done.stderr
+        report = json.loads(done.stdout)
+        assert report["clean"] is False
+        assert pid.hex() in json.dumps(report["findings"])
+        assert other.hex() not in json.dumps([f for f in report["findings"] if "standing" in f["row"]])
+        assert run(served.home, "fsck").stdout.splitlines()[-1] == f"{len(report['findings'])} findings"
+    finally:
+        connection.execute("update standing set link = ? where pid = ?", (link, pid))
+        connection.commit()
+        connection.close()
+    assert served.json("fsck")["clean"] is True
+    assert {one["state"], two["state"]} == {"in_review"}
+
+
+def test_openapi_is_the_document_that_the_server_gives(served: Server) -> None:
+    document = json.loads(served.run("openapi"))
+    assert document["openapi"].startswith("3.")
+    assert set(document["paths"]) == {
+        "/v1/registrations", "/v1/registrations/{id}", "/v1/registrations/{id}/evidence/{name}", "/v1/reviews",
+        "/v1/reviews/next", "/v1/reviews/{id}/reveal", "/v1/reviews/{id}/evidence/{name}",
+        "/v1/reviews/{id}/decision", "/v1/accounts", "/v1/accounts/{id}",
+    }  # fmt: skip
+    assert httpx.get(served.url + "/openapi.json").json() == document
+
+
+def test_the_version_is_shown() -> None:
+    done = subprocess.run([BIN / "idvault", "--version"], capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, "0." in done.stdout) == (0, True)

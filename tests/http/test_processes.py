@@ -1,0 +1,322 @@
+"""Processes of a served vault: who ends with whom, what is open to others, what seal and unseal do to them."""
+
+import os
+import signal
+import sqlite3
+import stat
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.people import person
+from tests.serving import BIN, Client, Server
+
+BASIC_SECONDS = 5.0
+
+
+@pytest.fixture
+def unstarted(tmp_path: Path) -> Iterator[Server]:
+    """A server that the test starts, and ends in its own way; whatever it leaves is ended here."""
+    server = Server(tmp_path / "home")
+    yield server
+    for client in server.clients:
+        client.http.close()
+    for pid in server.processes():
+        os.kill(pid, signal.SIGKILL)
+    if server.process is not None:
+        server.process.wait(10)
+
+
+def eventually(holds: Callable[[], bool], seconds: float = BASIC_SECONDS) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return holds()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def workers(server: Server) -> list[int]:
+    """Return the pids of the serving workers."""
+    assert server.process is not None
+    main = server.process.pid
+    return [pid for pid in server.processes() if parent_of(pid) == main and b"agent" not in _command(pid)]
+
+
+def holders(server: Server) -> dict[str, int]:
+    """Return the pids of the two key holders by name, told apart by the listening socket that each kept."""
+    inodes = {}
+    for line in Path("/proc/net/unix").read_text().splitlines():
+        parts = line.split()
+        if parts[-1].startswith(str(server.home)) and parts[3] == "00010000":  # SO_ACCEPTCON: it listens
+            inodes[f"socket:[{parts[6]}]"] = Path(parts[-1]).stem
+    agents = [pid for pid in server.processes() if b"--sockets" in _command(pid)]
+    found = {}
+    for pid in agents:
+        if parent_of(pid) not in agents:
+            continue  # the supervisor, which has all three
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            door = inodes.get(str(descriptor.readlink()))
+            if door is not None:
+                found["standing" if door == "directory" else "names"] = pid
+    return found
+
+
+def is_ready(server: Server) -> bool:
+    try:
+        return httpx.get(server.url + "/readyz").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _second(server: Server, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Start another server with the same settings but these; it is expected to end by itself."""
+    process = subprocess.Popen(
+        [BIN / "idvault", "serve"], env={**server.environment, **settings}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, err = process.communicate(timeout=8)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate(timeout=10)
+        raise AssertionError("the second server serves on") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def _clear(done: subprocess.CompletedProcess[str]) -> None:
+    """The failure is told in one line for people, among log lines at most."""
+    assert done.returncode == 1, done.stderr[-600:]
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("idvault: ") and "serving on" not in line]
+    assert [line for line in lines if "warning" not in line and "made an" not in line], done.stderr[-600:]
+    assert "serving on" not in done.stderr, "it says that it serves, and does not"
+
+
+def test_kill_of_serve_leaves_no_process_and_no_orphan_on_the_port(unstarted: Server) -> None:
+    unstarted.start()
+    assert len(unstarted.processes()) == 6, "main, two workers, supervisor, two holders"
+    unstarted.kill()
+    assert eventually(lambda: not unstarted.processes()), unstarted.processes()
+    unstarted.start()
+    assert unstarted.stop() == 0
+    assert unstarted.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_cleanly_and_an_accepted_request_is_finished(unstarted: Server, number: int) -> None:
+    unstarted.start()
+    chat = unstarted.provider("chat")
+    chat.authorise()
+    answers: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: answers.append(chat.register(person(1), "slow")))
+    block = sqlite3.connect(unstarted.home / "directory.db", isolation_level=None, check_same_thread=False)
+    block.execute("begin immediate")
+    thread.start()
+    time.sleep(0.5)
+    assert unstarted.process is not None
+    unstarted.process.send_signal(number)
+    time.sleep(0.7)
+    assert thread.is_alive(), "the request waits for the lock that this test holds"
+    block.execute("rollback")
+    block.close()
+    thread.join(10)
+    assert [answer.status_code for answer in answers] == [202]
+    assert unstarted.process.wait(20) == 0
+    assert eventually(lambda: not unstarted.processes())
+    unstarted.start()
+    assert chat.registration(answers[0].json()["id"])["state"] == "in_review"
+    assert unstarted.stop() == 0
+
+
+def test_a_second_server_on_the_same_home_and_port_is_refused(unstarted: Server) -> None:
+    unstarted.start()
+    _clear(_second(unstarted))
+    assert is_ready(unstarted)
+    assert len(holders(unstarted)) == 2
+    assert unstarted.stop() == 0
+
+
+def test_a_second_server_on_the_same_port_is_refused(unstarted: Server, tmp_path: Path) -> None:
+    unstarted.start()
+    _clear(_second(unstarted, IDVAULT_HOME=str(tmp_path / "other")))
+    assert is_ready(unstarted)
+    assert unstarted.stop() == 0
+
+
+def test_a_second_server_on_the_same_home_is_refused(unstarted: Server) -> None:
+    """Else it lives on the first one's agent, and falls with it."""
+    unstarted.start()
+    other = Server(unstarted.home)
+    _clear(_second(unstarted, IDVAULT_BIND=f"127.0.0.1:{other.port}"))
+    assert is_ready(unstarted)
+    assert unstarted.stop() == 0
+
+
+def _sealed_everywhere(chat: Client, token: str) -> bool:
+    """Tell whether every one of many requests, spread over the workers, is refused."""
+    answers = [chat.http.post("/oauth/introspect", data={"token": token}, auth=(chat.id, chat.secret)) for _ in "12345"]
+    return {answer.status_code for answer in answers} == {503}
+
+
+def test_seal_closes_all_and_unseal_opens_all_without_a_restart(unstarted: Server) -> None:
+    unstarted.start()
+    chat, rita = unstarted.provider("chat"), unstarted.reviewer("rita")
+    made = chat.registered(person(1), "one")
+    rita.authorise()
+    before = workers(unstarted)
+    sealed = unstarted.json("keys", "seal")
+    assert {sealed["names"], sealed["standing"]} == {"sealed"}
+    assert eventually(lambda: _sealed_everywhere(chat, made["token"]), 1.0)
+    for path in ("/oauth/introspect", "/oauth/token"):
+        form = {"token": made["token"], "grant_type": "client_credentials"}
+        answer = chat.http.post(path, data=form, auth=(chat.id, chat.secret))
+        assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+        assert set(answer.json()) <= {"error", "error_description"}
+    calls = [
+        chat.get(f"/v1/registrations/{made['id']}"), chat.get("/v1/accounts"), chat.register(person(2), "two"),
+        rita.get("/v1/reviews"), rita.post("/v1/reviews/next"), rita.decide(made["id"]),
+        chat.http.get("/v1/accounts", headers={"Authorization": "Bearer vat_forged"}),
+    ]  # fmt: skip
+    for answer in calls:
+        assert answer.status_code == 503, answer.text
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.json()["type"] == "urn:idvault:problem:sealed"
+    assert len({answer.text for answer in calls}) == 1, "every route refuses with the same body"
+    assert chat.http.get("/healthz").status_code == 200
+    assert chat.http.get("/readyz").status_code == 503
+    assert unstarted.json("keys", "status", code=3)["names"] == "sealed"
+    unstarted.run("fsck", code=3)
+    opened = unstarted.json("keys", "unseal")
+    assert {opened["names"], opened["standing"]} == {"open"}
+    assert eventually(lambda: is_ready(unstarted))
+    assert chat.introspect(made["token"])["active"] is True
+    assert chat.registration(made["id"])["state"] == "in_review"
+    rita.approve(made["id"])
+    assert chat.register(person(2), "two").status_code == 202
+    assert workers(unstarted) == before
+    assert unstarted.stop() == 0
+
+
+def test_a_seal_stays_across_a_restart(unstarted: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    unstarted.start()
+    unstarted.run("keys", "seal")
+    unstarted.kill()
+    assert eventually(lambda: not unstarted.processes())
+    monkeypatch.setattr("tests.serving.START_SECONDS", 4.0)
+    with pytest.raises(AssertionError, match="did not start"):
+        unstarted.start()
+    assert httpx.get(unstarted.url + "/healthz").status_code == 200
+    unstarted.run("keys", "unseal")
+    assert eventually(lambda: is_ready(unstarted))
+    assert unstarted.stop() == 0
+
+
+def _open_to_others(folder: Path) -> list[str]:
+    entries = [folder, *folder.rglob("*")]
+    return [str(path.relative_to(folder)) for path in entries if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+
+
+def test_files_and_sockets_are_for_the_owner_alone_whatever_the_umask(unstarted: Server) -> None:
+    before = os.umask(0)
+    try:
+        unstarted.start()
+        unstarted.provider("chat").registered(person(1), "one")
+        sockets = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (unstarted.home / "agent").glob("*.sock")}
+        assert sockets == dict.fromkeys(("directory.sock", "identity.sock", "officer.sock"), 0o600)
+        assert _open_to_others(unstarted.home) == []
+        unstarted.run("keys", "seal")
+        assert _open_to_others(unstarted.home) == []
+    finally:
+        os.umask(before)
+    assert unstarted.stop() == 0
+
+
+def _listening(pids: list[int]) -> set[tuple[str, str, int]]:
+    """Return (protocol, address in hex, port) of what these processes listen on, from /proc."""
+    held = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                held.add(str(descriptor.readlink()))
+            except OSError:
+                continue
+    found = set()
+    for protocol, listens in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        for line in Path(f"/proc/net/{protocol}").read_text().splitlines()[1:]:
+            parts = line.split()
+            if parts[3] == listens and f"socket:[{parts[9]}]" in held:
+                address, port = parts[1].split(":")
+                found.add((protocol, address, int(port, 16)))
+    return found
+
+
+def test_nothing_listens_but_the_one_port(unstarted: Server) -> None:
+    unstarted.start()
+    unstarted.provider("chat").registered(person(1), "one")
+    here = struct.pack("=I", 0x7F000001)[::-1] if struct.pack("=H", 1) == struct.pack(">H", 1) else b"\x01\x00\x00\x7f"
+    assert _listening(unstarted.processes()) == {("tcp", here.hex().upper(), unstarted.port)}
+    assert unstarted.stop() == 0
+
+
+def test_key_holders_and_workers_cannot_be_dumped(unstarted: Server) -> None:
+    unstarted.start()
+    for pid in [*holders(unstarted).values(), *workers(unstarted)]:
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        [core] = [line for line in limits.splitlines() if line.startswith("Max core file size")]
+        assert core.split()[4:6] == ["0", "0"]
+    assert unstarted.stop() == 0
+
+
+def test_serve_does_not_outlive_its_agent_unawares(unstarted: Server) -> None:
+    """When the supervisor is killed, `serve` has a new agent or ends with an error: it never answers 503 for ever."""
+    unstarted.start()
+    os.kill(parent_of(holders(unstarted)["names"]), signal.SIGKILL)
+    process = unstarted.process
+    assert process is not None
+    time.sleep(0.5)
+    assert eventually(lambda: is_ready(unstarted) or process.poll() is not None, 8)
+    if process.poll() is None:
+        assert unstarted.stop() == 0
+    else:
+        assert process.returncode != 0
+        assert eventually(lambda: not unstarted.processes())
+
+
+@pytest.mark.parametrize("which", ["names", "standing", "worker"])
+def test_the_vault_comes_back_after_one_of_its_processes_is_killed(unstarted: Server, which: str) -> None:
+    unstarted.start()
+    chat = unstarted.provider("chat")
+    made = chat.registered(person(1), "one")
+    pid = workers(unstarted)[0] if which == "worker" else holders(unstarted)[which]
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: pid not in unstarted.processes())
+
+    def works() -> bool:
+        try:
+            form, basic = {"token": made["token"]}, (chat.id, chat.secret)
+            return all(chat.http.post("/oauth/introspect", data=form, auth=basic).is_success for _ in "12345")
+        except httpx.TransportError:
+            return False
+
+    assert eventually(lambda: works() and len(workers(unstarted)) == 2, 15)
+    assert chat.register(person(2), "two").status_code == 202
+    assert unstarted.stop() == 0
+    assert eventually(lambda: not unstarted.processes())
