@@ -8,15 +8,16 @@ purpose, scope and version. The holder `standing` is given the standing key encr
 second line.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Engine, insert, select
 
 from keys import store
 from keys.engine import reading
-from keys.errors import MissingError, SetupError
+from keys.errors import MissingError, OpenError, SetupError
 from keys.frame import Place, Purpose, key_named_in, open_frame, seal
 from keys.links import Links
 from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Secret, random_bytes
@@ -69,8 +70,9 @@ class Key:
         return open_frame(self.secret, purpose, place, sealed, key_id=self.id, version=self.version)
 
 
-def _place(deployment: bytes, key_id: bytes, purpose: str, scope: str, version: int) -> Place:
-    return Place(deployment, "keys.key", key_id, f"{purpose}/{scope}/{version}")
+def _place(deployment: bytes, key_id: bytes, purpose: str, scope: str, version: int, state: str) -> Place:
+    # The state is bound too: a transition seals the entry anew, an edit by another hand does not open.
+    return Place(deployment, "keys.key", key_id, f"{purpose}/{scope}/{version}/{state}")
 
 
 class Keyring:
@@ -118,13 +120,31 @@ class Keyring:
             wrapper = wrapping.get(key_named_in(row.sealed)[0])
             if wrapper is None:
                 continue
-            place = _place(self.deployment, row.id, row.purpose, row.scope, row.version)
+            place = _place(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
             secret = Secret(wrapper.open(Purpose.KEYRING, place, row.sealed))
             key = Key(row.purpose, row.scope, row.version, row.id, State(row.state), secret)
             keys.setdefault((row.purpose, row.scope), {})[row.version] = key
             if row.purpose == STANDING_KEK:
                 wrapping[row.id] = key
         self._keys = keys
+
+    def verify(self) -> tuple[int, int]:
+        """Return (rows, bad rows) of the key table, each opened again from the store."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(store.key)).all()
+        wrapping = {self._wrapping.id: self._wrapping}
+        wrapping |= {key.id: key for key in self._keys.get((STANDING_KEK, ""), {}).values()}
+        return len(rows), sum(not self._opens(row, wrapping) for row in rows)
+
+    def _opens(self, row: Any, wrapping: Mapping[bytes, Key]) -> bool:  # noqa: ANN401 - a SQL row
+        if row.state == State.DESTROYED:
+            return True
+        place = _place(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
+        try:
+            wrapping[key_named_in(row.sealed)[0]].open(Purpose.KEYRING, place, row.sealed)
+        except (OpenError, KeyError):
+            return False
+        return True
 
     def versions(self, purpose: str, scope: str = "") -> dict[int, Key]:
         """Return the versions that may process, by version.
@@ -215,7 +235,7 @@ def deployment_of(engine: Engine) -> bytes:
 def _write(connection: Connection, deployment: bytes, wrapper: Key, purpose: str, scope: str, now: int) -> Key:
     secret = Secret.random(SIV_KEY_BYTES if purpose in _SIV else KEY_BYTES)
     key = Key(purpose, scope, 1, random_bytes(16), State.ACTIVE, secret)
-    place = _place(deployment, key.id, purpose, scope, key.version)
+    place = _place(deployment, key.id, purpose, scope, key.version, key.state)
     sealed = wrapper.seal(Purpose.KEYRING, place, secret.expose_cleartext())
     connection.execute(
         insert(store.key).values(

@@ -4,6 +4,7 @@ Every limit of the service is here, with its unit in its name.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -16,6 +17,8 @@ from vault.errors import StartError
 STORES: Final = ("identity", "directory", "keys", "log")
 ROLES: Final = ("all", "directory", "identity")
 _PREFIX: Final = "IDVAULT_"
+_BIND: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^:\[\]\s]+):[0-9]{1,5}", re.ASCII)
+_LAST_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Settings:
     def address(self) -> tuple[str, int]:
         """Host and port to serve on."""
         host, _, port = self.bind.rpartition(":")
-        return host, int(port)
+        return host.strip("[]"), int(port)
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
@@ -85,7 +88,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     if config:
         try:
             given |= tomllib.loads(Path(config).read_text())
-        except (OSError, tomllib.TOMLDecodeError):
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
             raise StartError("IDVAULT_CONFIG: the file cannot be read as TOML") from None
     for name, value in environment.items():
         if name.startswith(_PREFIX) and name != _PREFIX + "CONFIG":
@@ -102,23 +105,20 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
 
 def _typed(name: str, default: object, value: object) -> object:
     try:
-        if isinstance(default, Path):
-            return Path(str(value))
         if isinstance(default, int) and not isinstance(value, bool):
             return int(str(value))
     except (TypeError, ValueError):
         raise StartError(f"{name}: not of the right type") from None
     if not isinstance(value, str):
         raise StartError(f"{name}: not of the right type")
-    return value
+    return Path(value) if isinstance(default, Path) else value
 
 
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise StartError(f"role: one of {', '.join(ROLES)}")
-    host, _, port = settings.bind.rpartition(":")
-    if not host or not port.isdecimal():
-        raise StartError("bind: host:port")
+    if not _BIND.fullmatch(settings.bind) or not 1 <= settings.address[1] <= _LAST_PORT:
+        raise StartError("bind: host:port, such as 127.0.0.1:8400 or [::1]:8400")
     for field in fields(settings):
         value = getattr(settings, field.name)
         if isinstance(value, int) and value < 1:

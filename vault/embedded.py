@@ -32,7 +32,7 @@ def ensure(settings: Settings, now: int) -> bool:
     home = settings.home
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (home / ".lock").open("w")
+        lock = os.fdopen(os.open(home / ".lock", os.O_WRONLY | os.O_CREAT, 0o600), "w")
     except OSError:
         raise StartError("home: the folder cannot be made or written") from None
     with lock:

@@ -4,9 +4,12 @@
 gone, and workers take the parent-death signal: a kill -9 of any of them leaves no orphan on the port.
 """
 
+import fcntl
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +25,36 @@ from vault.errors import StartError
 _READY_SECONDS: Final = 20.0
 _END_SECONDS: Final = 10.0
 _TRIES: Final = 50
+_MIND_SECONDS: Final = 0.2
+_RETRY_SECONDS: Final = 1.0
+
+
+@contextmanager
+def sole_server(settings: Settings) -> Iterator[None]:
+    """Be the only server of this home and address.
+
+    Raises:
+        StartError: another one serves the vault, or the address cannot be had.
+    """
+    host, port = settings.address
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(found[0], socket.SOCK_STREAM) as probe:
+            # As the server binds but for SO_REUSEPORT, which would let two servers share the port unseen.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[4])
+    except OSError:
+        raise StartError("bind: the address cannot be had; does another server use it?") from None
+    descriptor = os.open(settings.home / ".serving", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StartError("another server serves this vault already") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def agent_answers(settings: Settings) -> bool:
@@ -53,18 +86,55 @@ def agent(settings: Settings) -> Iterator[bool]:
         time.sleep(0.2)  # another command's agent is coming or going
     else:
         raise StartError("the key agent cannot be started; its message on standard error says why")
-    process, pipe = started
+    minder = _Minder(settings, *started)
+    minder.start()
     try:
         yield True
     finally:
-        os.close(pipe)
+        minder.stop()
+
+
+class _Minder(threading.Thread):
+    """Minds the agent that a command started: starts it anew when it dies, ends it with the command."""
+
+    def __init__(self, settings: Settings, process: subprocess.Popen[bytes], pipe: int) -> None:
+        super().__init__(name="agent-minder", daemon=True)
+        self._settings, self._process, self._pipe = settings, process, pipe
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        """Watch until told to stop."""
+        while not self._ending.wait(_MIND_SECONDS):
+            if self._process.poll() is None:
+                continue
+            self._release()
+            while not self._ending.is_set():
+                try:
+                    started = _start(self._settings)
+                except StartError:
+                    started = None
+                if started is not None:
+                    self._process, self._pipe = started
+                    break
+                self._ending.wait(_RETRY_SECONDS)
+
+    def stop(self) -> None:
+        """End the agent and wait for it."""
+        self._ending.set()
+        self.join()
+        if self._pipe >= 0:
+            self._release()
+
+    def _release(self) -> None:
+        os.close(self._pipe)
+        self._pipe = -1
         try:
-            process.wait(_END_SECONDS)
+            self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], int] | None:

@@ -12,6 +12,7 @@ from keys.agent.arguments import listed, mapping, octets, text
 from keys.engine import reading
 from keys.errors import KeysError, OpenError, RefusedError
 from keys.keyring import Keyring
+from keys.links import Links
 from keys.records import Assurance, Opened, Record
 from keys.rows import check_row
 from keys.tokens import PID_BYTES
@@ -83,10 +84,7 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
         links = names.keyring.links(sector)
         record = records.load(connection, names.keyring, links.rid(octets(evidence, "link"), pid))
         uid = records.uid_of(names.keyring, record)
-        aliases = tuple(
-            links.rid(octets(mapping(alias, "alias"), "link"), octets(alias, "pid", PID_BYTES))
-            for alias in listed(evidence, "aliases")
-        )
+        aliases = tuple(_alias(names, connection, links, tags, alias) for alias in listed(evidence, "aliases"))
         accounts = tuple(_account(names, pid, account) for account in listed(evidence, "accounts"))
     except OpenError:
         raise RefusedError from None
@@ -95,6 +93,16 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
         raise RefusedError
     sanctions = tuple(mapping(sanction, "sanction") for sanction in listed(evidence, "sanctions"))
     return Standing(sector, pid, evidence.get("created", 0), record, uid, accounts, aliases, sanctions)
+
+
+def _alias(names: Names, connection: Connection, links: Links, tags: list[Any], alias: object) -> bytes:
+    """Return the record of a standing that became this one: its person's tag moved here when it did."""
+    row = mapping(alias, "alias")
+    rid = links.rid(octets(row, "link"), octets(row, "pid", PID_BYTES))
+    record = records.load(connection, names.keyring, rid)
+    if record.assurance is Assurance.NONE or links.tag(records.uid_of(names.keyring, record)) not in tags:
+        raise RefusedError
+    return rid
 
 
 def _account(names: Names, pid: bytes, account: object) -> tuple[bytes, str, str]:

@@ -35,7 +35,7 @@ def serve(role: str | None) -> None:
     for engine in engines.values():
         engine.dispose()
     host, port = settings.address
-    with running.agent(settings):
+    with running.sole_server(settings), running.agent(settings):
         vault = build(settings)
         vault.housekeeping.start()
         server = Granian(

@@ -51,15 +51,16 @@ class Checking:
         self._batches(report, progress, "standings", self._standings())
         self._batches(report, progress, "records", self._records())
         self._batches(report, progress, "fingerprints", self._fingerprints())
+        self._batches(report, progress, "evidence", self._evidence())
         own = self._officer.call("verify.own", {})["tables"]
         for table, counts in own.items():
             report.checked[f"keys.{table}"] = counts["rows"]
             if counts["bad"]:
                 report.findings.append({"row": f"keys.{table}", "rule": f"{counts['bad']} rows are not as written"})
         with self._directory.reading() as unit:
-            for provider, account in standings.stray_handles(unit):
-                where = f"directory.handle of {provider} to {AccountId(account)}"
-                report.findings.append({"row": where, "rule": "points at no account"})
+            for account in standings.stray_handles(unit):
+                where = f"directory.handle of {AccountId(account)}"
+                report.findings.append({"row": where, "rule": "not the handle of this account"})
         return report
 
     def _batches(
@@ -72,7 +73,7 @@ class Checking:
         report.checked[what] = 0
         for batch in batches:
             args = {"what": what, "rows": [row for _, row in batch]}
-            good = self._linking.agent.call("verify", args)["good"]
+            good = self._linking.agent.call("verify", args, self._linking.answers)["good"]
             for (name, _), holds in zip(batch, good, strict=True):
                 if not holds:
                     report.findings.append({"row": name, "rule": "link, map, tag, MAC and content do not agree"})
@@ -88,11 +89,15 @@ class Checking:
                 return
             after = rows[-1].pid
             live = [row for row in rows if row.state == "live"]
-            yield [(f"directory.standing {row.pid.hex()}", self._linking.evidence(row)) for row in live]
+            yield [(f"directory.standing {row.pid.hex()}", self._linking.full_evidence(row)) for row in live]
 
     def _records(self) -> Iterator[list[tuple[str, dict[str, Any]]]]:
         for rows in self._linking.records():
             yield [(f"identity.record {rid.hex()}", {"rid": rid, "fields": fields}) for rid, fields in rows]
+
+    def _evidence(self) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+        for rid, name, sealed in self._linking.pieces():
+            yield [(f"identity.evidence {rid.hex()} {name}", {"rid": rid, "name": name, "sealed": sealed})]
 
     def _fingerprints(self) -> Iterator[list[tuple[str, dict[str, Any]]]]:
         for rows in self._linking.fingerprints():

@@ -1,6 +1,7 @@
 """Enrolling providers and reviewers: at the agent first (keys, and whom it opens for), then in the directory."""
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ POLICY: Final[Mapping[str, tuple[type, object]]] = {
     "review_needs_reveal": (bool, None),
 }
 """What a provider's policy may say, with type and default."""
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}", re.ASCII)
 _FIELDS: Final = frozenset(("legal_name", "names", "birth_date", "document", "phone", "email"))
 
 
@@ -38,9 +40,9 @@ class Enrolling:
         Raises:
             VaultError: name or sector is taken, or the policy says what it may not.
         """
-        checked = _checked(policy)
+        checked, name = _checked(policy), _name(name)
         with self._directory.reading() as unit:
-            taken = any(name == row.name or sector == row.sector for row in clients.listed(unit, "provider"))
+            taken = any(_same(name, row.name) or sector == row.sector for row in clients.listed(unit, "provider"))
         if taken:
             raise VaultError(Kind.CONFLICT, "a provider of this name or sector exists already")
         client_id, secret = str(ClientId.new()), _secret()
@@ -56,8 +58,9 @@ class Enrolling:
         Raises:
             VaultError: the name is taken, or there is no such provider.
         """
+        name = _name(name)
         with self._directory.reading() as unit:
-            if clients.find_named(unit, "reviewer", name) is not None:
+            if any(_same(name, row.name) for row in clients.listed(unit, "reviewer")):
                 raise VaultError(Kind.CONFLICT, "a reviewer of this name exists already")
             owner = clients.find_named(unit, "provider", provider) if provider is not None else None
         if provider is not None and owner is None:
@@ -111,6 +114,17 @@ class Enrolling:
         audit_id = random_bytes(16)
         sealed = self._keys.seal_audit(audit_id, client_id.encode())
         answers.audit(unit, audit_id, kind, self._now() // 60, client_id, sealed)
+
+
+def _name(name: str) -> str:
+    """Return a client's name, stripped; ASCII alone, so that no two look alike."""
+    if not _NAME.fullmatch(name.strip()):
+        raise VaultError(Kind.VALIDATION, "name: ASCII letters, digits, spaces and . _ -, at most 64 characters")
+    return name.strip()
+
+
+def _same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()
 
 
 def _secret() -> str:

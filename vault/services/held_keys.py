@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from keys.agent.client import AgentClient
-from keys.errors import UnavailableError
+from keys.errors import KeysError, UnavailableError
 from keys.frame import Place, Purpose, open_frame, seal
 from keys.primitives import Secret, expand_sha256
 from keys.tokens import DirectoryTokens, PairwiseTokens
@@ -40,7 +40,11 @@ class HeldKeys:
             if not client.alive():
                 if name == "directory":
                     self._drop()
-                client.call("hello", {})
+                try:
+                    client.call("hello", {})
+                except KeysError:
+                    client.close()  # a shut holder's connection must not pass for an open one
+                    raise
 
     def _drop(self) -> None:
         with self._lock:

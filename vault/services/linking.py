@@ -48,6 +48,12 @@ class Linking:
                 "sanctions": _sanctions(living, self._now()) if own else [],
             }
 
+    def full_evidence(self, row: StandingRow) -> dict[str, Any]:
+        """Return what the agent checks a standing and its local tags by, for fsck."""
+        with self._directory.reading() as unit:
+            tags = standings.local_tags_of(unit, row.pid)
+        return {**self.evidence(row), "local_tags": tags, "superseded": row.superseded_by is not None}
+
     def add_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
         """Insert a record, sealed by the caller."""
         with self._identity.writing() as unit:
@@ -85,6 +91,15 @@ class Linking:
         while rows := self._page(people.page, after):
             after = rows[-1][0]
             yield rows
+
+    def pieces(self) -> Iterator[tuple[bytes, str, bytes]]:
+        """Return all pieces of evidence, one at a time, for fsck."""
+        with self._identity.reading() as unit:
+            named = people.all_piece_names(unit)
+        for rid, name in named:
+            piece = self.piece(rid, name)
+            if piece is not None:
+                yield rid, name, piece.sealed
 
     def fingerprints(self) -> Iterator[list[tuple[bytes, bytes]]]:
         """Return all fingerprints in batches, for fsck."""

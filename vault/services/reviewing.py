@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from keys.errors import BudgetError, BusyError, CandidatesError, ConflictError, MissingError
+from keys.errors import BudgetError, BusyError, CandidatesError, ConflictError, MissingError, RefusedError
 from keys.frame import Purpose, open_frame
 from keys.primitives import Secret, random_bytes
 from vault.config import Settings
@@ -39,6 +39,7 @@ _ACCOUNT_STATE: Final = {"approved": "approved", "returned": "returned", "reject
 _EVIDENCE_FIX: Final = "evidence/"
 _BUSY_TRIES: Final = 20
 _BUSY_SECONDS: Final = 0.05
+_REFUSALS: Final = 3
 
 
 class Reviewing:
@@ -84,7 +85,7 @@ class Reviewing:
         pieces: list[str] = []
         opened = self._with_agent(
             row, standing, "review.open",
-            {**self._args(client, row, standing), "purpose": purpose, "fields": list(dict.fromkeys(fields))}, pieces,
+            {**self._args(client, row), "purpose": purpose, "fields": list(dict.fromkeys(fields))}, pieces,
         )  # fmt: skip
         with self._directory.writing() as unit:
             reviews.remember_shown(unit, row.reg, opened["shown"])
@@ -109,7 +110,7 @@ class Reviewing:
         """
         row, standing = self._case(client, reg)
         self._lease(client, row)
-        args: dict[str, Any] = {"use": "view", "name": name, **self._args(client, row, standing)}
+        args: dict[str, Any] = {"use": "view", "name": name, **self._args(client, row)}
         try:
             given = self._with_agent(row, standing, "evidence", args, [])
         except MissingError:
@@ -149,7 +150,7 @@ class Reviewing:
                 sealed = self._keys.seal_answer(client.id, idempotency.key, orjson.dumps(answer[1]))
                 memo["answer"] = [client.id, idempotency.key, answer[0], sealed]
             args: dict[str, Any] = {
-                **self._args(client, row, standing),
+                **self._args(client, row),
                 "decision": decision["state"],
                 "verdicts": decision["verdicts"],
                 "shown": decision["shown"],
@@ -220,9 +221,9 @@ class Reviewing:
                 raise VaultError(Kind.LEASED, "another reviewer holds this case; try again when the lease has ended")
         return until
 
-    def _args(self, client: Client, row: ReviewRow, standing: StandingRow) -> dict[str, Any]:
+    def _args(self, client: Client, row: ReviewRow) -> dict[str, Any]:
         kind = "match" if row.kind == "match" else "review"
-        return {"kind": kind, "reviewer": client.id, "standing": self._linking.evidence(standing)}
+        return {"kind": kind, "reviewer": client.id}
 
     def _with_agent(
         self, row: ReviewRow, standing: StandingRow, verb: str, args: dict[str, Any], pieces: list[str]
@@ -234,21 +235,29 @@ class Reviewing:
                 pieces.extend(self._linking.piece_names(asked["values"][0]))
             return self._linking.answers(what, asked)
 
+        refusals = 0
         for _ in range(_BUSY_TRIES):
             try:
-                return self._linking.agent.call(verb, args, answers)
+                return self._linking.agent.call(verb, {**args, "standing": self._linking.evidence(standing)}, answers)
             except BusyError:
                 if not self._linking.finish_due():
                     time.sleep(_BUSY_SECONDS)
+            except RefusedError:
+                # Between two stores of another act the rows do not agree yet: finish it, then they must.
+                refusals += 1
+                if not self._linking.finish_due() and refusals > _REFUSALS:
+                    raise
+                time.sleep(_BUSY_SECONDS)
+                self._heal(row, standing)
             except CandidatesError:
                 raise VaultError(
                     Kind.CANDIDATES_CHANGED, "the candidates are not those that were shown; reveal the case again"
                 ) from None
             except ConflictError:
-                self._heal(row, standing, args)
+                self._heal(row, standing)
         raise VaultError(Kind.CONFLICT, "another act on the same person is under way; try again", retry_after_seconds=1)
 
-    def _heal(self, row: ReviewRow, standing: StandingRow, args: dict[str, Any]) -> None:
+    def _heal(self, row: ReviewRow, standing: StandingRow) -> None:
         """The directory says in review, the agent does not: finish what a crash left between the two, or refuse."""
         with self._directory.reading() as unit:
             again = reviews.find(unit, row.reg)
@@ -259,7 +268,7 @@ class Reviewing:
         try:
             self._linking.created(standing)
             if row.attempt > 1:
-                self._linking.agent.call("revise.done", {"standing": args["standing"]})
+                self._linking.agent.call("revise.done", {"standing": self._linking.evidence(standing)})
         except ConflictError:
             raise VaultError(Kind.DECIDED, "this case is not in review any more") from None
         time.sleep(_BUSY_SECONDS)

@@ -105,6 +105,12 @@ def piece_names(unit: Unit, rid: bytes) -> list[str]:
     return list(unit.execute(query).scalars())
 
 
+def all_piece_names(unit: Unit) -> list[tuple[bytes, str]]:
+    """Return (rid, name) of all pieces: for fsck."""
+    query = select(evidence.c.rid, evidence.c.name).order_by(evidence.c.rid, evidence.c.name)
+    return [(row.rid, row.name) for row in unit.execute(query)]
+
+
 def remove_pieces(unit: Unit, rid: bytes, names: Iterable[str] | None) -> None:
     """Delete pieces of evidence, all of them without names. Idempotent."""
     statement = delete(evidence).where(evidence.c.rid == rid)

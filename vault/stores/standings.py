@@ -8,6 +8,7 @@ from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
+from vault.domain.handles import handle_key
 from vault.errors import Kind, VaultError
 from vault.stores.directory import account, client, handle, local_tag, person_tag, provider, standing
 from vault.stores.unit import Unit
@@ -208,11 +209,17 @@ def page(unit: Unit, after: bytes, limit: int) -> list[StandingRow]:
     return [StandingRow(*row) for row in unit.execute(query)]
 
 
-def stray_handles(unit: Unit) -> list[tuple[str, bytes]]:
-    """Return handles whose account is not where they point: for fsck."""
-    joined = handle.outerjoin(account, and_(account.c.pid == handle.c.pid, account.c.id == handle.c.account))
-    query = select(handle.c.provider, handle.c.account).select_from(joined).where(account.c.id.is_(None))
-    return [(row.provider, row.account) for row in unit.execute(query)]
+def local_tags_of(unit: Unit, pid: bytes) -> list[bytes]:
+    """Return the local tags of a standing: for fsck."""
+    return list(unit.execute(select(local_tag.c.tag).where(local_tag.c.pid == pid)).scalars())
+
+
+def stray_handles(unit: Unit) -> list[bytes]:
+    """Return the accounts whose handle row is missing, or is another's: for fsck."""
+    own = and_(handle.c.pid == account.c.pid, handle.c.account == account.c.id)
+    query = select(account.c.id, account.c.provider, account.c.handle, handle.c.provider, handle.c.handle)
+    rows = unit.execution_options(yield_per=1000).execute(query.select_from(account.outerjoin(handle, own)))
+    return [row[0] for row in rows if (row[3], row[4]) != (row[1], handle_key(row[2]))]
 
 
 def _columns(row: StandingRow | AccountRow) -> dict[str, Any]:

@@ -1,40 +1,44 @@
 """The act `verify`: rows in batches → good or bad, for `fsck`. It opens what it must and lets nothing out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from keys import records, store
-from keys.agent.acts.matching import read_fingerprint
+from keys.agent.acts.matching import ask_records, open_sealed, read_fingerprint, sector_tags
 from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, text
 from keys.agent.names import Names, check_standing, open_record
 from keys.agent.wire import Dialogue
 from keys.engine import reading
 from keys.errors import KeysError, OpenError, ProtocolError
-from keys.frame import Place, Purpose
-from keys.records import Record
+from keys.frame import Place, Purpose, open_frame
+from keys.primitives import Secret
+from keys.records import Assurance, Record
 from keys.rows import check_row
 
 
-def verify(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
+def verify(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
     """Check a batch of rows of one kind.
 
     Args:
         names: the holder.
-        args: {what: standings|records|fingerprints, rows: at most 1,000}.
+        args: {what: standings|records|fingerprints|evidence, rows: at most 1,000}.
+        dialogue: asks for the records that local tags are made from.
 
     Returns:
         {good: [bool, …]} in the order of the rows.
     """
     checks: dict[str, Callable[[Names, Connection, Any], None]] = {
-        "standings": _standing,
+        "standings": partial(_standing, dialogue),
         "records": _record,
         "fingerprints": _fingerprint,
+        "evidence": _evidence,
     }
     check = checks.get(text(args, "what"))
     if check is None:
-        raise ProtocolError("what: standings, records or fingerprints")
+        raise ProtocolError("what: standings, records, fingerprints or evidence")
     with reading(names.engine) as connection:
         return {"good": [_holds(names, connection, check, row) for row in listed(args, "rows", most=1000)]}
 
@@ -47,8 +51,35 @@ def _holds(names: Names, connection: Connection, check: Callable[[Names, Connect
     return True
 
 
-def _standing(names: Names, connection: Connection, row: object) -> None:
-    check_standing(names, connection, row)
+def _standing(dialogue: Dialogue, names: Names, connection: Connection, row: object) -> None:
+    evidence = mapping(row, "standing")
+    standing = check_standing(names, connection, evidence)
+    given = set(listed(evidence, "local_tags"))
+    if standing.record.assurance is Assurance.NONE or evidence.get("superseded"):
+        wanted: set[bytes] = set()
+    else:
+        sealed = ask_records(dialogue, standing.rids)
+        wanted = {
+            tag.value
+            for rid in standing.rids
+            for tag in sector_tags(
+                names, standing.sector,
+                open_sealed(names, records.load(connection, names.keyring, rid), sealed.get(rid)),
+            )
+        }  # fmt: skip
+    if given != wanted:
+        raise OpenError
+
+
+def _evidence(names: Names, connection: Connection, row: object) -> None:
+    args = mapping(row, "evidence")
+    rid, name = octets(args, "rid", records.RID_BYTES), text(args, "name")
+    table = store.evidence_key
+    key = connection.execute(select(table).where(table.c.rid == rid, table.c.name == name)).one_or_none()
+    if key is None:
+        raise OpenError
+    place = Place(names.keyring.deployment, "identity.evidence", rid + name.encode(), "piece")
+    open_frame(Secret(_own_evidence(names, key)), Purpose.EVIDENCE, place, octets(args, "sealed"))
 
 
 def _record(names: Names, connection: Connection, row: object) -> None:
@@ -84,6 +115,8 @@ def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
             "evidence_key": lambda row: _own_evidence(names, row),
         }
         result = {name: _count(connection, name, check) for name, check in tables.items()}
+        rows, bad = names.keyring.verify()
+        result["key"] = {"rows": rows, "bad": bad}
         waiting = len(connection.execute(select(store.intent.c.id)).all())
     return {"tables": result, "intents": waiting}
 
@@ -105,7 +138,7 @@ def _own_record(names: Names, row: Any) -> None:  # noqa: ANN401 - a SQL row
     records.uid_of(names.keyring, record)
 
 
-def _own_evidence(names: Names, row: Any) -> None:  # noqa: ANN401 - a SQL row
+def _own_evidence(names: Names, row: Any) -> bytes:  # noqa: ANN401 - a SQL row
     check_row(names.keyring, "keys.evidence_key", (row.rid, row.name, row.wrapped, row.views), row.mac)
     place = Place(names.keyring.deployment, "keys.evidence_key", row.rid + row.name.encode(), "wrapped")
-    names.keyring.opener("kek", row.wrapped).open(Purpose.WRAP, place, row.wrapped)
+    return names.keyring.opener("kek", row.wrapped).open(Purpose.WRAP, place, row.wrapped)
