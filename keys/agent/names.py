@@ -71,7 +71,7 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
         names: the holder.
         connection: on the key store.
         evidence: {sector, pid, link, tags, created, accounts: [{id, provider, handle, mac}], aliases: [{pid, link}],
-            sanctions} as the directory holds them.
+            sanctions, superseded} as the directory holds them.
 
     Raises:
         RefusedError: link, map, tag and account do not agree; which of them is not told.
@@ -88,8 +88,12 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
         accounts = tuple(_account(names, pid, account) for account in listed(evidence, "accounts"))
     except OpenError:
         raise RefusedError from None
-    # A provisional record has no tag yet; an approved one has its own among those of its standing.
-    if (record.assurance is Assurance.NONE) != (not tags) or (tags and links.tag(uid) not in tags):
+    # A provisional record has no tag yet, and becomes nobody's alias; an approved one has its own tag among those of
+    # its standing.
+    provisional = record.assurance is Assurance.NONE
+    if provisional != (not tags) or (tags and links.tag(uid) not in tags):
+        raise RefusedError
+    if provisional and evidence.get("superseded"):
         raise RefusedError
     sanctions = tuple(mapping(sanction, "sanction") for sanction in listed(evidence, "sanctions"))
     return Standing(sector, pid, evidence.get("created", 0), record, uid, accounts, aliases, sanctions)

@@ -316,7 +316,7 @@ def test_a4_views_of_evidence_cannot_be_given_back(world: World) -> None:
         for name in ("front", "back"):
             refused(world.rita.get(f"/v1/reviews/{other.id}/evidence/{name}"), other)
         assert world.rita.get(f"/v1/reviews/{made.id}/evidence/back").content == b"%PDF-1.7 specimen back"
-        assert world.named() == {"keys.evidence_key"}
+        assert "keys.evidence_key" in world.named()
     assert world.rita.get(path).status_code == 429
     assert world.rita.get(f"/v1/reviews/{other.id}/evidence/front").content == b"%PDF-1.7 specimen front"
 

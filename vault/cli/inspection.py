@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vault.cli.common import json_option, open_vault
-from vault.services.checking import Report
+from vault.services.checking import PARTS, Report
 from vault.web.app import create_app
 
 EXIT_VERIFICATION_FAILED: Final = 4
@@ -28,7 +28,7 @@ def fsck(grace_minutes: int, *, as_json: bool) -> None:
     """
     console = Console(stderr=True)
     with open_vault() as vault, Progress(console=console, disable=as_json or not console.is_terminal) as bars:
-        tasks = {name: bars.add_task(name, total=None) for name in ("standings", "records", "fingerprints")}
+        tasks = {name: bars.add_task(name, total=None) for name in PARTS}
         report = vault.checking.run(lambda name, done: bars.update(tasks[name], completed=done),
                                     grace_minutes=grace_minutes)  # fmt: skip
     _print(report, as_json=as_json)

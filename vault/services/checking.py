@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from keys.agent.client import AgentClient
 from vault.domain.ids import AccountId
 from vault.services.linking import FSCK_BATCH, Linking
 from vault.stores import standings
 from vault.stores.unit import Store
+
+PARTS: Final = ("standings", "records", "fingerprints", "evidence")
 
 
 @dataclass(slots=True)

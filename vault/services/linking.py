@@ -46,13 +46,14 @@ class Linking:
                     {"pid": alias.pid, "link": alias.link or b""} for alias in standings.aliases_of(unit, row.pid)
                 ],
                 "sanctions": _sanctions(living, self._now()) if own else [],
+                "superseded": not own,
             }
 
     def full_evidence(self, row: StandingRow) -> dict[str, Any]:
         """Return what the agent checks a standing and its local tags by, for fsck."""
         with self._directory.reading() as unit:
             tags = standings.local_tags_of(unit, row.pid)
-        return {**self.evidence(row), "local_tags": tags, "superseded": row.superseded_by is not None}
+        return {**self.evidence(row), "local_tags": tags}
 
     def add_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
         """Insert a record, sealed by the caller."""

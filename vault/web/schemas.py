@@ -151,6 +151,13 @@ class Verdict(Body):
     verdict: Literal["same_person", "other_person"]
 
 
+_FIX: Final = (
+    r"^/?(identity[./])?(legal_name|names|birth_date|phone|email|evidence(/[a-z0-9_-]{1,32})?"
+    r"|document([./](type|country|number|expires|mrz))?)$"
+)
+"""What a returned registration must mend: a member, or a piece of evidence; never free words."""
+
+
 class Decision(Body):
     """A reviewer's decision."""
 
@@ -160,8 +167,6 @@ class Decision(Body):
         "provider_attested",
     ] = Field(default=ABSENT)  # fmt: skip
     reason: Code = Field(default=ABSENT)
-    fix: list[Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z0-9_./-]+$")]] = Field(
-        default=ABSENT, max_length=16
-    )
+    fix: list[Annotated[str, StringConstraints(max_length=64, pattern=_FIX)]] = Field(default=ABSENT, max_length=16)
     candidates: list[Verdict] = Field(default=ABSENT, max_length=64)
     shown: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(default=ABSENT)
