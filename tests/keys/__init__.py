@@ -1,0 +1,1 @@
+"""Tests of the package `keys`: formats, stores, acts and the really started agent."""

@@ -1,0 +1,127 @@
+"""Write tests/keys/vectors: `python -m tests.keys.make_vectors`, by hand, when a format is added. Deterministic.
+
+The vectors are made by the package; `test_vectors.py` checks each against `reference.py`, which shares no code with it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from keys import fields, frame, links, tags, tokens
+from keys.primitives import Secret
+from tests.keys.reference import pattern
+
+FOLDER = Path(__file__).parent / "vectors"
+KEY = bytes(range(32))
+SIV_KEY = bytes(range(64))
+SALT = bytes(range(0x80, 0x98))
+PLACE: dict[str, Any] = {
+    "deployment": bytes(range(16)).hex(),
+    "table": "identity.record",
+    "address": bytes(range(0x40, 0x50)).hex(),
+    "field": "legal_name",
+    "revision": 2,
+}
+SIZES = (0, 1, 16_383, 16_384, 16_385)
+KEY_ID = bytes(range(0xA0, 0xB0))
+VERSION = 3
+
+
+def place() -> frame.Place:
+    return frame.Place(
+        bytes.fromhex(PLACE["deployment"]), PLACE["table"], bytes.fromhex(PLACE["address"]), PLACE["field"],
+        PLACE["revision"],
+    )  # fmt: skip
+
+
+def _sealed(plaintext: bytes) -> bytes:
+    header = frame.header_of(frame.Purpose.FIELD, KEY_ID, VERSION)
+    return header + frame.encrypt(Secret(KEY), frame._context(header, place()), plaintext, salt=SALT)
+
+
+def _frame(**more: Any) -> dict[str, Any]:
+    return {
+        "key": KEY.hex(), "purpose": 1, "key_id": KEY_ID.hex(), "version": VERSION, "place": PLACE,
+        "salt": SALT.hex(), **more,
+    }  # fmt: skip
+
+
+def frames() -> dict[str, dict[str, Any]]:
+    made = {}
+    for size in SIZES:
+        sealed = _sealed(pattern(size))
+        made[f"frame-{size}"] = _frame(
+            plaintext_bytes=size, frame_bytes=len(sealed), frame_sha256=hashlib.sha256(sealed).hexdigest(),
+            frame_start=sealed[:98].hex(),
+        )  # fmt: skip
+    return made
+
+
+def faults() -> dict[str, dict[str, Any]]:
+    whole = _sealed(pattern(40))
+    at = {
+        "magic": 0, "suite": 4, "purpose": 5, "key_id": 6, "version": 25, "salt": 26, "commitment": 50, "chunk": 82,
+        "tag": len(whole) - 1,
+    }  # fmt: skip
+    broken = {name: whole[:i] + bytes((whole[i] ^ 1,)) + whole[i + 1 :] for name, i in at.items()}
+    broken |= {"truncated": whole[:-1], "lengthened": whole + b"\x00"}
+    return {
+        f"frame-fault-{name.replace('_', '-')}": _frame(fault=name, frame=sealed.hex(), error="open")
+        for name, sealed in {"none": whole, **broken}.items()
+    }
+
+
+def siv_values() -> dict[str, dict[str, Any]]:
+    keys = {7: Secret(SIV_KEY)}
+    pid, rid, uid, jti = (bytes(range(start, start + 16)) for start in (0x10, 0x20, 0x30, 0x50))
+    pairwise, directory = tokens.PairwiseTokens("shop.example", keys), tokens.DirectoryTokens(keys)
+    linked = links.Links("shop.example", keys)
+    access = tokens.Access("cli_reader", frozenset(("b.write", "a.read")), 1_767_225_600, jti)
+    base: dict[str, Any] = {"key": SIV_KEY.hex(), "key_version": 7}
+    sector = {"sector": "shop.example"}
+    return {
+        "token-nym": base | sector | {
+            "pid": pid.hex(), "generation": 5, "text": pairwise.encode(tokens.Pseudonym(pid, 5))},
+        "token-vat": base | {
+            "client": access.client, "scopes": sorted(access.scopes), "expires": access.expires, "jti": jti.hex(),
+            "text": directory.encode_access(access)},
+        "token-cur": base | {
+            "list": "accounts", "client": "cli_reader", "after": rid.hex(),
+            "text": directory.encode_cursor("accounts", "cli_reader", rid)},
+        "record-link": base | sector | {"rid": rid.hex(), "pid": pid.hex(), "link": linked.link(rid, pid).hex()},
+        "person-tag": base | sector | {"uid": uid.hex(), "tag": linked.tag(uid).hex()},
+    }  # fmt: skip
+
+
+def hashes() -> dict[str, dict[str, Any]]:
+    person = {
+        "legal_name": fields.FieldValue(b"-", (b"ANNA MARIA ERIKSSON",)),
+        "names": fields.FieldValue(b"-", (b"ERIKSSON ANNA",)),
+        "birth_date": fields.FieldValue(b"-", (b"1974-08-12",)),
+        "document": fields.FieldValue(b"-", (b"passport", b"UTO", b"L898902C3")),
+    }
+    base: dict[str, Any] = {
+        "key": KEY.hex(), "key_version": 4,
+        "match": {name: [form.decode() for form in value.match] for name, value in person.items()},
+    }  # fmt: skip
+    found = tags.fingerprints(Secret(KEY), 4, person)
+    local = tags.local_tags(Secret(KEY), 4, "shop.example", person)
+    return {
+        "fingerprints": base | {"tags": [[tag.kind, tag.value.hex()] for tag in found]},
+        "local-tags": base | {"sector": "shop.example", "tags": [[tag.kind, tag.value.hex()] for tag in local]},
+    }
+
+
+def vectors() -> dict[str, dict[str, Any]]:
+    """Return every vector by its file's stem."""
+    return {**frames(), **faults(), **siv_values(), **hashes()}
+
+
+def main() -> None:
+    for name, content in vectors().items():
+        (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
