@@ -6,6 +6,7 @@ gone, and workers take the parent-death signal: a kill -9 of any of them leaves 
 
 import fcntl
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from keys.agent.client import AgentClient
-from keys.agent.process import die_with_parent, forbid_dumps
+from keys.agent.process import forbid_dumps
 from keys.agent.supervisor import ALREADY_SERVED
 from keys.errors import KeysError
 from vault.config import Settings
@@ -162,6 +163,16 @@ def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], int] | None:
 
 
 def end_with_parent() -> None:
-    """Have this worker killed when its parent ends."""
-    die_with_parent(os.getppid())
+    """Have this worker end when its parent does, however it ends.
+
+    Not the parent-death signal of prctl(2): that one also comes when the parent's *thread* ends that started the
+    worker, and the server starts a worker anew from such a thread.
+    """
     forbid_dumps()
+    parent = os.pidfd_open(os.getppid())
+    threading.Thread(target=_follow, args=(parent,), name="parent", daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    select.select([parent], [], [])
+    os._exit(1)

@@ -39,7 +39,7 @@ def _policy(file: Path | None) -> dict[str, Any]:
         return {}
     try:
         enrolment = tomllib.loads(file.read_text())
-    except (OSError, tomllib.TOMLDecodeError):
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         raise StartError("--file: cannot be read as TOML") from None
     if set(enrolment) - {"policy"}:
         raise StartError("--file: this version reads the table [policy] alone")

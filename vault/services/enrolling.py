@@ -135,7 +135,7 @@ def _checked(policy: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in policy.items():
         if name not in POLICY or not isinstance(value, POLICY[name][0]):
             raise VaultError(Kind.VALIDATION, f"policy: known members are {', '.join(POLICY)}, each of its type")
-    if not _FIELDS.issuperset(policy.get("required", [])):
+    if not all(isinstance(name, str) and name in _FIELDS for name in policy.get("required", [])):
         raise VaultError(Kind.VALIDATION, f"policy required: of {', '.join(sorted(_FIELDS))}")
     if policy.get("expired_documents", "review") not in {"review", "refuse"}:
         raise VaultError(Kind.VALIDATION, "policy expired_documents: review or refuse")

@@ -1,0 +1,123 @@
+"""Tokens carry their own proof, have one spelling, and say nothing about each other."""
+
+import base64
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keys.errors import OpenError
+from keys.primitives import Secret
+from keys.tokens import Access, DirectoryTokens, PairwiseTokens, Pseudonym
+
+ONE, TWO = Secret(bytes(range(64))), Secret(bytes(range(64, 128)))
+SHOP = PairwiseTokens("shop.example", {1: ONE})
+DIRECTORY = DirectoryTokens({1: ONE})
+PID = bytes(range(16))
+ACCESS = Access("cli_reader", frozenset(("a", "b")), 1_767_225_600, bytes(range(16)))
+ALPHABET = string.ascii_letters + string.digits + "-_"
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_a_pseudonym_reads_back(pid: bytes, generation: int) -> None:
+    text = SHOP.encode(Pseudonym(pid, generation))
+    assert len(text) == 54
+    assert SHOP.decode(text) == Pseudonym(pid, generation)
+
+
+@given(
+    client=st.text(st.characters(codec="utf-8"), max_size=30),
+    scopes=st.frozensets(st.text(string.ascii_lowercase, min_size=1, max_size=8), max_size=5),
+    expires=st.integers(0, 2**64 - 1),
+)
+@settings(deadline=None)
+def test_an_access_token_reads_back(client: str, scopes: frozenset[str], expires: int) -> None:
+    access = Access(client, scopes, expires, PID)
+    assert DIRECTORY.decode_access(DIRECTORY.encode_access(access)) == access
+
+
+@given(st.binary(max_size=40))
+@settings(deadline=None)
+def test_a_cursor_reads_back(key: bytes) -> None:
+    assert DIRECTORY.decode_cursor("accounts", "c", DIRECTORY.encode_cursor("accounts", "c", key)) == key
+
+
+def test_a_cursor_is_good_for_one_list_of_one_client() -> None:
+    text = DIRECTORY.encode_cursor("accounts", "one", b"k")
+    for listing, client in (("accounts", "two"), ("reviews", "one"), ("accountso", "ne")):
+        with pytest.raises(OpenError):
+            DIRECTORY.decode_cursor(listing, client, text)
+
+
+def test_a_token_of_one_kind_or_sector_is_none_of_another() -> None:
+    nym = SHOP.encode(Pseudonym(PID, 0))
+    access, cursor = DIRECTORY.encode_access(ACCESS), DIRECTORY.encode_cursor("accounts", "c", PID)
+    with pytest.raises(OpenError):
+        PairwiseTokens("bank.example", {1: ONE}).decode(nym)
+    for wrong in (nym, cursor, "vat_" + cursor[4:], "vat_" + nym[4:], access.upper()):
+        with pytest.raises(OpenError):
+            DIRECTORY.decode_access(wrong)
+    for wrong in (access, "cur_" + access[4:]):
+        with pytest.raises(OpenError):
+            DIRECTORY.decode_cursor("accounts", "c", wrong)
+
+
+@pytest.mark.parametrize("at", range(54))
+def test_a_pseudonym_with_any_one_character_changed_is_refused(at: int) -> None:
+    text = SHOP.encode(Pseudonym(PID, 7))
+    for other in ALPHABET + "=+/ \n":
+        if other != text[at]:
+            with pytest.raises(OpenError):
+                SHOP.decode(text[:at] + other + text[at + 1 :])
+
+
+def test_an_access_token_with_any_bit_flipped_or_any_length_is_refused() -> None:
+    text = DIRECTORY.encode_access(ACCESS)
+    raw = base64.urlsafe_b64decode(text[4:] + "=" * (-len(text[4:]) % 4))
+    for bit in range(8 * len(raw)):
+        changed = bytearray(raw)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(OpenError):
+            DIRECTORY.decode_access("vat_" + base64.urlsafe_b64encode(changed).rstrip(b"=").decode())
+    for length in range(len(text)):
+        with pytest.raises(OpenError):
+            DIRECTORY.decode_access(text[:length])
+
+
+@pytest.mark.parametrize("text", ["", "vat_", "vat_A", "vat_AA", "vat_====", "vat_é", "vat_A===", "vat_" + "A" * 3000])
+def test_what_is_no_token_is_refused(text: str) -> None:
+    with pytest.raises(OpenError):
+        DIRECTORY.decode_access(text)
+
+
+def test_a_token_has_one_spelling() -> None:
+    text = DIRECTORY.encode_access(ACCESS)
+    tail = len(text[4:]) % 4
+    others = [text + "=", text + "==", " " + text, text + "\n", text[:4] + "\n" + text[4:], text + "A"]
+    others += [text.replace("-", "+"), text.replace("_", "/")]
+    if tail:
+        last = ALPHABET.index(text[-1])
+        others += [text[:-1] + ALPHABET[last ^ 1]]
+    for other in others:
+        if other != text:
+            with pytest.raises(OpenError):
+                DIRECTORY.decode_access(other)
+
+
+def test_with_two_versions_the_old_token_opens_and_the_new_key_seals() -> None:
+    old, both = SHOP.encode(Pseudonym(PID, 0)), PairwiseTokens("shop.example", {1: ONE, 2: TWO})
+    new = both.encode(Pseudonym(PID, 0))
+    assert old != new
+    assert both.decode(old) == both.decode(new) == Pseudonym(PID, 0)
+    assert PairwiseTokens("shop.example", {2: TWO}).decode(new) == Pseudonym(PID, 0)
+    for codec, text in ((SHOP, new), (PairwiseTokens("shop.example", {2: TWO}), old)):
+        with pytest.raises(OpenError):
+            codec.decode(text)
+
+
+def test_generations_and_sectors_share_no_prefix() -> None:
+    texts = {SHOP.encode(Pseudonym(PID, generation)) for generation in range(200)}
+    texts |= {PairwiseTokens(f"s{n}.example", {1: ONE}).encode(Pseudonym(PID, 0)) for n in range(200)}
+    assert len({text[4:10] for text in texts}) == 400
