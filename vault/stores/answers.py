@@ -8,6 +8,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from vault.stores.directory import audit_outbox, idempotency, revoked
 from vault.stores.unit import Unit
 
+_AUDIT = insert(audit_outbox)
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
@@ -62,6 +64,5 @@ def expire(unit: Unit, before: int, now: int) -> None:
 
 def audit(unit: Unit, audit_id: bytes, kind: str, minute: int, address: str, detail: bytes) -> None:
     """Write an audit row of an act of the directory, in the act's own transaction; `detail` is sealed."""
-    unit.execute(
-        insert(audit_outbox).values(id=audit_id, type=kind, minute=minute, address=address.encode(), detail=detail)
-    )
+    row = {"id": audit_id, "type": kind, "minute": minute, "address": address.encode(), "detail": detail}
+    unit.execute(_AUDIT, row)

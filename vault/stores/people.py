@@ -11,6 +11,7 @@ from vault.stores.identity import consent, evidence, fingerprint, record
 from vault.stores.unit import Unit
 
 FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
+_ADD = insert(record)
 _FIELD_COLUMNS = [record.c[name] for name in FIELDS]
 
 
@@ -26,7 +27,7 @@ def add(
     unit: Unit, rid: bytes, kind: str, fields: Mapping[str, bytes], consents: Mapping[str, bytes], day: int
 ) -> None:
     """Insert a record with its consents; `day` since 1970."""
-    unit.execute(insert(record).values(rid=rid, kind=kind, day=day, **fields))
+    unit.execute(_ADD, {"rid": rid, "kind": kind, "day": day, **dict.fromkeys(FIELDS), **fields})
     rows = [{"rid": rid, "kind": what, "text_hash": digest, "day": day} for what, digest in consents.items()]
     if rows:
         unit.execute(insert(consent), rows)

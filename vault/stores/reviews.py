@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy import and_, bindparam, insert, or_, select, update
 
 from vault.stores.directory import review
 from vault.stores.unit import Unit
@@ -40,16 +40,18 @@ class ReviewRow:
 
 
 _COLUMNS = [review.c[name] for name in ReviewRow.__slots__]
+_ADD = insert(review)
+_FIND = select(*_COLUMNS).where(review.c.reg == bindparam("reg"))
 
 
 def add(unit: Unit, row: ReviewRow) -> None:
     """Insert a registration."""
-    unit.execute(insert(review).values(**{name: getattr(row, name) for name in ReviewRow.__slots__}))
+    unit.execute(_ADD, {name: getattr(row, name) for name in ReviewRow.__slots__})
 
 
 def find(unit: Unit, reg: bytes) -> ReviewRow | None:
     """Return a registration."""
-    row = unit.execute(select(*_COLUMNS).where(review.c.reg == reg)).one_or_none()
+    row = unit.execute(_FIND, {"reg": reg}).one_or_none()
     return None if row is None else ReviewRow(*row)
 
 

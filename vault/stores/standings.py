@@ -50,6 +50,17 @@ class StandingRow:
     created: int
 
 
+# Built once: building a statement costs more than running it.
+_ADD_STANDING: Final = insert(standing)
+_ADD_HANDLE: Final = insert(handle)
+_ADD_ACCOUNT: Final = insert(account)
+_FIND: Final = select(standing).where(standing.c.pid == bindparam("pid"))
+_ACCOUNTS_OF: Final = select(account).where(account.c.pid == bindparam("pid"))
+_HANDLE_TAKEN: Final = (
+    select(func.count())
+    .select_from(handle)
+    .where(handle.c.provider == bindparam("owner"), handle.c.handle == bindparam("key"))
+)
 INTROSPECTED: Final = (
     select(
         client.c.secret_hash, client.c.state.label("client_state"), client.c.scopes, provider.c.policy,
@@ -69,7 +80,7 @@ INTROSPECTED: Final = (
 
 def find(unit: Unit, pid: bytes) -> StandingRow | None:
     """Return a standing."""
-    row = unit.execute(select(standing).where(standing.c.pid == pid)).one_or_none()
+    row = unit.execute(_FIND, {"pid": pid}).one_or_none()
     return None if row is None else StandingRow(*row)
 
 
@@ -94,7 +105,7 @@ def aliases_of(unit: Unit, pid: bytes) -> list[StandingRow]:
 
 def accounts_of(unit: Unit, pid: bytes) -> list[AccountRow]:
     """Return the accounts of a standing."""
-    return [AccountRow(*row) for row in unit.execute(select(account).where(account.c.pid == pid))]
+    return [AccountRow(*row) for row in unit.execute(_ACCOUNTS_OF, {"pid": pid})]
 
 
 def account_by_id(unit: Unit, owner: str, account_id: bytes) -> AccountRow | None:
@@ -130,25 +141,25 @@ def by_local_tags(unit: Unit, tags: Iterable[bytes]) -> list[tuple[bytes, bytes]
 
 def handle_taken(unit: Unit, owner: str, key: str) -> bool:
     """Tell whether a handle is taken at this provider."""
-    query = select(func.count()).select_from(handle).where(handle.c.provider == owner, handle.c.handle == key)
-    return bool(unit.execute(query).scalar_one())
+    return bool(unit.execute(_HANDLE_TAKEN, {"owner": owner, "key": key}).scalar_one())
 
 
-def add(unit: Unit, row: StandingRow, owned: AccountRow, handle_key: str) -> None:
+def add(unit: Unit, row: StandingRow, owned: AccountRow, handle_text: str) -> None:
     """Insert a standing with its first account and handle.
 
     Raises:
         VaultError: the handle is taken at this provider, or the standing exists (a late writer).
     """
     try:
-        unit.execute(insert(standing).values(**_columns(row)))
+        unit.execute(_ADD_STANDING, _columns(row))
     except IntegrityError:
         raise VaultError(Kind.CONFLICT, "this registration was finished or given up meanwhile; read it again") from None
     try:
-        unit.execute(insert(handle).values(provider=owned.provider, handle=handle_key, pid=owned.pid, account=owned.id))
+        named = {"provider": owned.provider, "handle": handle_text, "pid": owned.pid, "account": owned.id}
+        unit.execute(_ADD_HANDLE, named)
     except IntegrityError:
         raise VaultError(Kind.HANDLE_TAKEN, "another account of this provider has this handle") from None
-    unit.execute(insert(account).values(**_columns(owned)))
+    unit.execute(_ADD_ACCOUNT, _columns(owned))
 
 
 def add_void(unit: Unit, pid: bytes) -> bool:

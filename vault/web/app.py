@@ -14,7 +14,8 @@ from vault import logs
 from vault.web.api import accounts, registrations, reviews
 from vault.web.gate import CLIENT_KEY, EXTENSION, check_routes
 from vault.web.oauth.errors import oauth_response
-from vault.web.oauth.introspection import add_introspection
+from vault.web.oauth.introspection import PATH as INTROSPECTION
+from vault.web.oauth.introspection import Introspect, add_introspection
 from vault.web.oauth.token import add_token
 from vault.web.pages.docs import add_docs
 from vault.web.pages.health import add_health
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER_METHOD: Final = "OTHER"
 _NO_RULE: Final = "-"
+_GUARDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+_INTROSPECTION_HEADERS: Final = (("Content-Type", "application/json"), *_GUARDS)
 
 
 class ProblemError(BaseModel):
@@ -59,6 +62,21 @@ class VaultApp(OpenAPI):
 
     request_class = StrictRequest
     request_log: "RequestLog"
+    introspect: Introspect | None = None
+
+    def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types
+        """Answer a request; introspections ahead of Flask's dispatch, which costs twice what they do."""
+        if self.introspect is None or environ["PATH_INFO"] != INTROSPECTION or environ["REQUEST_METHOD"] != "POST":
+            return super().wsgi_app(environ, start_response)
+        started = time.perf_counter()
+        try:
+            body = self.introspect(environ)
+        except Exception as error:  # noqa: BLE001 - every refusal is answered in the one place for refusals
+            with self.request_context(environ):
+                return self.handle_exception(error)(environ, start_response)
+        self.request_log.write("POST", INTROSPECTION, 200, started, environ[CLIENT_KEY])
+        start_response("200 OK", [*_INTROSPECTION_HEADERS, ("Content-Length", str(len(body)))])
+        return [body]
 
     def full_dispatch_request(self) -> Response:
         """Answer one request."""
@@ -118,7 +136,7 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
     if vault.settings.role in {"all", "directory"}:
         app.register_api(accounts.api)
         add_token(app, vault)
-        add_introspection(app, vault)
+        app.introspect = add_introspection(app, vault)
     check_routes(app)
     return app
 
@@ -136,6 +154,6 @@ def _answer(error: Exception) -> Response:
 
 def _guarded(response: Any) -> Response:  # noqa: ANN401 - the parent class is not typed
     answer: Response = response
-    answer.headers["Cache-Control"] = "no-store"
-    answer.headers["X-Content-Type-Options"] = "nosniff"
+    for name, value in _GUARDS:
+        answer.headers[name] = value
     return answer

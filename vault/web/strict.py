@@ -116,7 +116,7 @@ def check_framing(environ: Mapping[str, Any], limit_bytes: int, *, chunked: bool
     if "HTTP_TRANSFER_ENCODING" in environ and not chunked:
         raise VaultError(Kind.LENGTH_REQUIRED, "send the body with a Content-Length")
     if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
-        raise VaultError(Kind.UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without a content coding")
+        raise VaultError(Kind.MALFORMED, "send the body as it is, without a content coding")
     length = declared_length(environ)
     if length is not None and length > limit_bytes:
         raise VaultError(Kind.TOO_LARGE, "the body is larger than this route allows")

@@ -1,25 +1,30 @@
 """`POST /oauth/introspect` (RFC 7662): the hot path, so it does nothing but read, ask and write."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from flask import Flask, Response, request
 
 from vault.errors import Kind, VaultError
 from vault.web.gate import CLIENT_KEY
 from vault.web.oauth.client import client_form, credentials
-from vault.web.requests import json_response
+from vault.web.requests import JSON
 from vault.web.strict import check_framing
 
 if TYPE_CHECKING:
     from vault.wiring import Vault
 
+PATH: Final = "/oauth/introspect"
+Introspect = Callable[[dict[str, Any]], bytes]
+"""From a WSGI environ to the body of the answer."""
 
-def add_introspection(app: Flask, vault: "Vault") -> None:
-    """Add the route to an application."""
+
+def add_introspection(app: Flask, vault: "Vault") -> Introspect:
+    """Add the route to an application, and return what answers it: the application calls it ahead of Flask."""
     limit_bytes, peek, ask = vault.settings.max_body_bytes, vault.peek, vault.introspecting.introspect
 
-    def introspect() -> Response:
-        environ = request.environ
+    def introspect(environ: dict[str, Any]) -> bytes:
         check_framing(environ, limit_bytes)
         peek("directory")
         client_id, secret = credentials(environ)
@@ -29,6 +34,10 @@ def add_introspection(app: Flask, vault: "Vault") -> None:
             raise VaultError(Kind.MALFORMED, "token is required")
         answer = ask(client_id, secret, token, form.get("account"))
         environ[CLIENT_KEY] = client_id
-        return json_response(answer)
+        return orjson.dumps(answer)
 
-    app.add_url_rule("/oauth/introspect", view_func=introspect, methods=["POST"])
+    def view() -> Response:
+        return Response(introspect(request.environ), content_type=JSON)
+
+    app.add_url_rule(PATH, "introspect", view_func=view, methods=["POST"])
+    return introspect
