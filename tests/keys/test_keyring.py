@@ -1,6 +1,7 @@
 """Keys are used as their state allows, and a key row that was touched opens nothing."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import insert
@@ -99,9 +100,8 @@ def test_a_state_edited_in_the_store_is_refused(store: KeyStore, state: State) -
         "UPDATE key SET id = x'00112233445566778899aabbccddeeff' WHERE purpose = 'kek'",
         "UPDATE key SET scope = 'evil.example' WHERE scope = 'bank.example' AND purpose = 'link'",
         "UPDATE key SET scope = 'evil.example' WHERE scope = 'bank.example' AND purpose = 'token'",
-        "UPDATE key SET sealed = sealed || x'00' WHERE purpose = 'directory'",
+        "UPDATE key SET sealed = CAST(sealed || x'00' AS BLOB) WHERE purpose = 'directory'",
         "UPDATE key SET sealed = substr(sealed, 1, 97) WHERE purpose = 'account-mac'",
-        "UPDATE deployment SET id = x'00112233445566778899aabbccddeeff'",
     ],
 )
 def test_a4_a_key_row_altered_or_moved_is_refused(store: KeyStore, edit: str) -> None:
@@ -111,6 +111,12 @@ def test_a4_a_key_row_altered_or_moved_is_refused(store: KeyStore, edit: str) ->
     assert str(caught.value) == OpenError.default
     with pytest.raises(OpenError):
         store.keyring.reload()
+
+
+def test_a2_the_entries_of_one_deployment_do_not_open_in_another(store: KeyStore) -> None:
+    store.execute("UPDATE deployment SET id = x'00112233445566778899aabbccddeeff'")
+    with pytest.raises(OpenError):
+        store.opened()
 
 
 def test_a4_link_keys_swapped_between_sectors_are_refused_and_counted(store: KeyStore) -> None:
@@ -124,13 +130,13 @@ def test_a4_link_keys_swapped_between_sectors_are_refused_and_counted(store: Key
 
 
 def test_a4_every_flipped_bit_of_a_keyring_entry_is_found(store: KeyStore) -> None:
-    row = next(row for row in store.rows("key") if row.purpose == "map")
+    row = SimpleNamespace(**next(row for row in store.rows("key") if row.purpose == "map")._mapping)
     wrapping = {store.root_id: store.keyring._wrapping}
     assert store.keyring._opens(row, wrapping)
     for bit in range(8 * len(row.sealed)):
         changed = bytearray(row.sealed)
         changed[bit // 8] ^= 1 << bit % 8
-        assert not store.keyring._opens(row._replace(sealed=bytes(changed)), wrapping)
+        assert not store.keyring._opens(SimpleNamespace(**{**vars(row), "sealed": bytes(changed)}), wrapping)
 
 
 def test_another_root_key_of_the_same_name_opens_nothing(store: KeyStore) -> None:
