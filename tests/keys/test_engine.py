@@ -48,9 +48,14 @@ def test_a_missing_file_is_not_created(tmp_path: Path) -> None:
 def test_leaving_commits_and_raising_rolls_back(store: KeyStore) -> None:
     with writing(store.engine) as connection:
         connection.execute(insert(tables.budget).values(name="kept", window=0, used=0))
-    with pytest.raises(KeyboardInterrupt), writing(store.engine) as connection:
-        connection.execute(insert(tables.budget).values(name="lost", window=0, used=0))
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with writing(store.engine) as connection:
+            connection.execute(insert(tables.budget).values(name="lost", window=0, used=0))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [row.name for row in store.rows("budget")] == ["kept"]
 
 
