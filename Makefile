@@ -9,6 +9,7 @@ serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:840
 	$(BIN)/idvault serve
 
 test: dev  ## run the tests
+	scripts/system-packages
 	$(BIN)/pytest
 
 setup: $(VENV)/.run  ## the environment from the hash-pinned run lock

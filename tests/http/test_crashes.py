@@ -274,7 +274,6 @@ def await_traced(pids: list[int]) -> None:
     assert eventually(lambda: all(traced(pid) for pid in pids))
 
 
-@pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 @pytest.mark.parametrize("which", ["workers", "names"])
 def test_a_process_killed_on_its_nth_write_leaves_one_effect(crashing: Server, tmp_path: Path, which: str) -> None:
     """F1: SQLite writes with pwrite64, and a registration is three transactions in the worker and two in `names`."""
