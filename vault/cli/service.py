@@ -1,8 +1,11 @@
 """idvault serve"""
 
+import contextlib
 import dataclasses
 import os
 import sys
+import time
+from typing import Final
 
 import click
 from granian import Granian
@@ -11,10 +14,14 @@ from granian.constants import Interfaces
 from keys.engine import open_engine
 from vault import running
 from vault.cli.common import prepared
-from vault.config import ROLES, STORES
+from vault.config import ROLES, STORES, Settings
+from vault.errors import StartError
 from vault.logs import configure, event
 from vault.stores import schema
 from vault.wiring import build
+
+_SHORT_LIVES: Final = 10
+_SHORT_LIFE_SECONDS: Final = 5.0
 
 
 @click.command()
@@ -38,16 +45,35 @@ def serve(role: str | None) -> None:
     with running.sole_server(settings), running.agent(settings):
         vault = build(settings)
         vault.housekeeping.start()
+        click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
+        event("serving", role=settings.role)
+        try:
+            _serve(settings)
+        finally:
+            vault.housekeeping.stop()
+            vault.close()
+    sys.exit(0)
+
+
+def _serve(settings: Settings) -> None:
+    """Serve until told to end. The server gives up when a worker dies twice within seconds; then it is started anew.
+
+    Raises:
+        StartError: it does not stay up.
+    """
+    host, port = settings.address
+    short = 0
+    while short < _SHORT_LIVES:
+        started = time.monotonic()
         server = Granian(
             target="wsgi:app", address=host, port=port, interface=Interfaces.WSGI, workers=settings.workers,
             blocking_threads=settings.blocking_threads, websockets=False, log_enabled=False, log_access=False,
             respawn_failed_workers=True, workers_kill_timeout=10,
         )  # fmt: skip
-        click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
-        event("serving", role=settings.role)
-        try:
+        with contextlib.suppress(SystemExit):
             server.serve()
-        finally:
-            vault.housekeeping.stop()
-            vault.close()
-    sys.exit(0)
+        if server.interrupt_signal:
+            return
+        event("server_restarted")
+        short = short + 1 if time.monotonic() - started < _SHORT_LIFE_SECONDS else 0
+    raise StartError("the workers do not stay up; their lines above say why")
