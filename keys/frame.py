@@ -98,7 +98,11 @@ def key_named_in(sealed: bytes) -> tuple[bytes, int]:
     Raises:
         OpenError: shorter than a header, or of another magic or suite.
     """
-    if len(sealed) < _OVERHEAD or sealed[:5] != MAGIC + bytes((SUITE_COBBLESTONE_256,)):
+    if (
+        not isinstance(sealed, bytes)
+        or len(sealed) < _OVERHEAD
+        or sealed[:5] != MAGIC + bytes((SUITE_COBBLESTONE_256,))
+    ):
         raise OpenError
     return sealed[6:22], int.from_bytes(sealed[22:26], "big")
 

@@ -72,10 +72,12 @@ class Supervisor:
                 for key, _ in self._selector.select():
                     if key.data == "parent":
                         return 0
-                    what, name = key.data
+                    what, name, child = key.data
+                    if self._children.get(name) is not child:
+                        continue  # an event of a child that was replaced in this very round
                     if what == "died":
                         self._on_death(name)
-                    elif self._children.get(name) and self._children[name].control is key.fileobj:
+                    else:
                         self._on_message(name)
         except SystemExit as end:
             return int(end.code or 0)
@@ -105,8 +107,8 @@ class Supervisor:
             child = _Child(pid, os.pidfd_open(pid), control)
             self._children[name] = child
             self._state[name] = "starting"
-            self._selector.register(child.pidfd, selectors.EVENT_READ, ("died", name))
-            self._selector.register(control, selectors.EVENT_READ, ("message", name))
+            self._selector.register(child.pidfd, selectors.EVENT_READ, ("died", name, child))
+            self._selector.register(control, selectors.EVENT_READ, ("message", name, child))
         ours.close()
         theirs.close()
 

@@ -54,7 +54,7 @@ def receive(connection: socket.socket) -> dict[str, Any]:
         raise ProtocolError
     try:
         message = msgpack.unpackb(_read(connection, size), strict_map_key=False)
-    except (ValueError, msgpack.UnpackException):
+    except (ValueError, TypeError, msgpack.UnpackException):
         raise ProtocolError from None
     if not isinstance(message, dict):
         raise ProtocolError

@@ -89,6 +89,8 @@ def _command(verb: str, wanted: frozenset[str], home: Path, sockets: Path | None
         _show(_await(client, wanted), as_json=as_json)
     except KeysError as error:
         _fail(error)
+    finally:
+        client.close()
 
 
 sockets_option = click.option(
@@ -102,11 +104,14 @@ sockets_option = click.option(
 @json_option
 def status(home: Path, sockets: Path | None, *, as_json: bool) -> None:
     """Say which seal the vault has, and whether names and standing are open. Exit code 3 when sealed."""
+    client = _officer(home, sockets)
     try:
-        found = _officer(home, sockets).call("status", {})
+        found = client.call("status", {})
     except KeysError as error:
         _fail(error)
         return
+    finally:
+        client.close()
     _show(found, as_json=as_json)
     if found["names"] != "open":
         sys.exit(EXIT_SEALED)

@@ -11,11 +11,12 @@ from typing import Any, Self
 from sqlalchemy import Engine, insert, select, text
 
 from keys import keyring as keyrings
-from keys import migrating, setup
+from keys import migrating, records, setup
 from keys import store as tables
 from keys.accounts import account_mac
+from keys.agent.acts import registering
 from keys.agent.names import Limits, Names
-from keys.agent.wire import Dialogue
+from keys.agent.wire import Dialogue, receive, send
 from keys.engine import open_engine, reading, writing
 from keys.errors import ProtocolError
 from keys.frame import Purpose
@@ -118,8 +119,6 @@ def _nothing(what: str, _: Mapping[str, Any]) -> object:
 @contextmanager
 def dialogue(answers: Answers = _nothing) -> Iterator[Dialogue]:
     """Give an act a caller that answers what it asks for, over a real socket pair."""
-    from keys.agent.wire import receive, send  # noqa: PLC0415 - beside its only use
-
     ours, theirs = socket.socketpair()
 
     def answer() -> None:
@@ -138,3 +137,33 @@ def dialogue(answers: Answers = _nothing) -> Iterator[Dialogue]:
         finally:
             ours.shutdown(socket.SHUT_RDWR)
             thread.join(10)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registration as the directory and identity stores would hold it."""
+
+    rid: bytes
+    pid: bytes
+    link: bytes
+    keys: Mapping[str, bytes]
+
+    def evidence(self, store: KeyStore, **more: object) -> dict[str, Any]:
+        return evidence_of(store.keyring, self.link, self.pid, **more)
+
+
+def registered(store: KeyStore, *fields: str, done: bool = True) -> Registration:
+    """Create a registration through the acts, up to `in_review`."""
+    pid = random_bytes(16)
+    args = {"sector": SHOP, "pid": pid, "fields": list(fields or ("legal_name", "phone"))}
+    with dialogue() as talk:
+        made = registering.create(store.names(), args, talk)
+        if done:
+            registering.create_done(store.names(), {"sector": SHOP, "pid": pid, "link": made["link"]}, talk)
+    return Registration(made["rid"], pid, made["link"], made["keys"])
+
+
+def put_in(store: KeyStore, rid: bytes, **changes: object) -> None:
+    """Put a record into a state, as an act would."""
+    with writing(store.engine) as connection:
+        records.change(connection, store.keyring, records.load(connection, store.keyring, rid), **changes)

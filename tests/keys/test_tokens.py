@@ -92,6 +92,13 @@ def test_what_is_no_token_is_refused(text: str) -> None:
         DIRECTORY.decode_access(text)
 
 
+def test_a_pseudonym_has_one_length() -> None:
+    text = SHOP.encode(Pseudonym(PID, 0))
+    for wrong in ("", "nym_", text[:-1], text + "A", text + "="):
+        with pytest.raises(OpenError):
+            SHOP.decode(wrong)
+
+
 def test_a_token_has_one_spelling() -> None:
     text = DIRECTORY.encode_access(ACCESS)
     tail = len(text[4:]) % 4

@@ -1,0 +1,205 @@
+"""A review inside the agent: what it opens, asks for, refuses and plans. HTTP tests go through the whole flow."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from keys.agent.acts import enrolling, reviewing, verifying
+from keys.agent.acts.matching import sector_tags
+from keys.errors import CandidatesError, ConflictError, MissingError, ProtocolError, RefusedError
+from keys.fields import FieldValue, seal_field
+from keys.primitives import Secret
+from tests.keys.stores import BANK, NOW, SHOP, KeyStore, Registration, dialogue, registered
+
+ANNA = {
+    "legal_name": FieldValue(b'"ANNA ERIKSSON"', (b"ANNA ERIKSSON",)),
+    "birth_date": FieldValue(b'"1974-08-12"', (b"1974-08-12",)),
+    "document": FieldValue(b'{"number":"L898902C3"}', (b"passport", b"UTO", b"L898902C3")),
+}
+OPEN = {"kind": "review", "purpose": "review", "fields": ["legal_name", "document"]}
+DECIDE = {"kind": "review", "decision": "approved", "faulted": [], "memo": {}, "verdicts": []}
+
+
+class Vault:
+    """What identity and directory hold, and answer when an act asks."""
+
+    def __init__(self, store: KeyStore) -> None:
+        self.store = store
+        self.sealed: dict[bytes, dict[str, bytes]] = {}
+        self.local: dict[bytes, list[dict[str, Any]]] = {}
+        self.fingerprints: dict[bytes, bytes] = {}
+        for client, sector in (("vault", None), ("bound", SHOP), ("other", BANK)):
+            self.run(enrolling.enrol, what="reviewer", client=client, sector=sector)
+
+    def run(self, act: Any, **args: object) -> dict[str, Any]:
+        with dialogue(self.answer) as talk:
+            found: dict[str, Any] = act(self.store.names(), args, talk)
+            return found
+
+    def answer(self, what: str, args: Mapping[str, Any]) -> object:
+        values = args["values"]
+        if what == "records":
+            return [{"rid": rid, "fields": self.sealed[rid]} for rid in values if rid in self.sealed]
+        if what == "local":
+            return [{"tag": tag, "standing": row} for tag in values for row in self.local.get(tag, [])]
+        if what == "fingerprints":
+            return [{"tag": tag, "sealed": self.fingerprints[tag]} for tag in values if tag in self.fingerprints]
+        return []
+
+    def register(self, fields: Mapping[str, FieldValue] = ANNA) -> Registration:
+        made = registered(self.store, *fields)
+        deployment = self.store.keyring.deployment
+        self.sealed[made.rid] = {
+            name: seal_field(Secret(made.keys[name]), deployment, made.rid, name, 1, value)
+            for name, value in fields.items()
+        }
+        return made
+
+    def approve(self, made: Registration, reviewer: str = "bound", **more: object) -> dict[str, Any]:
+        evidence = made.evidence(self.store)
+        decided = self.run(reviewing.review_decide, **{**DECIDE, "standing": evidence, "reviewer": reviewer, **more})
+        assert self.run(reviewing.unite, intent=decided["intent"]) == {}
+        plan: dict[str, Any] = decided["plan"]
+        approved = made.evidence(self.store, tags=[tag for _, tag, pid in plan["tags"] if pid == made.pid])
+        for tag, _, _ in plan["local"]:
+            self.local.setdefault(tag, []).append(approved)
+        self.fingerprints |= {tag: sealed for tag, _, sealed in plan["fingerprints"]}
+        return plan
+
+
+@pytest.fixture
+def vault(store: KeyStore) -> Vault:
+    return Vault(store)
+
+
+def test_a_review_opens_the_fields_that_were_asked_for_and_writes_it_down(vault: Vault) -> None:
+    made = vault.register()
+    found = vault.run(reviewing.review_open, **OPEN, standing=made.evidence(vault.store), reviewer="bound")
+    assert found["fields"] == {name: ANNA[name].shown for name in OPEN["fields"]}
+    assert (found["candidates"], found["known_here"], found["returner"]) == ([], False, [])
+    assert [row.type for row in vault.store.rows("audit_outbox")] == ["registration.created", "review.opened"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"reviewer": "other"}, RefusedError), ({"reviewer": "nobody"}, RefusedError),
+        ({"purpose": "curiosity"}, RefusedError), ({"fields": ["form"]}, RefusedError),
+        ({"kind": "match"}, RefusedError), ({"kind": "match", "reviewer": "vault"}, ConflictError),
+        ({"kind": "other"}, ProtocolError), ({"reviewer": 7}, ProtocolError),
+    ],
+)  # fmt: skip
+def test_what_a_review_may_not_do_opens_nothing(
+    vault: Vault, change: dict[str, object], error: type[Exception]
+) -> None:
+    evidence = vault.register().evidence(vault.store)
+    with pytest.raises(error):
+        vault.run(reviewing.review_open, **{**OPEN, "standing": evidence, "reviewer": "bound", **change})
+    assert [row.type for row in vault.store.rows("audit_outbox")] == ["registration.created"]
+
+
+def test_a2_fields_swapped_taken_away_or_of_another_record_open_nothing(vault: Vault) -> None:
+    made, other = vault.register(), vault.register()
+    good = vault.sealed[made.rid]
+    swapped = {**good, "legal_name": good["document"], "document": good["legal_name"]}
+    short = {name: value for name, value in good.items() if name != "birth_date"}
+    for wrong in (swapped, short, vault.sealed[other.rid]):
+        vault.sealed[made.rid] = wrong
+        with pytest.raises(RefusedError):
+            vault.run(reviewing.review_open, **OPEN, standing=made.evidence(vault.store), reviewer="bound")
+
+
+def test_an_approval_plans_tags_and_unite_closes_it_once(vault: Vault) -> None:
+    made = vault.register()
+    plan = vault.approve(made)
+    assert plan["assurance"] == [[made.pid, "provider"]]
+    assert [kind for _, kind, _ in plan["local"]] == ["document_birth", "document", "name_birth"]
+    assert plan["fingerprints"] == plan["merges"] == plan["gone"] == []
+    row = vault.store.rows("record_key")[0]
+    assert (row.state, row.assurance) == ("verified", "provider")
+    assert vault.store.rows("intent") == vault.store.rows("intent_lock") == []
+    with pytest.raises(ConflictError):
+        vault.approve(made, standing=vault.local[plan["local"][0][0]][0])
+
+
+def test_the_same_person_again_joins_his_standing(vault: Vault) -> None:
+    first = vault.register()
+    vault.approve(first)
+    again = vault.register()
+    found = vault.run(reviewing.review_open, **OPEN, standing=again.evidence(vault.store), reviewer="bound")
+    assert (found["known_here"], found["candidates"]) == (True, [])
+    merges = vault.approve(again)["merges"]
+    assert [(merge["alias"], merge["survivor"]) for merge in merges] == [(again.pid, first.pid)]
+
+
+def test_a_look_alike_needs_a_verdict_on_what_was_shown(vault: Vault) -> None:
+    vault.approve(vault.register())
+    twin = vault.register({**ANNA, "document": FieldValue(b'{"number":"X"}', (b"passport", b"UTO", b"X"))})
+    found = vault.run(reviewing.review_open, **OPEN, standing=twin.evidence(vault.store), reviewer="bound")
+    (candidate,) = found["candidates"]
+    assert candidate["kind"] == "look_alike"
+    verdict = {"id": candidate["id"], "verdict": "other_person"}
+    for wrong in ({}, {"shown": bytes(32), "verdicts": [verdict]}, {"shown": found["shown"]}):
+        with pytest.raises(CandidatesError):
+            vault.approve(twin, **wrong)
+    with pytest.raises(ProtocolError):
+        vault.approve(twin, shown=found["shown"], verdicts=[{**verdict, "verdict": "perhaps"}])
+    assert vault.approve(twin, shown=found["shown"], verdicts=[verdict])["merges"] == []
+
+
+def test_a_planted_local_tag_opens_nobody(vault: Vault) -> None:
+    """A row that claims a match which its record does not bear out is refused."""
+    stranger = vault.register({"legal_name": FieldValue(b'"X"', (b"X",)), "birth_date": FieldValue(b'"Y"', (b"Y",))})
+    vault.approve(stranger)
+    planted = next(iter(vault.local.values()))
+    made = vault.register()
+    vault.local[sector_tags(vault.store.names(), SHOP, ANNA)[1].value] = planted
+    with pytest.raises(RefusedError):
+        vault.run(reviewing.review_open, **OPEN, standing=made.evidence(vault.store), reviewer="bound")
+
+
+def test_a_vault_reviewers_approval_makes_fingerprints_by_which_he_is_known_again(vault: Vault) -> None:
+    first = vault.register()
+    plan = vault.approve(first, "vault")
+    assert [kind for _, kind, _ in plan["fingerprints"]] == ["document_birth", "document"]
+    rows = [{"tag": tag, "sealed": sealed} for tag, sealed in vault.fingerprints.items()]
+    moved = {"tag": rows[0]["tag"], "sealed": rows[1]["sealed"]}
+    assert vault.run(verifying.verify, what="fingerprints", rows=[*rows, moved])["good"] == [True, True, False]
+    vault.local.clear()
+    again = vault.register()
+    plan = vault.approve(again, "vault")
+    assert len(plan["gone"]) == 1
+    assert {rid for rid, _, _ in plan["map"]} == {first.rid, again.rid}
+    assert len({uid for _, uid, _ in plan["map"]}) == 1
+    assert len(vault.store.rows("person")) == 1
+
+
+@pytest.mark.parametrize(("outcome", "state"), [("returned", "returned"), ("rejected", "rejected")])
+def test_another_outcome_changes_the_state_alone(vault: Vault, outcome: str, state: str) -> None:
+    made = vault.register()
+    plan = vault.approve(made, decision=outcome, faulted=["front"])
+    assert vault.store.rows("record_key")[0].state == state
+    assert plan["evidence"] == [[made.rid, ["front"] if outcome == "returned" else None]]
+    assert plan["local"] == plan["map"] == []
+    with pytest.raises(ProtocolError):
+        vault.approve(made, decision="eaten")
+
+
+def test_a_decision_that_was_not_carried_out_is_due_until_it_is(vault: Vault) -> None:
+    made = vault.register()
+    args = {**DECIDE, "standing": made.evidence(vault.store), "reviewer": "bound", "memo": {"a": 1}}
+    decided = vault.run(reviewing.review_decide, **args)
+    due = vault.run(reviewing.intents_due)
+    assert [(row["intent"], row["plan"]["decision"]) for row in due["due"]] == [(decided["intent"], {"a": 1})]
+    for _ in range(2):
+        assert vault.run(reviewing.unite, intent=decided["intent"]) == {}
+    assert vault.run(reviewing.intents_due, limit=5) == {"due": [], "waiting": 0}
+    assert decided["not_before"] <= NOW
+
+
+def test_a_review_of_a_record_that_is_gone_is_missing(vault: Vault) -> None:
+    made = vault.register()
+    vault.store.execute("DELETE FROM record_key")
+    with pytest.raises(MissingError):
+        vault.run(reviewing.review_open, **OPEN, standing=made.evidence(vault.store), reviewer="bound")

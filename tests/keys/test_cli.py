@@ -1,0 +1,99 @@
+"""The officers' command line: exit codes, one line of text, JSON alone on request."""
+
+import json
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from keys.agent import settings
+from keys.agent.client import AgentClient
+from keys.agent.settings import AgentSettings, socket_folder
+from keys.cli import main as commands
+from tests.keys.agents import Agent
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+    """An agent; the commands' connections, which otherwise end with their process, are closed here."""
+    made: list[AgentClient] = []
+
+    def connected(path: str) -> AgentClient:
+        made.append(AgentClient(path))
+        return made[-1]
+
+    monkeypatch.setattr(commands, "AgentClient", connected)
+    started = Agent(tmp_path / "home").start()
+    yield started
+    started.stop()
+    for client in made:
+        client.close()
+
+
+def _run(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(commands.cli, [*arguments, "--home", str(home)])
+
+
+def test_seal_and_unseal_wait_until_it_is_so_and_status_tells(agent: Agent) -> None:
+    lines = "seal      development\nnames     {0}\nstanding  {0}\n"
+    for verb, state, code in (("status", "open", 0), ("seal", "sealed", 0), ("status", "sealed", 3),
+                              ("seal", "sealed", 0), ("unseal", "open", 0), ("status", "open", 0)):  # fmt: skip
+        done = _run(agent.home, verb)
+        assert (done.exit_code, done.stdout) == (code, lines.format(state))
+        assert done.stderr == ""
+
+
+def test_json_stands_alone_on_standard_output(agent: Agent) -> None:
+    for verb in ("status", "unseal"):
+        done = _run(agent.home, verb, "--json")
+        assert json.loads(done.stdout) == {"seal": "development", "shut": "", "names": "open", "standing": "open"}
+    assert _run(agent.home, "status", "--sockets", str(agent.sockets)).exit_code == 0
+
+
+@pytest.mark.parametrize("verb", ["status", "seal", "unseal"])
+def test_without_an_agent_each_command_says_so_and_fails(tmp_path: Path, verb: str) -> None:
+    done = _run(tmp_path, verb)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "idvault-keys: the key agent cannot be reached; is it running?\n"
+
+
+def test_an_agent_that_does_not_follow_in_time_is_told(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_WAIT_SECONDS", 0.0)
+    done = _run(agent.home, "unseal")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "did not follow in time" in done.stderr
+
+
+def test_the_module_is_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["keys", "--help"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("keys", run_name="__main__")
+    assert caught.value.code == 0
+    assert "Usage: idvault-keys" in capsys.readouterr().out
+
+
+def test_the_agent_command_runs_the_agent_of_that_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[AgentSettings, int | None]] = []
+
+    def run_agent(given: AgentSettings, parent_fd: int | None) -> int:
+        seen.append((given, parent_fd))
+        return 7
+
+    monkeypatch.setattr(commands, "run_agent", run_agent)
+    assert _run(tmp_path, "agent", "--parent-fd", "9").exit_code == 7
+    assert _run(tmp_path, "agent", "--keys-url", "sqlite:////x", "--sockets", "/s").exit_code == 7
+    (one, parent), (other, none) = seen
+    assert (one.keys_url, one.sockets, parent) == (f"sqlite:///{tmp_path}/keys.db", tmp_path / "agent", 9)
+    assert (other.keys_url, other.sockets, none) == ("sqlite:////x", Path("/s"), None)
+    assert (one.seal, one.shut) == (tmp_path / "seal.json", tmp_path / "agent.shut")
+
+
+def test_sockets_of_a_home_with_a_long_path_lie_in_a_short_folder_of_its_own(tmp_path: Path) -> None:
+    deep, other = tmp_path / ("a" * 120), tmp_path / ("b" * 120)
+    assert socket_folder(tmp_path) == tmp_path / "agent"
+    assert len(str(socket_folder(deep) / "directory.sock")) <= settings._MAX_SOCKET_PATH_BYTES
+    assert socket_folder(deep) != socket_folder(other)
+    assert socket_folder(deep) == socket_folder(deep)
