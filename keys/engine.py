@@ -73,7 +73,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
             yield connection
+            connection.exec_driver_sql("COMMIT")
         except BaseException:
-            connection.exec_driver_sql("ROLLBACK")
+            connection.rollback()  # nothing to do where SQLite ended the transaction itself, as on a full disk
             raise
-        connection.exec_driver_sql("COMMIT")

@@ -1,4 +1,4 @@
-"""The key store"s tables: the agent"s alone. Every key is sealed; rows that decide something carry a MAC."""
+"""The key store's tables: the agent's alone. Every key is sealed; rows that decide something carry a MAC."""
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
 

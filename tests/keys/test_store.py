@@ -35,7 +35,7 @@ def test_a_full_store_says_so_and_takes_writes_again_once_there_is_room(store: K
     with reading(engine) as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-    # SQLite ends the transaction itself here (sqlite.org/lang_transaction.html, section 3): nothing is left to roll back.
+    # SQLite ends the transaction itself here (sqlite.org/lang_transaction.html): nothing is left to roll back.
     with pytest.raises(OperationalError, match="disk is full"), writing(engine) as connection:
         connection.execute(insert(tables.statement_key), {"address": bytes(32), "wrapped": bytes(100_000)})
     with reading(engine) as connection:
