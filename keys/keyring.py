@@ -1,7 +1,7 @@
 """The keyring: every long-lived key by purpose, scope and version, each sealed in the key store.
 
-    seal → root key → kek, standing-kek, fingerprint, map, index, link/S
-    standing-kek   → account-mac, directory, token/S
+    seal → root key → kek, standing-kek, fingerprint, map, link/S
+    standing-kek   → account-mac, index, directory, token/S
 
 Guarantees: a key is used only as its state allows (NIST SP 800-57 part 1 section 7); an entry opens only at its own
 purpose, scope and version. The holder `standing` is given the standing key encryption key alone and so opens only the
@@ -24,8 +24,8 @@ from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Secret, random_bytes
 from keys.tokens import DirectoryTokens, PairwiseTokens
 
 STANDING_KEK: Final = "standing-kek"
-ROOT_PURPOSES: Final = ("kek", STANDING_KEK, "fingerprint", "map", "index")
-STANDING_PURPOSES: Final = ("account-mac", "directory")
+ROOT_PURPOSES: Final = ("kek", STANDING_KEK, "fingerprint", "map")
+STANDING_PURPOSES: Final = ("account-mac", "index", "directory")
 SECTOR_PURPOSES: Final = ("token", "link")
 _UNDER_STANDING: Final = frozenset((*STANDING_PURPOSES, "token"))
 _SIV: Final = frozenset(("token", "link", "directory"))

@@ -75,6 +75,32 @@ statement_key = Table(
     Column("wrapped", LargeBinary, nullable=False),
 )
 
+agreement = Table(
+    "agreement",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("giver", Text, nullable=False),
+    Column("giver_sector", Text, nullable=False),
+    Column("taker", Text, nullable=False),
+    Column("taker_sector", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("per_hour", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    UniqueConstraint("giver", "taker", "purpose", name="agreement_giver_taker_purpose"),
+)
+
+handoff = Table(
+    "handoff",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("handoff_expires", "expires"),
+)
+
 intent = Table(
     "intent",
     metadata,

@@ -137,7 +137,19 @@ def test_without_an_account_the_scope_is_the_intersection_over_those_not_closed(
 
 
 def test_a_rung_ends_by_itself_at_its_second() -> None:
-    assert scopes.running(Rung.close, 100, 99) is Rung.close
-    assert scopes.running(Rung.close, 100, 100) is Rung.free
-    assert scopes.running(Rung.warn, None, 10**12) is Rung.warn
-    assert scopes.stricter(Rung.warn, Rung.close) is Rung.close
+    assert scopes.running("4:100", 99) == scopes.Running(Rung.close, 100)
+    assert scopes.running("4:100", 100) == scopes.FREE == scopes.running(None, 100)
+    assert scopes.running("1:", 10**12) == scopes.Running(Rung.warn)
+    warned, closed = scopes.Running(Rung.warn), scopes.Running(Rung.close, 7)
+    assert scopes.stricter(warned, closed) == scopes.stricter(closed, warned) == closed
+    assert scopes.stricter(closed, scopes.Running(Rung.close)).until is None
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Rung)[1:]), st.none() | st.integers(1, 10**10))), st.integers(0, 10**10))
+def test_a_ladder_runs_the_strictest_rung_that_has_not_ended_and_reads_back(
+    rungs: list[tuple[Rung, int | None]], now: int
+) -> None:
+    ladder = scopes.Ladder.of(rungs)
+    runs = [rung for rung, until in rungs if until is None or until > now]
+    assert ladder.running(now).rung is max(runs, default=Rung.free)
+    assert scopes.Ladder.parse(ladder.text) == ladder

@@ -32,3 +32,8 @@ def parse_handle(text: object, pointer: str) -> str:
 def handle_key(handle: str) -> str:
     """Return what a handle is unique by: its folded form."""
     return fold(handle)
+
+
+def skeleton(handle: str) -> str:
+    """Return what handles that look alike have in common (Unicode UTS #39)."""
+    return handle_key(handle)

@@ -6,7 +6,9 @@ verified and free, or warned: read publish · limit_publish: read · suspend_upd
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, Self
+
+from vault.domain.clock import from_epoch, to_text
 
 
 class Rung(IntEnum):
@@ -47,14 +49,70 @@ _CEILING: Final = {
 }
 
 
-def running(rung: Rung, until: int | None, now: int) -> Rung:
-    """Return the rung that is in force at `now`; `until` and `now` in seconds since 1970."""
-    return rung if until is None or until > now else Rung.free
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The rung in force, and its end in seconds since 1970 (None: no end)."""
+
+    rung: Rung
+    until: int | None = None
+
+    def shown(self) -> dict[str, str]:
+        """Return the members by which a running rung is told."""
+        until = {} if self.until is None else {"until": to_text(from_epoch(self.until))}
+        return {"rung": self.rung.name, **until}
 
 
-def stricter(one: Rung, other: Rung) -> Rung:
-    """Return the stricter of two rungs."""
-    return max(one, other)
+FREE: Final = Running(Rung.free)
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The rungs set on a standing or an account, each with its latest end; which one runs is computed at each read.
+
+    Stored as text, `rung:end` for each, such as "2:1893456000 4:": so that a stricter rung that ends gives way to a
+    milder one that still runs, without a job.
+    """
+
+    ends: tuple[tuple[Rung, int | None], ...] = ()
+
+    @classmethod
+    def of(cls, rungs: Iterable[tuple[Rung, int | None]]) -> Self:
+        """Return the ladder of sanctions, each (rung, end)."""
+        latest: dict[Rung, int | None] = {}
+        for rung, until in rungs:
+            known = latest.get(rung, 0)
+            latest[rung] = None if known is None or until is None else max(known, until)
+        return cls(tuple(sorted(latest.items(), reverse=True)))
+
+    @classmethod
+    def parse(cls, text: str | None) -> Self:
+        """Return the ladder of its text."""
+        pairs = (entry.split(":") for entry in (text or "").split())
+        return cls(tuple((Rung(int(rung)), int(end) if end else None) for rung, end in pairs))
+
+    @property
+    def text(self) -> str | None:
+        """What is stored: None for an empty ladder."""
+        return " ".join(f"{int(rung)}:{'' if end is None else end}" for rung, end in self.ends) or None
+
+    def running(self, now: int) -> Running:
+        """Return the strictest rung in force at `now`."""
+        for rung, until in self.ends:
+            if until is None or until > now:
+                return Running(rung, until)
+        return FREE
+
+
+def running(text: str | None, now: int) -> Running:
+    """Return what runs of a stored ladder; most have none."""
+    return FREE if text is None else Ladder.parse(text).running(now)
+
+
+def stricter(one: Running, other: Running) -> Running:
+    """Return the stricter of two; of two equal rungs the one that ends later."""
+    if one.rung != other.rung:
+        return max(one, other, key=lambda running: running.rung)
+    return one if one.until is None or (other.until is not None and one.until >= other.until) else other
 
 
 def scope_of(state: str, rung: Rung, legacy_scope: str) -> AccountScope:

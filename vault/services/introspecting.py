@@ -11,7 +11,6 @@ import orjson
 from keys.errors import OpenError
 from keys.primitives import equal, random_bytes
 from keys.tokens import PID_BYTES, Pseudonym
-from vault.domain.clock import from_epoch, to_text
 from vault.domain.errors import DomainError
 from vault.domain.ids import AccountId
 from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of, stricter
@@ -96,21 +95,20 @@ def _answer(
     if gone:
         return INACTIVE
     policy_scope = orjson.loads(row.policy).get("legacy_scope", "read") if row.policy else "read"
-    standing_rung = running(Rung(row.rung), row.until, now)
+    everywhere = running(row.ladder, now)
     accounts = [found for found in rows if found.account is not None]
     if account is not None:
         accounts = [found for found in accounts if found.account == account]
         if not accounts:
             return INACTIVE
     scopes: list[AccountScope] = []
-    restriction = (standing_rung, row.until)
+    restriction = everywhere
     for found in accounts:
-        own = running(Rung(found.account_rung), found.account_until, now)
-        rung = stricter(standing_rung, own)
-        scopes.append(scope_of(found.account_state, rung, policy_scope))
-        if account is not None and own > standing_rung:
-            restriction = (own, found.account_until)
-    result = intersect(scopes, alone=account is not None, rung=standing_rung)
+        runs = stricter(everywhere, running(found.account_ladder, now))
+        scopes.append(scope_of(found.account_state, runs.rung, policy_scope))
+        if account is not None:
+            restriction = runs
+    result = intersect(scopes, alone=account is not None, rung=everywhere.rung)
     if not result.active:
         return INACTIVE
     answer: dict[str, object] = {
@@ -121,7 +119,6 @@ def _answer(
         "token_type": "urn:idvault:token-type:pseudonym",
         "assurance": row.assurance,
     }
-    if restriction[0] > Rung.free:
-        until = {} if restriction[1] is None else {"until": to_text(from_epoch(restriction[1]))}
-        answer["vault_restriction"] = {"rung": restriction[0].name, **until}
+    if restriction.rung > Rung.free:
+        answer["vault_restriction"] = restriction.shown()
     return answer

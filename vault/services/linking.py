@@ -9,8 +9,7 @@ from typing import Any, Final, TypeVar
 from keys.agent.client import AgentClient
 from keys.errors import ConflictError, ProtocolError, RefusedError
 from vault.config import Settings
-from vault.domain.clock import from_epoch, to_text
-from vault.domain.scopes import Rung
+from vault.domain.scopes import Rung, running
 from vault.stores import answers, people, reviews, standings
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store, Unit
@@ -153,7 +152,7 @@ class Linking:
             standings.add_local_tag(unit, tag, kind, pid)
         for merge in plan["merges"]:
             macs = [(account, mac) for account, mac in merge["accounts"]]
-            standings.merge(unit, merge["alias"], merge["survivor"], macs, self._now())
+            standings.merge(unit, merge["alias"], merge["survivor"], macs)
             reviews.supersede(unit, merge["alias"])
         supersedes = next((m["alias"] for m in plan["merges"] if m["alias"] == memo["pid"]), None)
         fresh = reviews.decide(unit, memo["reg"], memo["attempt"], memo, supersedes)
@@ -210,7 +209,5 @@ def _account(row: AccountRow) -> dict[str, Any]:
 
 
 def _sanctions(row: StandingRow, now: int) -> list[dict[str, Any]]:
-    if not row.rung or (row.until is not None and row.until <= now):
-        return []
-    until = {} if row.until is None else {"until": to_text(from_epoch(row.until))}
-    return [{"rung": Rung(row.rung).name, **until}]
+    runs = running(row.ladder, now)
+    return [] if runs.rung is Rung.free else [runs.shown()]

@@ -105,13 +105,13 @@ class Registering:
         bind = {"provider": client.id, "handle": handle, "pid": pid, "account": account_id}
         mac = self._keys.bind_account(bind)
         rid = created["rid"]
-        standing = StandingRow(pid, client.id, sector, created["link"], "none", 0, 0, None, None, None, "live", now)
-        account = AccountRow(
-            pid, account_id, client.id, external_id, kind, "in_review", handle, mac, 0, None, None, now
+        standing = StandingRow(
+            pid, client.id, sector, created["link"], "none", 0, None, None, None, "live", "natural", now
         )
+        account = AccountRow(pid, account_id, client.id, external_id, kind, "in_review", handle, mac, None, None, now)
         review = ReviewRow(
             reg, client.id, pid, account_id, "identity", 1, "in_review", None, None, None, None, None, None, None,
-            int(submission.expired_document), None, now, None,
+            int(submission.expired_document), None, None, now, None,
         )  # fmt: skip
         self._linking.add_record(rid, self._sealed(submission, created), submission.consents)
         try:

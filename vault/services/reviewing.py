@@ -181,7 +181,7 @@ class Reviewing:
         if bound_approval:
             match = [
                 random_bytes(16), row.provider, row.pid, row.account, "match", 1, "in_review", None, None, None, None,
-                None, None, None, 0, None, now, None,
+                None, None, None, 0, None, None, now, None,
             ]  # fmt: skip
         return {
             "reg": row.reg, "attempt": row.attempt, "pid": row.pid, "account": row.account, "provider": row.provider,

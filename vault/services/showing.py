@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from keys.tokens import Pseudonym
-from vault.domain.clock import from_epoch, to_text
 from vault.domain.ids import AccountId, RegistrationId
 from vault.domain.scopes import Rung, intersect, running, scope_of, stricter
 from vault.errors import Kind, VaultError
@@ -59,10 +58,9 @@ class Showing:
             answer["reason"] = row.reason
         if row.fixes:
             answer["fix"] = row.fixes
-        rung = running(Rung(standing.rung), standing.until, now)
-        if rung > Rung.free:
-            until = {} if standing.until is None else {"until": to_text(from_epoch(standing.until))}
-            answer["restriction"] = {"rung": rung.name, **until}
+        runs = running(standing.ladder, now)
+        if runs.rung > Rung.free:
+            answer["restriction"] = runs.shown()
         return answer
 
     def account(self, client: Client, account: AccountRow, standing: StandingRow) -> dict[str, Any]:
@@ -80,9 +78,8 @@ class Showing:
     @staticmethod
     def _scope(client: Client, standing: StandingRow, accounts: Sequence[AccountRow], now: int) -> str:
         legacy = str(client.policy.get("legacy_scope", "read"))
-        rung = running(Rung(standing.rung), standing.until, now)
+        runs = running(standing.ladder, now)
         scopes = [
-            scope_of(account.state, stricter(rung, running(Rung(account.rung), account.until, now)), legacy)
-            for account in accounts
+            scope_of(account.state, stricter(runs, running(account.ladder, now)).rung, legacy) for account in accounts
         ]
-        return intersect(scopes, alone=True, rung=rung).text
+        return intersect(scopes, alone=True, rung=runs.rung).text

@@ -13,6 +13,8 @@ client = Table(
     Column("provider", Text, nullable=True),
     Column("scopes", Text, nullable=False),
     Column("secret_hash", LargeBinary, nullable=False),
+    Column("former_hash", LargeBinary, nullable=True),
+    Column("former_until", BigInteger, nullable=True),
     Column("state", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     UniqueConstraint("role", "name", name="client_role_name"),
@@ -45,11 +47,11 @@ account = Table(
     Column("state", Text, nullable=False),
     Column("handle", Text, nullable=False),
     Column("mac", LargeBinary, nullable=False),
-    Column("rung", BigInteger, nullable=False),
-    Column("until", BigInteger, nullable=True),
+    Column("ladder", Text, nullable=True),
     Column("merged_from", LargeBinary, nullable=True),
     Column("created", BigInteger, nullable=False),
     Index("account_provider_id", "provider", "id"),
+    Index("account_provider_external_id", "provider", "external_id"),
 )
 
 handle = Table(
@@ -60,6 +62,8 @@ handle = Table(
     Column("pid", LargeBinary, nullable=False),
     Index("handle_pid", "pid"),
     Column("account", LargeBinary, nullable=False),
+    Column("skeleton", Text, nullable=False),
+    Index("handle_provider_skeleton", "provider", "skeleton"),
 )
 
 standing = Table(
@@ -71,12 +75,12 @@ standing = Table(
     Column("link", LargeBinary, nullable=True),
     Column("assurance", Text, nullable=False),
     Column("generation", BigInteger, nullable=False),
-    Column("rung", BigInteger, nullable=False),
-    Column("until", BigInteger, nullable=True),
+    Column("ladder", Text, nullable=True),
     Column("inactive_from", BigInteger, nullable=True),
     Column("superseded_by", LargeBinary, nullable=True),
     Index("standing_superseded_by", "superseded_by"),
     Column("state", Text, nullable=False),
+    Column("kind", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
 )
 
@@ -95,8 +99,8 @@ local_tag = Table(
     Column("pid", LargeBinary, primary_key=True),
     Column("kind", Text, nullable=False),
     Index("local_tag_pid", "pid"),
-    # One standing a document with birth date in a sector; other kinds may have several.
-    Index("local_tag_document_birth", "tag", unique=True, sqlite_where=text("kind = 'document_birth'")),
+    # One standing a document with birth date, or an organisation's number, in a sector; other kinds may have several.
+    Index("local_tag_exact", "tag", unique=True, sqlite_where=text("kind in ('document_birth', 'registration')")),
 )
 
 review = Table(
@@ -119,10 +123,47 @@ review = Table(
     Column("shown", LargeBinary, nullable=True),
     Column("expired_document", BigInteger, nullable=False),
     Column("supersedes", LargeBinary, nullable=True),
+    Column("representative", LargeBinary, nullable=True),
     Column("submitted", BigInteger, nullable=False),
     Column("decided", BigInteger, nullable=True),
     Index("review_state_kind_provider_submitted", "state", "kind", "provider", "submitted"),
     Index("review_provider_reg", "provider", "reg"),
+)
+
+sanction = Table(
+    "sanction",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("pid", LargeBinary, nullable=False),
+    Column("account", LargeBinary, nullable=True),
+    Column("rung", BigInteger, nullable=False),
+    Column("starts", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=True),
+    Column("degree", Text, nullable=True),
+    Column("ground", Text, nullable=False),
+    Column("by", Text, nullable=True),
+    Column("automated", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    # The words, sealed under the statement key of the standing that `origin` names.
+    Column("statement", LargeBinary, nullable=True),
+    Column("origin", LargeBinary, nullable=False),
+    Column("lifted", BigInteger, nullable=True),
+    Column("lift_reason", Text, nullable=True),
+    Column("lifted_by", Text, nullable=True),
+    Index("sanction_pid", "pid"),
+    Index("sanction_provider_id", "provider", "id"),
+)
+
+operator = Table(
+    "operator",
+    metadata,
+    Column("account", LargeBinary, primary_key=True),
+    Column("id", LargeBinary, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("pid", LargeBinary, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Index("operator_pid", "pid"),
 )
 
 idempotency = Table(

@@ -30,6 +30,7 @@ class ReviewRow:
     shown: bytes | None
     expired_document: int
     supersedes: bytes | None
+    representative: bytes | None
     submitted: int
     decided: int | None
 

@@ -8,8 +8,9 @@ from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from vault.domain.handles import handle_key
+from vault.domain.handles import handle_key, skeleton
 from vault.errors import Kind, VaultError
+from vault.stores import sanctions
 from vault.stores.directory import account, client, handle, local_tag, person_tag, provider, standing
 from vault.stores.unit import Unit
 
@@ -26,8 +27,7 @@ class AccountRow:
     state: str
     handle: str
     mac: bytes
-    rung: int
-    until: int | None
+    ladder: str | None
     merged_from: bytes | None
     created: int
 
@@ -42,11 +42,11 @@ class StandingRow:
     link: bytes | None
     assurance: str
     generation: int
-    rung: int
-    until: int | None
+    ladder: str | None
     inactive_from: int | None
     superseded_by: bytes | None
     state: str
+    kind: str
     created: int
 
 
@@ -65,9 +65,9 @@ INTROSPECTED: Final = (
     select(
         client.c.secret_hash, client.c.state.label("client_state"), client.c.scopes, provider.c.policy,
         provider.c.state.label("provider_state"), provider.c.expires, standing.c.pid, standing.c.assurance,
-        standing.c.generation, standing.c.rung, standing.c.until, standing.c.inactive_from, standing.c.superseded_by,
+        standing.c.generation, standing.c.ladder, standing.c.inactive_from, standing.c.superseded_by,
         standing.c.state, account.c.id.label("account"), account.c.state.label("account_state"),
-        account.c.rung.label("account_rung"), account.c.until.label("account_until"),
+        account.c.ladder.label("account_ladder"), client.c.former_hash, client.c.former_until,
     )
     .select_from(
         client.outerjoin(provider, provider.c.client == client.c.id)
@@ -155,7 +155,10 @@ def add(unit: Unit, row: StandingRow, owned: AccountRow, handle_text: str) -> No
     except IntegrityError:
         raise VaultError(Kind.CONFLICT, "this registration was finished or given up meanwhile; read it again") from None
     try:
-        named = {"provider": owned.provider, "handle": handle_text, "pid": owned.pid, "account": owned.id}
+        named = {
+            "provider": owned.provider, "handle": handle_text, "pid": owned.pid, "account": owned.id,
+            "skeleton": skeleton(owned.handle),
+        }  # fmt: skip
         unit.execute(_ADD_HANDLE, named)
     except IntegrityError:
         raise VaultError(Kind.HANDLE_TAKEN, "another account of this provider has this handle") from None
@@ -164,7 +167,7 @@ def add(unit: Unit, row: StandingRow, owned: AccountRow, handle_text: str) -> No
 
 def add_void(unit: Unit, pid: bytes) -> bool:
     """Occupy a pid so that a late writer fails; False if a standing stands there already."""
-    void = StandingRow(pid, "", "", None, "none", 0, 0, None, None, None, "void", 0)
+    void = StandingRow(pid, "", "", None, "none", 0, None, None, None, "void", "natural", 0)
     return bool(unit.execute(upsert(standing).values(**_columns(void)).on_conflict_do_nothing()).rowcount)
 
 
@@ -192,8 +195,8 @@ def add_local_tag(unit: Unit, tag: bytes, kind: str, pid: bytes) -> None:
     unit.execute(upsert(local_tag).values(tag=tag, kind=kind, pid=pid).on_conflict_do_nothing())
 
 
-def merge(unit: Unit, alias: bytes, survivor: bytes, macs: Iterable[tuple[bytes, bytes]], now: int) -> None:
-    """Make one standing part of another: accounts, handles, tags; the stricter running rung stays. Idempotent."""
+def merge(unit: Unit, alias: bytes, survivor: bytes, macs: Iterable[tuple[bytes, bytes]]) -> None:
+    """Make one standing part of another: accounts, handles, tags, sanctions, which are all kept. Idempotent."""
     for account_id, mac in macs:
         moved = update(account).where(account.c.pid == alias, account.c.id == account_id)
         unit.execute(moved.values(pid=survivor, mac=mac, merged_from=alias))
@@ -202,16 +205,11 @@ def merge(unit: Unit, alias: bytes, survivor: bytes, macs: Iterable[tuple[bytes,
         unit.execute(delete(local_tag).where(local_tag.c.tag == row.tag, local_tag.c.pid == alias))
         add_local_tag(unit, row.tag, row.kind, survivor)
     unit.execute(update(person_tag).where(person_tag.c.pid == alias).values(pid=survivor))
-    gone, lives = find(unit, alias), find(unit, survivor)
-    if gone is None or lives is None or gone.superseded_by is not None:
+    gone = find(unit, alias)
+    if gone is None or gone.superseded_by is not None:
         return
     unit.execute(update(standing).where(standing.c.pid == alias).values(superseded_by=survivor))
-    if gone.rung > _running(lives, now) and _running(gone, now):
-        unit.execute(update(standing).where(standing.c.pid == survivor).values(rung=gone.rung, until=gone.until))
-
-
-def _running(row: StandingRow, now: int) -> int:
-    return row.rung if row.until is None or row.until > now else 0
+    sanctions.move(unit, alias, survivor)
 
 
 def page(unit: Unit, after: bytes, limit: int) -> list[StandingRow]:

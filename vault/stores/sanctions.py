@@ -1,0 +1,93 @@
+"""Sanctions of the directory store, and the ladders that are computed from them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import and_, bindparam, insert, select, update
+
+from vault.domain.scopes import Ladder, Rung
+from vault.stores.directory import account, sanction, standing
+from vault.stores.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class SanctionRow:
+    """A sanction as the directory holds it; on one account, or on the registrant where `account` is None."""
+
+    id: bytes
+    provider: str
+    pid: bytes
+    account: bytes | None
+    rung: int
+    starts: int
+    until: int | None
+    degree: str | None
+    ground: str
+    by: str | None
+    automated: str
+    source: str
+    statement: bytes | None
+    origin: bytes
+    lifted: int | None
+    lift_reason: str | None
+    lifted_by: str | None
+
+
+_ADD: Final = insert(sanction)
+_RUNGS: Final = select(sanction.c.rung, sanction.c.until).where(
+    sanction.c.pid == bindparam("pid"), sanction.c.account.is_(None), sanction.c.lifted.is_(None)
+)
+_ACCOUNT_RUNGS: Final = select(sanction.c.rung, sanction.c.until).where(
+    sanction.c.pid == bindparam("pid"), sanction.c.account == bindparam("account"), sanction.c.lifted.is_(None)
+)
+
+
+def add(unit: Unit, row: SanctionRow) -> None:
+    """Insert a sanction and put it in force: the next call in any worker meets it."""
+    unit.execute(_ADD, {name: getattr(row, name) for name in SanctionRow.__slots__})
+    refresh(unit, row.pid, row.account)
+
+
+def refresh(unit: Unit, pid: bytes, account_id: bytes | None) -> None:
+    """Compute the ladder of a standing, or of one of its accounts, from the sanctions that were not lifted."""
+    if account_id is None:
+        rungs = unit.execute(_RUNGS, {"pid": pid})
+        unit.execute(update(standing).where(standing.c.pid == pid).values(ladder=_text(rungs)))
+        return
+    rungs = unit.execute(_ACCOUNT_RUNGS, {"pid": pid, "account": account_id})
+    where = and_(account.c.pid == pid, account.c.id == account_id)
+    unit.execute(update(account).where(where).values(ladder=_text(rungs)))
+
+
+def _text(rungs: object) -> str | None:
+    return Ladder.of((Rung(rung), until) for rung, until in rungs).text  # type: ignore[attr-defined]
+
+
+def move(unit: Unit, former: bytes, pid: bytes) -> None:
+    """Give the sanctions of one standing to another, and to its ladder; `origin` still says whose they were."""
+    unit.execute(update(sanction).where(sanction.c.pid == former).values(pid=pid))
+    refresh(unit, former, None)
+    refresh(unit, pid, None)
+
+
+def find(unit: Unit, owner: str, sanction_id: bytes) -> SanctionRow | None:
+    """Return a sanction of a provider."""
+    row = unit.execute(select(sanction).where(sanction.c.provider == owner, sanction.c.id == sanction_id)).one_or_none()
+    return None if row is None else SanctionRow(*row)
+
+
+def of_standing(unit: Unit, pid: bytes) -> list[SanctionRow]:
+    """Return all sanctions of a standing and its accounts, oldest first."""
+    query = select(sanction).where(sanction.c.pid == pid).order_by(sanction.c.starts, sanction.c.id)
+    return [SanctionRow(*row) for row in unit.execute(query)]
+
+
+def lift(unit: Unit, sanction_id: bytes, now: int, reason: str, by: str | None) -> bool:
+    """Lift a sanction at once; False if it was lifted before."""
+    where = and_(sanction.c.id == sanction_id, sanction.c.lifted.is_(None))
+    values = {"lifted": now, "lift_reason": reason, "lifted_by": by}
+    if unit.execute(update(sanction).where(where).values(**values)).rowcount != 1:
+        return False
+    row = unit.execute(select(sanction.c.pid, sanction.c.account).where(sanction.c.id == sanction_id)).one()
+    refresh(unit, row.pid, row.account)
+    return True
