@@ -5,10 +5,12 @@ Stores and a running key agent must be there already (`idvault serve` sees to it
 
 from vault.config import load
 from vault.logs import configure
-from vault.running import end_with_parent
+from vault.running import end_with_parent, end_with_seal
 from vault.web.app import create_app
 from vault.wiring import build
 
 end_with_parent()
 configure()
-app = create_app(build(load()))
+vault = build(load())
+end_with_seal(vault)
+app = create_app(vault)

@@ -170,9 +170,12 @@ class Client:
         result: dict[str, Any] = answer.json()
         return result
 
-    def reveal(self, reg: str, *fields: str) -> dict[str, Any]:
+    def reveal_answer(self, reg: str, *fields: str) -> httpx.Response:
         names = list(fields) or ["legal_name", "names", "birth_date", "document"]
-        answer = self.post(f"/v1/reviews/{reg}/reveal", {"purpose": "review", "fields": names})
+        return self.post(f"/v1/reviews/{reg}/reveal", {"purpose": "review", "fields": names})
+
+    def reveal(self, reg: str, *fields: str) -> dict[str, Any]:
+        answer = self.reveal_answer(reg, *fields)
         assert answer.status_code == httpx.codes.OK, answer.text
         result: dict[str, Any] = answer.json()
         return result

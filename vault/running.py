@@ -19,15 +19,19 @@ from typing import Final
 from keys.agent.client import AgentClient
 from keys.agent.process import forbid_dumps
 from keys.agent.supervisor import ALREADY_SERVED
-from keys.errors import KeysError
+from keys.errors import KeysError, SealedError
 from vault.config import Settings
 from vault.errors import StartError
+from vault.services.held_keys import HeldKeys
+from vault.wiring import Vault
 
 _READY_SECONDS: Final = 20.0
 _END_SECONDS: Final = 10.0
 _TRIES: Final = 50
 _MIND_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
+_SEAL_SECONDS: Final = 0.2
+"""How often a worker without an open holder asks for one."""
 
 
 @contextmanager
@@ -176,3 +180,23 @@ def end_with_parent() -> None:
 def _follow(parent: int) -> None:
     select.select([parent], [], [])
     os._exit(1)
+
+
+def end_with_seal(vault: Vault) -> None:
+    """Have this worker end when the vault is sealed after it was given keys; the server starts one without keys."""
+    client = AgentClient(str(vault.settings.sockets / "directory.sock"))
+    threading.Thread(target=_follow_seal, args=(client, vault.keys), name="seal", daemon=True).start()
+
+
+def _follow_seal(client: AgentClient, keys: HeldKeys) -> None:
+    while True:
+        try:
+            client.call("hello", {})
+            client.await_end()
+        except SealedError:
+            if keys.touched:
+                os._exit(0)
+            client.close()
+            time.sleep(_SEAL_SECONDS)
+        except KeysError:
+            time.sleep(_SEAL_SECONDS)

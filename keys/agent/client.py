@@ -1,6 +1,7 @@
 """The workers' side of a socket: one connection a thread, reopened after the holder behind it was replaced."""
 
 import os
+import select
 import socket
 import struct
 import threading
@@ -48,6 +49,12 @@ class AgentClient:
         """Peek: False once the holder behind this thread's connection is gone (one system call, no round trip)."""
         held: tuple[int, socket.socket] | None = getattr(self._local, "connection", None)
         return held is not None and held[0] == os.getpid() and not _closed(held[1])
+
+    def await_end(self) -> None:
+        """Wait until the holder behind this thread's connection is gone; returns at once without a connection."""
+        held: tuple[int, socket.socket] | None = getattr(self._local, "connection", None)
+        if held is not None:
+            select.select([held[1]], [], [])
 
     def close(self) -> None:
         """Close this thread's connection."""

@@ -29,8 +29,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON a
 def cli() -> None:
     """Manage the keys of an idvault.
 
-    The key agent is the only process that holds keys. `status` says whether it is open; `seal` closes it at once,
-    names and standing both, and keeps it closed across restarts until `unseal`.
+    The key agent is the only process that holds keys for names. `status` says whether it is open; `seal` closes it at
+    once, names and standing both, `lockdown` names alone; either stays in force across restarts until `unseal`.
     """
 
 
@@ -66,27 +66,30 @@ def _fail(error: KeysError) -> None:
     sys.exit(EXIT_SEALED if isinstance(error, SealedError) else EXIT_ERROR)
 
 
-def _await(client: AgentClient, wanted: frozenset[str]) -> dict[str, Any]:
+def _await(client: AgentClient, wanted: frozenset[str], names: str | None) -> dict[str, Any]:
     end = time.monotonic() + _WAIT_SECONDS
     while time.monotonic() < end:
         try:
             status = client.call("status", {})
         except UnavailableError:
             status = {}
-        if {status.get("names"), status.get("standing")} <= wanted:
+        follows = {status.get("names"), status.get("standing")} <= wanted
+        if follows and (names is None or status["names"] in {names, "sealed"}):
             return status
         time.sleep(0.05)
     raise UnavailableError("the key agent did not follow in time; see its log")
 
 
-def _command(verb: str, wanted: frozenset[str], home: Path, sockets: Path | None, *, as_json: bool) -> None:
+def _command(
+    verb: str, wanted: frozenset[str], home: Path, sockets: Path | None, *, as_json: bool, names: str | None = None
+) -> None:
     client = _officer(home, sockets)
     try:
         client.call("status", {})
         # The holder that took the order may be gone before it answers: that is what was ordered.
         with contextlib.suppress(UnavailableError):
             client.call(verb, {})
-        _show(_await(client, wanted), as_json=as_json)
+        _show(_await(client, wanted, names), as_json=as_json)
     except KeysError as error:
         _fail(error)
     finally:
@@ -124,6 +127,18 @@ def status(home: Path, sockets: Path | None, *, as_json: bool) -> None:
 def seal(home: Path, sockets: Path | None, *, as_json: bool) -> None:
     """Close names and standing at once; both stay closed across restarts until `unseal`."""
     _command("seal", frozenset(("sealed",)), home, sockets, as_json=as_json)
+
+
+@cli.command()
+@home_option
+@sockets_option
+@json_option
+def lockdown(home: Path, sockets: Path | None, *, as_json: bool) -> None:
+    """Close names at once, across restarts until `unseal`. Standing stays open: tokens are answered as before.
+
+    Registrations, reviews and exchanges answer 503 `lockdown`. Under lockdown any one officer may still `seal`.
+    """
+    _command("lockdown", frozenset(("lockdown", "open", "sealed")), home, sockets, as_json=as_json, names="lockdown")
 
 
 @cli.command()

@@ -172,7 +172,11 @@ def test_a_second_server_on_the_same_home_is_refused(unstarted: Server) -> None:
 
 def _sealed_everywhere(chat: Client, token: str) -> bool:
     """Tell whether every one of many requests, spread over the workers, is refused."""
-    answers = [chat.http.post("/oauth/introspect", data={"token": token}, auth=(chat.id, chat.secret)) for _ in "12345"]
+    form, basic = {"token": token}, (chat.id, chat.secret)
+    try:
+        answers = [chat.http.post("/oauth/introspect", data=form, auth=basic) for _ in "12345"]
+    except httpx.TransportError:  # workers with keys end, and those without have not begun
+        return False
     return {answer.status_code for answer in answers} == {503}
 
 
@@ -181,10 +185,12 @@ def test_seal_closes_all_and_unseal_opens_all_without_a_restart(unstarted: Serve
     chat, rita = unstarted.provider("chat"), unstarted.reviewer("rita")
     made = chat.registered(person(1), "one")
     rita.authorise()
-    before = workers(unstarted)
+    assert not _sealed_everywhere(chat, made["token"])  # each worker has the sector's keys now
+    held_keys = {*workers(unstarted), *holders(unstarted).values()}
     sealed = unstarted.json("keys", "seal")
     assert {sealed["names"], sealed["standing"]} == {"sealed"}
-    assert eventually(lambda: _sealed_everywhere(chat, made["token"]), 1.0)
+    assert eventually(lambda: not held_keys & set(unstarted.processes()), 1.0), "a process that held keys lives on"
+    assert eventually(lambda: _sealed_everywhere(chat, made["token"]))
     for path in ("/oauth/introspect", "/oauth/token"):
         form = {"token": made["token"], "grant_type": "client_credentials"}
         answer = chat.http.post(path, data=form, auth=(chat.id, chat.secret))
@@ -211,8 +217,45 @@ def test_seal_closes_all_and_unseal_opens_all_without_a_restart(unstarted: Serve
     assert chat.registration(made["id"])["state"] == "in_review"
     rita.approve(made["id"])
     assert chat.register(person(2), "two").status_code == 202
-    assert workers(unstarted) == before
     assert unstarted.stop() == 0
+
+
+def test_lockdown_closes_names_in_every_worker_within_a_second_and_leaves_standing_open(unstarted: Server) -> None:
+    unstarted.start()
+    chat, rita = unstarted.provider("chat"), unstarted.reviewer("rita")
+    made = chat.registered(person(1), "one")
+    rita.authorise()
+    before = chat.introspect(made["token"])
+    state = unstarted.json("keys", "lockdown")
+    assert (state["names"], state["standing"]) == ("lockdown", "open")
+
+    def closed() -> bool:
+        calls = [chat.register(person(2), "two"), rita.reveal_answer(made["id"]), rita.get("/v1/reviews")] * 3
+        return all((a.status_code, a.json()["type"]) == (503, "urn:idvault:problem:lockdown") for a in calls)
+
+    assert eventually(closed, 1.0)
+    assert chat.introspect(made["token"]) == before
+    assert chat.get(f"/v1/accounts/{made['account']}").status_code == 200
+    assert unstarted.json("keys", "status", code=3)["names"] == "lockdown"
+    unstarted.kill()
+    assert eventually(lambda: not unstarted.processes())
+    unstarted.run("keys", "unseal", code=1)  # no agent runs: said, and nothing done
+    opened = _after_restart(unstarted)
+    assert opened["names"] == "lockdown"
+    unstarted.json("keys", "unseal")
+    assert eventually(lambda: is_ready(unstarted))
+    assert rita.reveal(made["id"])["fields"]["legal_name"].startswith("SPECIMEN")
+    assert unstarted.stop() == 0
+
+
+def _after_restart(server: Server) -> dict[str, str]:
+    """Start the server again where it cannot get ready, and return what the agent says."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tests.serving.START_SECONDS", 4.0)
+        with pytest.raises(AssertionError, match="did not start"):
+            server.start()
+    status: dict[str, str] = server.json("keys", "status", code=3)
+    return status
 
 
 def test_a_seal_stays_across_a_restart(unstarted: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ class HeldKeys:
         self._tokens: dict[str, PairwiseTokens] = {}
         self._codec: DirectoryTokens | None = None
         self._secret: Secret | None = None
+        self.touched = False
+        """Whether this process was ever given a key. It cannot wipe its memory, so a seal ends it."""
 
     def peek(self, *sockets: str) -> None:
         """Check that the holders which a route needs are there.
@@ -70,6 +72,7 @@ class HeldKeys:
         return codec
 
     def _fetch_directory(self) -> None:
+        self.touched = True
         keys = self._directory.call("keys.directory", {})["keys"]
         secrets = {int(version): Secret(key) for version, key in keys.items()}
         with self._lock:
@@ -80,6 +83,7 @@ class HeldKeys:
         """Return the token codec of a sector."""
         held = self._tokens.get(sector)
         if held is None:
+            self.touched = True
             keys = self._directory.call("keys.sector", {"sector": sector})["keys"]
             held = PairwiseTokens(sector, {int(version): Secret(key) for version, key in keys.items()})
             self._tokens[sector] = held
