@@ -17,6 +17,8 @@ from keys.primitives import Secret, hmac_sha256
 DOCUMENT_BIRTH: Final = "document_birth"
 DOCUMENT: Final = "document"
 NAME_BIRTH: Final = "name_birth"
+EXACT_KINDS: Final = frozenset((DOCUMENT_BIRTH, "registration"))
+"""Kinds of which one sector has each tag once: an equal one is the same registrant."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,11 @@ class Settings:
     creation_grace_minutes: int = 10
     """How long an unfinished registration waits for its late writer before it is removed."""
     housekeeping_seconds: int = 2
+    rejected_days: int = 30
+    """How long the record of a rejected registration stays."""
+    spread_hours: int = 24
+    """Within what time an act's effects show at other providers, at each at a random moment; 0 with the development
+    seal."""
     page_items: int = 50
     page_items_max: int = 200
     max_body_bytes: int = 65_536

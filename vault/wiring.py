@@ -10,6 +10,7 @@ from vault.domain.clock import Clock, SystemClock, epoch
 from vault.services.access import AccessControl
 from vault.services.checking import Checking
 from vault.services.enrolling import Enrolling
+from vault.services.erasing import Erasing
 from vault.services.held_keys import HeldKeys
 from vault.services.housekeeping import Housekeeping
 from vault.services.idempotency import Idempotent
@@ -36,6 +37,7 @@ class Vault:
     registering: Registering
     reviewing: Reviewing
     listing: Listing
+    erasing: Erasing
     enrolling: Enrolling
     checking: Checking
     housekeeping: Housekeeping
@@ -91,6 +93,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
     linking = Linking(settings, identity, directory, sockets["identity"], now)
     idempotent = Idempotent(settings, directory, keys, now)
     showing = Showing(directory, keys, now)
+    spread_seconds = 0 if development else settings.spread_hours * 3600
+    erasing = Erasing(directory, linking, idempotent, now, spread_seconds=spread_seconds)
     return Vault(
         settings=settings,
         stores={"identity": identity, "directory": directory, "log": Store(engines["log"])},
@@ -101,7 +105,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         registering=Registering(directory, keys, linking, idempotent, showing, now, development=development),
         reviewing=Reviewing(settings, directory, keys, linking, idempotent, now, development=development),
         listing=Listing(settings, directory, keys, showing),
+        erasing=erasing,
         enrolling=Enrolling(directory, sockets["officer"], keys, now),
         checking=Checking(directory, linking, sockets["officer"]),
-        housekeeping=Housekeeping(settings, directory, linking, now),
+        housekeeping=Housekeeping(settings, directory, linking, erasing, now),
     )

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from keys.accounts import account_mac
-from keys.agent.acts import enrolling, evidence, registering, reviewing, verifying
+from keys.agent.acts import enrolling, erasing, evidence, registering, reviewing, splitting, verifying
 from keys.agent.arguments import Args, octets, text
 from keys.agent.holder import Act, Door, serve
 from keys.agent.names import Names
@@ -34,6 +34,9 @@ IDENTITY_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "review.decide": reviewing.review_decide,
     "evidence": evidence.evidence,
     "unite": reviewing.unite,
+    "split": splitting.split,
+    "erase": erasing.erase,
+    "erase.done": erasing.erase_done,
     "intents": reviewing.intents_due,
     "verify": verifying.verify,
 }

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, select
 
 from keys import records, store
 from keys.accounts import account_holds
-from keys.agent.arguments import listed, mapping, octets, text
+from keys.agent.arguments import Args, listed, mapping, octets, text
 from keys.engine import reading
 from keys.errors import KeysError, OpenError, RefusedError
 from keys.keyring import Keyring
@@ -56,6 +56,8 @@ class Standing:
     """(account id, provider, handle)"""
     aliases: tuple[bytes, ...]
     """rids of standings that became this one"""
+    alias_pids: tuple[bytes, ...]
+    """their pids, in the same order"""
     sanctions: tuple[Mapping[str, object], ...]
 
     @property
@@ -85,7 +87,7 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
         record = records.load(connection, names.keyring, links.rid(octets(evidence, "link"), pid))
         uid = records.uid_of(names.keyring, record)
         aliases = tuple(_alias(names, connection, links, tags, alias) for alias in listed(evidence, "aliases"))
-        accounts = tuple(_account(names, pid, account) for account in listed(evidence, "accounts"))
+        accounts = check_accounts(names, evidence)
     except OpenError:
         raise RefusedError from None
     # A provisional record has no tag yet, and becomes nobody's alias; an approved one has its own tag among those of
@@ -96,7 +98,9 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
     if provisional and evidence.get("superseded"):
         raise RefusedError
     sanctions = tuple(mapping(sanction, "sanction") for sanction in listed(evidence, "sanctions"))
-    return Standing(sector, pid, evidence.get("created", 0), record, uid, accounts, aliases, sanctions)
+    alias_pids = tuple(octets(mapping(alias, "alias"), "pid", PID_BYTES) for alias in listed(evidence, "aliases"))
+    created = evidence.get("created", 0)
+    return Standing(sector, pid, created, record, uid, accounts, aliases, alias_pids, sanctions)
 
 
 def _alias(names: Names, connection: Connection, links: Links, tags: list[Any], alias: object) -> bytes:
@@ -107,6 +111,16 @@ def _alias(names: Names, connection: Connection, links: Links, tags: list[Any], 
     if record.assurance is Assurance.NONE or links.tag(records.uid_of(names.keyring, record)) not in tags:
         raise RefusedError
     return rid
+
+
+def check_accounts(names: Names, evidence: Args) -> tuple[tuple[bytes, str, str], ...]:
+    """Return (account id, provider, handle) of a standing's accounts.
+
+    Raises:
+        OpenError: an account's MAC does not hold.
+    """
+    pid = octets(evidence, "pid", PID_BYTES)
+    return tuple(_account(names, pid, account) for account in listed(evidence, "accounts"))
 
 
 def _account(names: Names, pid: bytes, account: object) -> tuple[bytes, str, str]:

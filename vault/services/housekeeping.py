@@ -6,9 +6,11 @@ from typing import Final
 
 from keys.errors import KeysError
 from vault.config import Settings
+from vault.domain.scopes import Rung, running
 from vault.logs import event
+from vault.services.erasing import Erasing
 from vault.services.linking import Linking
-from vault.stores import answers
+from vault.stores import answers, standings
 from vault.stores.unit import Store
 
 _HOUR_SECONDS: Final = 3600
@@ -17,8 +19,11 @@ _HOUR_SECONDS: Final = 3600
 class Housekeeping:
     """One thread beside the workers; a second one does no harm, since every step is idempotent."""
 
-    def __init__(self, settings: Settings, directory: Store, linking: Linking, now: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: Settings, directory: Store, linking: Linking, erasing: Erasing, now: Callable[[], int]
+    ) -> None:
         self._settings, self._directory, self._linking, self._now = settings, directory, linking, now
+        self._erasing, self._next_hour = erasing, 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -43,6 +48,17 @@ class Housekeeping:
         now = self._now()
         with self._directory.writing() as unit:
             answers.expire(unit, now - self._settings.idempotency_hours * _HOUR_SECONDS, now)
+        if now >= self._next_hour:
+            self._hourly(now)
+            self._next_hour = now + _HOUR_SECONDS
+
+    def _hourly(self, now: int) -> None:
+        """What has run out and is not urgent: records of the rejected, tags of bans that are over."""
+        self._erasing.forget_rejected(self._settings.rejected_days)
+        with self._directory.writing() as unit:
+            for row in standings.ended_bans(unit):
+                if running(row.ladder, now).rung <= Rung.warn:
+                    standings.forget_local_tags(unit, row.pid)
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.housekeeping_seconds):

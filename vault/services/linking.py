@@ -3,18 +3,26 @@
 It never maps a standing to a record by itself: the agent names the records that an act needs, and only within the act.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from keys.agent.client import AgentClient
-from keys.errors import ConflictError, ProtocolError, RefusedError
+from keys.errors import BusyError, ConflictError, MissingError, ProtocolError, RefusedError
 from vault.config import Settings
 from vault.domain.scopes import Rung, running
-from vault.stores import answers, people, reviews, standings
+from vault.errors import Kind, VaultError
+from vault.stores import answers, people, plans, standings
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store, Unit
 
 FSCK_BATCH: Final = 500
+ERASE: Final = "erase"
+REVIEW: Final = "review"
+SPLIT: Final = "split"
+_TRIES: Final = 40
+_REFUSALS: Final = 4
+_WAIT_SECONDS: Final = 0.05
 _DAY_SECONDS: Final = 86_400
 _T = TypeVar("_T")
 Finish = Callable[[Unit], None]
@@ -40,7 +48,7 @@ class Linking:
                 "link": row.link or b"",
                 "created": row.created,
                 "tags": standings.tags_of(unit, living.pid),
-                "accounts": [_account(account) for account in standings.accounts_of(unit, row.pid)],
+                "accounts": [_account(a) for a in standings.accounts_of(unit, row.pid) if a.state != "closed"],
                 "aliases": [
                     {"pid": alias.pid, "link": alias.link or b""} for alias in standings.aliases_of(unit, row.pid)
                 ],
@@ -126,49 +134,74 @@ class Linking:
             find = standings.by_local_tags if what == "local" else standings.by_tags
             with self._directory.reading() as unit:
                 rows = [(tag, standings.living(unit, pid)) for tag, pid in find(unit, values)]
-            return [{"tag": tag, "standing": self.evidence(row)} for tag, row in rows if row is not None and row.link]
+            known = [{"tag": tag, "standing": self.evidence(row)} for tag, row in rows if row is not None and row.link]
+            return known + [{"tag": tag, "ban": ban} for tag, row in rows if (ban := self._ban(row))]
         raise ProtocolError(f"the agent asked for {what}, which there is not")
 
-    def carry_out(self, intent: bytes, plan: Mapping[str, Any], finish: Finish | None = None) -> None:
-        """Write a plan: identity, directory (the visible step, with the answer), then the map. Idempotent."""
+    def _ban(self, row: StandingRow | None) -> dict[str, Any] | None:
+        """Return what a ban tag leads to: an erased registrant's running sanctions above `warn`, and nothing else."""
+        if row is None or row.link or running(row.ladder, self._now()).rung <= Rung.warn:
+            return None
+        return {"pid": row.pid, "sanctions": _sanctions(row, self._now())}
+
+    def act(self, verb: str, row: StandingRow, args: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Call an act on a living standing; finish first what is open on the same person. None if nobody stands there.
+
+        Raises:
+            ConflictError: the record is not in the state that the act needs.
+            VaultError: other acts on the same person do not end.
+        """
+        for tried in range(_TRIES):
+            with self._directory.reading() as unit:
+                living = standings.living(unit, row.pid)
+            if living is None or living.link is None:
+                return None
+            try:
+                return self.agent.call(verb, {**args, "standing": self.evidence(living)}, self.answers)
+            except (BusyError, RefusedError, MissingError) as error:
+                # Between two stores of another act the rows do not agree yet: finish it, then they must.
+                if not self.finish_due() and not isinstance(error, BusyError) and tried >= _REFUSALS:
+                    raise
+                time.sleep(_WAIT_SECONDS)
+        raise VaultError(Kind.CONFLICT, "another act on the same person is under way; try again", retry_after_seconds=1)
+
+    def carry_out(self, kind: str, intent: bytes, plan: Mapping[str, Any], finish: Finish | None = None) -> None:
+        """Write a plan in the order of its kind, and close its intent. Idempotent.
+
+        A decision and a split become visible in the directory, the second of the two stores; an erasure in the first.
+        """
+        steps: list[Callable[[], None]] = [
+            lambda: self._identity_part(plan),
+            lambda: self._directory_part(kind, plan, finish),
+        ]
+        for step in reversed(steps) if kind == ERASE else steps:
+            step()
+        self.agent.call("erase.done" if kind == ERASE else "unite", {"intent": intent})
+
+    def _identity_part(self, plan: Mapping[str, Any]) -> None:
         with self._identity.writing() as unit:
             for tag, kind, sealed in plan["fingerprints"]:
                 people.write_fingerprint(unit, tag, kind, sealed)
-            for rid, names in plan["evidence"]:
+            for rid, names in plan.get("evidence", ()):
                 people.remove_pieces(unit, rid, names)
+            for rid in plan.get("records", ()):
+                people.remove(unit, rid)
+
+    def _directory_part(self, kind: str, plan: Mapping[str, Any], finish: Finish | None) -> None:
         with self._directory.writing() as unit:
-            self._directory_part(unit, plan)
+            plans.BY_KIND[kind](unit, plan, self._now())
+            answer = plan["decision"].get("answer")
+            if answer is not None:
+                client, key, status, sealed = answer
+                answers.finish(unit, client, key, status, sealed)
             if finish is not None:
                 finish(unit)
-        self.agent.call("unite", {"intent": intent})
-
-    def _directory_part(self, unit: Unit, plan: Mapping[str, Any]) -> None:
-        memo = plan["decision"]
-        for pid, assurance in plan["assurance"]:
-            standings.set_assurance(unit, pid, assurance)
-        for old, new, pid in plan["tags"]:
-            standings.write_tag(unit, old, new, pid)
-        for tag, kind, pid in plan["local"]:
-            standings.add_local_tag(unit, tag, kind, pid)
-        for merge in plan["merges"]:
-            macs = [(account, mac) for account, mac in merge["accounts"]]
-            standings.merge(unit, merge["alias"], merge["survivor"], macs)
-            reviews.supersede(unit, merge["alias"])
-        supersedes = next((m["alias"] for m in plan["merges"] if m["alias"] == memo["pid"]), None)
-        fresh = reviews.decide(unit, memo["reg"], memo["attempt"], memo, supersedes)
-        if memo["account"] is not None and memo["kind"] != "match":
-            standings.set_account_state(unit, memo["account"], memo["provider"], memo["account_state"])
-        if fresh and memo["match"] is not None:
-            reviews.add(unit, reviews.ReviewRow(*memo["match"]))
-        if memo.get("answer") is not None:
-            client, key, status, sealed = memo["answer"]
-            answers.finish(unit, client, key, status, sealed)
 
     def finish_due(self) -> int:
         """Carry out the planned intents that are due; return how many."""
         due = self.agent.call("intents", {"limit": 100})["due"]
         for intent in due:
-            self.carry_out(intent["intent"], intent["plan"])
+            self.carry_out(intent["kind"], intent["intent"], intent["plan"])
         return len(due)
 
     def finish_creations(self, older_minutes: int) -> int:

@@ -21,7 +21,7 @@ from vault.errors import Kind, VaultError
 from vault.services.access import Client
 from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
-from vault.services.linking import Linking
+from vault.services.linking import REVIEW, Linking
 from vault.services.registering import evidence_place
 from vault.stores import clients, reviews, standings
 from vault.stores.reviews import ReviewRow
@@ -161,7 +161,7 @@ class Reviewing:
             if decided["not_before"] > now:
                 self._await_tick(row, decision, client, now, lambda unit: attempt.finish(unit, answer))
             else:
-                self._linking.carry_out(decided["intent"], decided["plan"])
+                self._linking.carry_out(REVIEW, decided["intent"], decided["plan"])
             return answer
 
         return self._idempotent.run(client.id, idempotency, b"", effect)

@@ -80,8 +80,11 @@ def fingerprints_page(unit: Unit, after: bytes, limit: int) -> list[tuple[bytes,
     return [(row.tag, row.sealed) for row in unit.execute(query.order_by(fingerprint.c.tag).limit(limit))]
 
 
-def write_fingerprint(unit: Unit, tag: bytes, kind: str, sealed: bytes) -> None:
-    """Write a fingerprint over what stands there. Idempotent; the intent's lock keeps others away."""
+def write_fingerprint(unit: Unit, tag: bytes, kind: str, sealed: bytes | None) -> None:
+    """Write a fingerprint over what stands there, or delete it. Idempotent; the intent's lock keeps others away."""
+    if sealed is None:
+        unit.execute(delete(fingerprint).where(fingerprint.c.tag == tag))
+        return
     statement = upsert(fingerprint).values(tag=tag, kind=kind, sealed=sealed)
     unit.execute(statement.on_conflict_do_update(index_elements=["tag"], set_={"sealed": sealed}))
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from sqlalchemy import and_, bindparam, insert, or_, select, update
 
-from vault.stores.directory import review
+from vault.stores.directory import review, standing
 from vault.stores.unit import Unit
 
 
@@ -132,3 +132,35 @@ def supersede(unit: Unit, alias: bytes) -> None:
     """Note on an alias's approved registrations that its token was superseded. Idempotent."""
     where = and_(review.c.pid == alias, review.c.state == "approved", review.c.supersedes.is_(None))
     unit.execute(update(review).where(where).values(supersedes=alias))
+
+
+def stand_alone(unit: Unit, pid: bytes) -> None:
+    """Take back the note that a standing's token was superseded. Idempotent."""
+    unit.execute(update(review).where(review.c.pid == pid).values(supersedes=None))
+
+
+_WITHDRAWN = {
+    "state": "withdrawn", "method": None, "reason": None, "fix": None, "shown": None, "lease_by": None,
+    "lease_until": None,
+}  # fmt: skip
+
+
+def withdraw(unit: Unit, pid: bytes) -> None:
+    """End all registrations of a standing. Idempotent."""
+    unit.execute(update(review).where(review.c.pid == pid).values(**_WITHDRAWN))
+
+
+def withdraw_one(unit: Unit, reg: bytes) -> None:
+    """End one registration. Idempotent."""
+    unit.execute(update(review).where(review.c.reg == reg).values(**_WITHDRAWN))
+
+
+def rejected_before(unit: Unit, before: int, limit: int) -> list[ReviewRow]:
+    """Return registrations that were rejected before a time and still have a record."""
+    query = (
+        select(*_COLUMNS)
+        .join(standing, standing.c.pid == review.c.pid)
+        .where(review.c.state == "rejected", review.c.decided < before, standing.c.link.is_not(None))
+        .where(standing.c.assurance == "none", standing.c.superseded_by.is_(None))
+    )
+    return [ReviewRow(*row) for row in unit.execute(query.limit(limit))]

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import and_, bindparam, insert, select, update
+from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from vault.domain.scopes import Ladder, Rung
 from vault.stores.directory import account, sanction, standing
@@ -33,7 +34,7 @@ class SanctionRow:
     lifted_by: str | None
 
 
-_ADD: Final = insert(sanction)
+_ADD: Final = upsert(sanction).on_conflict_do_nothing()
 _RUNGS: Final = select(sanction.c.rung, sanction.c.until).where(
     sanction.c.pid == bindparam("pid"), sanction.c.account.is_(None), sanction.c.lifted.is_(None)
 )
@@ -43,7 +44,7 @@ _ACCOUNT_RUNGS: Final = select(sanction.c.rung, sanction.c.until).where(
 
 
 def add(unit: Unit, row: SanctionRow) -> None:
-    """Insert a sanction and put it in force: the next call in any worker meets it."""
+    """Insert a sanction and put it in force: the next call in any worker meets it. Idempotent by its id."""
     unit.execute(_ADD, {name: getattr(row, name) for name in SanctionRow.__slots__})
     refresh(unit, row.pid, row.account)
 
@@ -68,6 +69,19 @@ def move(unit: Unit, former: bytes, pid: bytes) -> None:
     unit.execute(update(sanction).where(sanction.c.pid == former).values(pid=pid))
     refresh(unit, former, None)
     refresh(unit, pid, None)
+
+
+def give_back(unit: Unit, origin: bytes, survivor: bytes, pid: bytes) -> None:
+    """Give back the sanctions that were set on a standing before, or after, it became part of another."""
+    where = and_(sanction.c.origin == origin, sanction.c.pid == survivor)
+    unit.execute(update(sanction).where(where).values(pid=pid))
+    refresh(unit, survivor, None)
+    refresh(unit, pid, None)
+
+
+def forget_statements(unit: Unit, pid: bytes) -> None:
+    """Delete sealed words whose key is gone."""
+    unit.execute(update(sanction).where(sanction.c.pid == pid).values(statement=None))
 
 
 def find(unit: Unit, owner: str, sanction_id: bytes) -> SanctionRow | None:

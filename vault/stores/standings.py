@@ -165,6 +165,11 @@ def add(unit: Unit, row: StandingRow, owned: AccountRow, handle_text: str) -> No
     unit.execute(_ADD_ACCOUNT, _columns(owned))
 
 
+def add_bare(unit: Unit, row: StandingRow) -> None:
+    """Insert a standing with nobody behind it. Idempotent."""
+    unit.execute(upsert(standing).values(**_columns(row)).on_conflict_do_nothing())
+
+
 def add_void(unit: Unit, pid: bytes) -> bool:
     """Occupy a pid so that a late writer fails; False if a standing stands there already."""
     void = StandingRow(pid, "", "", None, "none", 0, None, None, None, "void", "natural", 0)
@@ -182,6 +187,25 @@ def set_account_state(unit: Unit, account_id: bytes, owner: str, state: str) -> 
     unit.execute(update(account).where(where).values(state=state))
 
 
+def close_account(unit: Unit, owner: str, account_id: bytes) -> None:
+    """Make a tombstone of an account and free its handle. Idempotent."""
+    where = (account.c.provider == owner) & (account.c.id == account_id)
+    unit.execute(update(account).where(where).values(state="closed", handle="", external_id=None))
+    unit.execute(delete(handle).where(handle.c.provider == owner, handle.c.account == account_id))
+
+
+def ended_bans(unit: Unit) -> list[StandingRow]:
+    """Return the standings without a record of which local tags are kept, for housekeeping."""
+    kept = select(local_tag.c.pid).where(local_tag.c.pid == standing.c.pid)
+    rows = unit.execute(select(standing).where(standing.c.link.is_(None), kept.exists()))
+    return [StandingRow(*row) for row in rows]
+
+
+def forget_local_tags(unit: Unit, pid: bytes) -> None:
+    """Delete the local tags of a standing."""
+    unit.execute(delete(local_tag).where(local_tag.c.pid == pid))
+
+
 def write_tag(unit: Unit, old: bytes | None, new: bytes, pid: bytes) -> None:
     """Write a person tag over an old one. Idempotent."""
     if old is not None and old != new:
@@ -191,7 +215,12 @@ def write_tag(unit: Unit, old: bytes | None, new: bytes, pid: bytes) -> None:
 
 
 def add_local_tag(unit: Unit, tag: bytes, kind: str, pid: bytes) -> None:
-    """Add a local tag. Idempotent; a document with birth date that stands already keeps its standing."""
+    """Add a local tag. Idempotent; a document with birth date that stands already keeps its standing.
+
+    A tag that a ban kept of an erased registrant gives way: the ban itself has gone over, or has ended.
+    """
+    nobody = select(standing.c.pid).where(standing.c.pid == local_tag.c.pid, standing.c.link.is_(None))
+    unit.execute(delete(local_tag).where(local_tag.c.tag == tag, local_tag.c.pid != pid, nobody.exists()))
     unit.execute(upsert(local_tag).values(tag=tag, kind=kind, pid=pid).on_conflict_do_nothing())
 
 
@@ -227,6 +256,7 @@ def stray_handles(unit: Unit) -> list[bytes]:
     """Return the accounts whose handle row is missing, or is another's: for fsck."""
     own = and_(handle.c.pid == account.c.pid, handle.c.account == account.c.id)
     query = select(account.c.id, account.c.provider, account.c.handle, handle.c.provider, handle.c.handle)
+    query = query.where(account.c.state != "closed")
     rows = unit.execution_options(yield_per=1000).execute(query.select_from(account.outerjoin(handle, own)))
     return [row[0] for row in rows if (row[3], row[4]) != (row[1], handle_key(row[2]))]
 

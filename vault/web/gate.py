@@ -3,8 +3,9 @@
 The gate stands before anything of the request is read but its headers: framing, then the agent, then the bearer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from flask import Flask, current_app, g, request
@@ -38,6 +39,7 @@ OPEN_RULES: Final = frozenset(
 """The rules without a permission; a rule that is neither here nor behind the gate stops the start."""
 
 _PERMISSION: Final = "permission"
+_NO_OTHERS: Final[Mapping[str, str]] = MappingProxyType({})
 _BEARER: Final = "bearer "
 _MAX_AUTHORIZATION_CHARACTERS: Final = 4096
 _View = TypeVar("_View", bound=Callable[..., Any])
@@ -45,19 +47,21 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What a route needs: the caller's role and scope, the agent's sockets; `evidence` takes files, also chunked."""
+    """What a route needs: a role with its scope, the agent's sockets; `evidence` takes files, also chunked."""
 
-    role: str
-    scope: str
+    scopes: Mapping[str, str]
+    """role → scope"""
     sockets: tuple[str, ...]
     evidence: bool = False
 
 
-def requires(role: str, scope: str, sockets: tuple[str, ...], *, evidence: bool = False) -> Callable[[_View], _View]:
-    """Declare the permission of a view."""
+def requires(
+    role: str, scope: str, sockets: tuple[str, ...], *, evidence: bool = False, also: Mapping[str, str] = _NO_OTHERS
+) -> Callable[[_View], _View]:
+    """Declare the permission of a view; `also` names further roles and the scope that each needs."""
 
     def declare(view: _View) -> _View:
-        setattr(view, _PERMISSION, Permission(role, scope, sockets, evidence))
+        setattr(view, _PERMISSION, Permission({role: scope, **also}, sockets, evidence))
         return view
 
     return declare
@@ -96,7 +100,7 @@ def admit() -> None:
     vault.peek(*permission.sockets)
     client = vault.access.bearer(_bearer_token(environ.get("HTTP_AUTHORIZATION", "")))
     environ[CLIENT_KEY] = client.id
-    if client.role != permission.role or permission.scope not in client.scopes:
+    if permission.scopes.get(client.role) not in client.scopes:
         raise VaultError(Kind.FORBIDDEN, "the access token lacks the role or scope that this route needs")
     if any(len(values) > 1 for values in request.args.listvalues()):
         raise VaultError(Kind.MALFORMED, "a query parameter is repeated")

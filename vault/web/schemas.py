@@ -170,3 +170,9 @@ class Decision(Body):
     fix: list[Annotated[str, StringConstraints(max_length=64, pattern=_FIX)]] = Field(default=ABSENT, max_length=16)
     candidates: list[Verdict] = Field(default=ABSENT, max_length=64)
     shown: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(default=ABSENT)
+
+
+class Split(Body):
+    """Why a registration is parted from the person it was united with."""
+
+    reason: Code

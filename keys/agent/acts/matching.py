@@ -25,7 +25,8 @@ from keys.fields import FieldValue
 from keys.frame import Place, Purpose
 from keys.primitives import hmac_sha256
 from keys.records import Record
-from keys.tags import DOCUMENT, DOCUMENT_BIRTH, Tag, fingerprints, local_tags
+from keys.tags import DOCUMENT, EXACT_KINDS, Tag, fingerprints, local_tags
+from keys.tokens import PID_BYTES
 
 EXACT = "exact"
 SAME_DOCUMENT = "same_document"
@@ -55,6 +56,20 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Ban:
+    """Someone whose record is erased and of whom a running ban alone is left; `pid` holds its sanctions."""
+
+    id: str
+    kind: str
+    pid: bytes
+    sanctions: tuple[Mapping[str, object], ...]
+
+    def shown(self) -> dict[str, Any]:
+        """Return what a reviewer sees: the ban, and no field, for there is none any more."""
+        return {"id": self.id, "kind": self.kind, "fields": {}, "sanctions": [dict(s) for s in self.sanctions]}
+
+
+@dataclass(frozen=True, slots=True)
 class Matching:
     """What matching found; `fingerprint_rows` are the rows as read (tag → sealed), for the writes of a decision."""
 
@@ -64,6 +79,16 @@ class Matching:
     fingerprint_rows: Mapping[bytes, bytes]
     exact: list[Candidate]
     conflicts: list[Candidate]
+    bans: list[Ban]
+
+    @property
+    def doubtful(self) -> list[Candidate | Ban]:
+        """Everyone who needs a reviewer's verdict."""
+        return [*self.conflicts, *(ban for ban in self.bans if ban.kind != EXACT)]
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Return what a reviewer sees of those who need his verdict."""
+        return [candidate.shown() for candidate in self.doubtful]
 
 
 def digest(shown: list[dict[str, Any]]) -> bytes:
@@ -135,12 +160,11 @@ def sector_tags(names: Names, sector: str, fields: Mapping[str, FieldValue]) -> 
 
 
 def _kind(tags: set[str]) -> str:
-    return EXACT if DOCUMENT_BIRTH in tags else SAME_DOCUMENT if DOCUMENT in tags else LOOK_ALIKE
+    return EXACT if EXACT_KINDS & tags else SAME_DOCUMENT if DOCUMENT in tags else LOOK_ALIKE
 
 
-def _candidate_id(names: Names, subject: Standing, uid: bytes, standing: Standing | None) -> str:
+def _candidate_id(names: Names, subject: Standing, other: bytes) -> str:
     # Stable between reveal and decision, and of no use for any other registration.
-    other = standing.pid if standing is not None else uid
     key = names.keyring.current("index").secret
     raw = hmac_sha256(key, b"idvault/v1/candidate" + subject.pid + subject.record.rid + other)[:16]
     return "cnd_" + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
@@ -161,7 +185,7 @@ def match(
     """
     local = sector_tags(names, subject.sector, fields)
     vault = vault_tags(names, fields)
-    found = _local(names, connection, subject, local, dialogue)
+    found, bans = _local(names, connection, subject, local, dialogue)
     # Asked for a bound reviewer too, and then not looked at: the same work whatever exists elsewhere.
     rows = ask_fingerprints(dialogue, vault)
     if reviewer.vault:
@@ -171,6 +195,7 @@ def match(
     return Matching(
         fields=fields, local=local, fingerprints=vault, fingerprint_rows=rows if reviewer.vault else {},
         exact=[c for c in candidates if c.kind == EXACT], conflicts=[c for c in candidates if c.kind != EXACT],
+        bans=bans[: names.limits.candidates],
     )  # fmt: skip
 
 
@@ -180,12 +205,19 @@ _Found = tuple[str, Standing | None, bytes, tuple[bytes, ...]]
 
 def _local(
     names: Names, connection: Connection, subject: Standing, tags: list[Tag], dialogue: Dialogue
-) -> list[_Found]:
+) -> tuple[list[_Found], list[Ban]]:
     kinds: dict[bytes, set[str]] = {}
     standings: dict[bytes, Standing] = {}
+    banned: dict[bytes, list[Any]] = {}
     by_value = {tag.value: tag.kind for tag in tags}
     for answer in _ask(dialogue, "local", list(by_value), sector=subject.sector):
         row = mapping(answer, "local")
+        if "ban" in row:
+            ban = mapping(row["ban"], "ban")
+            pid = octets(ban, "pid", PID_BYTES)
+            banned[pid] = listed(ban, "sanctions")
+            kinds.setdefault(pid, set()).add(by_value[octets(row, "tag")])
+            continue
         standing = check_standing(names, connection, row.get("standing"))
         if standing.sector != subject.sector:
             raise RefusedError
@@ -194,7 +226,12 @@ def _local(
         standings[standing.pid] = standing
         kinds.setdefault(standing.pid, set()).add(by_value[octets(row, "tag")])
     ordered = sorted(standings.values(), key=lambda standing: (standing.created, standing.pid))
-    return [(_kind(kinds[s.pid]), s, s.uid, s.rids) for s in ordered]
+    bans = [
+        Ban(_candidate_id(names, subject, pid), _kind(kinds[pid]), pid, tuple(mapping(s, "sanction") for s in given))
+        for pid, given in sorted(banned.items())
+        if pid != subject.pid
+    ]
+    return [(_kind(kinds[s.pid]), s, s.uid, s.rids) for s in ordered], bans
 
 
 def _with_elsewhere(
@@ -243,6 +280,6 @@ def _proven(
             raise RefusedError
         record, fields = opened[matched]
         sanctions = standing.sanctions if standing is not None else ()
-        candidate_id = _candidate_id(names, subject, uid, standing)
+        candidate_id = _candidate_id(names, subject, uid if standing is None else standing.pid)
         candidates.append(Candidate(candidate_id, kind, uid, standing, rids, record, fields, sanctions))
     return candidates

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, delete, select
 from keys import audit, intents, records, store
 from keys.agent.acts import uniting
 from keys.agent.acts.matching import (
+    EXACT,
+    Ban,
     Candidate,
     Matching,
     ask_records,
@@ -83,13 +85,15 @@ def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         for record in (case.subject.record, *(c.matched for c in matching.conflicts)):
             opened = open_record(names, record)
             audit.write(connection, names.keyring.deployment, opened, "review.opened", names.minute, detail)
-    shown = [candidate.shown() for candidate in matching.conflicts]
+    shown = matching.shown()
+    known: list[Candidate | Ban] = [c for c in matching.exact if c.standing is not None]
+    known += [ban for ban in matching.bans if ban.kind == EXACT]
     return {
         "fields": {name: fields[name].shown for name in wanted if name in fields},
         "candidates": shown,
         "shown": digest(shown),
-        "returner": [dict(s) for c in matching.exact if c.standing is not None for s in c.sanctions],
-        "known_here": any(c.standing is not None for c in matching.exact),
+        "returner": [dict(s) for one in known for s in one.sanctions],
+        "known_here": bool(known),
     }
 
 
@@ -103,19 +107,20 @@ def _verdicts(args: Args) -> dict[str, str]:
     return verdicts
 
 
-def _same(matching: Matching, args: Args) -> list[Candidate]:
-    """Return everyone whom this decision says the registrant to be.
+def _same(matching: Matching, args: Args) -> tuple[list[Candidate], list[Ban]]:
+    """Return everyone whom this decision says the registrant to be, and the bans that are his.
 
     Raises:
         CandidatesError: the conflicts are not those that were shown, or not each has a verdict.
     """
     verdicts = _verdicts(args)
     shown = args.get("shown")
-    if (matching.conflicts or shown is not None) and shown != digest([c.shown() for c in matching.conflicts]):
+    if (matching.doubtful or shown is not None) and shown != digest(matching.shown()):
         raise CandidatesError
-    if set(verdicts) != {candidate.id for candidate in matching.conflicts}:
+    if set(verdicts) != {candidate.id for candidate in matching.doubtful}:
         raise CandidatesError
-    return matching.exact + [c for c in matching.conflicts if verdicts[c.id] == "same_person"]
+    same = matching.exact + [c for c in matching.conflicts if verdicts[c.id] == "same_person"]
+    return same, [ban for ban in matching.bans if ban.kind == EXACT or verdicts[ban.id] == "same_person"]
 
 
 def review_decide(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
@@ -174,11 +179,13 @@ def _approve(
     with writing(names.engine) as locking:
         intents.lock(locking, names.keyring, intent, [tag.value for tag in tags])
     matching = match(names, connection, case.subject, case.reviewer, fields, dialogue)
-    same = _same(matching, args)
+    same, bans = _same(matching, args)
     others = [lock for c in same for lock in (c.uid, *c.rids, *([c.standing.pid] if c.standing else []))]
     with writing(names.engine) as locking:
         intents.lock(locking, names.keyring, intent, others)
-    return uniting.plan_approval(names, connection, case.subject, case.reviewer, matching, same, intent, dialogue)
+    plan = uniting.plan_approval(names, connection, case.subject, case.reviewer, matching, same, intent, dialogue)
+    plan["bans"] = [[ban.pid, case.subject.pid] for ban in bans]
+    return plan
 
 
 def _record_decision(names: Names, connection: Connection, args: Args, outcome: str) -> None:

@@ -7,6 +7,7 @@ A plan, carried out in this order by the service, each step idempotent:
     assurance     [pid, assurance] (directory)
     local         [tag, kind, pid] to add (directory)
     tags          [old tag or nil, new tag, pid] person tags (directory)
+    bans          [pid, pid]: running sanctions of an erased registrant that go over to this one (directory)
     merges        {alias, survivor, accounts: [[id, mac]]}: the alias becomes part of the survivor (directory)
     map           [rid, uid, assurance] (key store, by `unite`)
     gone          uids that are no person any more (key store, by `unite`)
@@ -40,7 +41,9 @@ from keys.tags import Tag
 
 def empty_plan() -> dict[str, Any]:
     """Return a plan that changes nothing."""
-    return {key: [] for key in ("evidence", "fingerprints", "assurance", "local", "tags", "merges", "map", "gone")}
+    return {
+        key: [] for key in ("evidence", "fingerprints", "assurance", "local", "tags", "bans", "merges", "map", "gone")
+    }
 
 
 def plan_approval(

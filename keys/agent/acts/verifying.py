@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from keys import records, store
 from keys.agent.acts.matching import ask_records, open_sealed, read_fingerprint, sector_tags
 from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, text
-from keys.agent.names import Names, check_standing, open_record
+from keys.agent.names import Names, check_accounts, check_standing, open_record
 from keys.agent.wire import Dialogue
 from keys.engine import reading
 from keys.errors import KeysError, OpenError, ProtocolError
@@ -53,6 +53,12 @@ def _holds(names: Names, connection: Connection, check: Callable[[Names, Connect
 
 def _standing(dialogue: Dialogue, names: Names, connection: Connection, row: object) -> None:
     evidence = mapping(row, "standing")
+    if not evidence.get("link"):
+        # Nobody stands behind it: a legacy account, or what a ban keeps of an erased registrant.
+        check_accounts(names, evidence)
+        if listed(evidence, "tags"):
+            raise OpenError
+        return
     standing = check_standing(names, connection, evidence)
     given = set(listed(evidence, "local_tags"))
     if standing.record.assurance is Assurance.NONE or evidence.get("superseded"):

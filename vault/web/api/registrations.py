@@ -56,6 +56,14 @@ def resubmit(path: RegistrationPath, body: Resubmission) -> Response:
     return json_response(answer, status)
 
 
+@api.delete("/<id>", responses={204: None})
+@requires("provider", "register", IDENTITY, also={"reviewer": "review"})
+def withdraw(path: RegistrationPath) -> Response:
+    """End a registration: its keys are destroyed and its token is inactive; open accounts keep reading."""
+    current_vault().erasing.erase(current_client(), path.id)
+    return Response(status=204)
+
+
 @api.put(
     "/<id>/evidence/<name>",
     request_body={"content": dict.fromkeys(EVIDENCE_TYPES, _FILE), "required": True},

@@ -9,7 +9,7 @@ from vault.web.gate import IDENTITY, current_client, current_vault, requires
 from vault.web.idempotency import idempotency_of
 from vault.web.places import EvidencePath, RegistrationPath, RegistrationsQuery
 from vault.web.requests import json_response
-from vault.web.schemas import Decision, Reveal
+from vault.web.schemas import Decision, Reveal, Split
 
 api = api_blueprint("reviews")
 
@@ -52,6 +52,16 @@ def evidence(path: EvidencePath) -> Response:
     # The bytes are a stranger's: they are never rendered, and never in this origin.
     headers = {"Content-Disposition": "attachment", "Content-Security-Policy": "sandbox"}
     return Response(data, 200, headers, content_type=content_type)
+
+
+@api.post("/<id>/split", responses={200: ANSWER})
+@requires("reviewer", "review", IDENTITY)
+def split(path: RegistrationPath, body: Split) -> Response:
+    """Part a registration from the person it was united with; for vault reviewers."""
+    members = body.members()
+    idempotency = idempotency_of(members)
+    status, answer = current_vault().erasing.split(current_client(), path.id, body.reason, idempotency)
+    return json_response(answer, status)
 
 
 @api.post("/<id>/decision", responses={200: ANSWER})

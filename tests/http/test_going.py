@@ -1,0 +1,167 @@
+"""Going and parting, over HTTP: what is gone opens nowhere, what is another's stays, a wrong union is taken back."""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.people import ANNA, ANNA_BY_MRZ, WEI, WEI_BY_PASSPORT, person
+from tests.serving import Client, Server
+
+
+@pytest.fixture(autouse=True)
+def _clean_afterwards(fresh: Server) -> Iterator[None]:
+    yield
+    report = fresh.json("fsck", "--grace-minutes", "0")
+    assert report["clean"], report["findings"]
+
+
+def rows(server: Server, store: str, query: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(f"file:{server.home / store}.db?mode=ro", uri=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def counts(server: Server) -> dict[str, int]:
+    tables = {"identity": ["record", "consent", "evidence", "fingerprint"], "keys": ["record_key", "person", "intent"],
+              "directory": ["person_tag", "local_tag"]}  # fmt: skip
+    return {table: rows(server, store, f"select count(*) from {table}")[0][0]  # noqa: S608 - our own table names
+            for store, names in tables.items() for table in names}  # fmt: skip
+
+
+def delete(client: Client, reg: str) -> int:
+    return client.call("DELETE", f"/v1/registrations/{reg}").status_code
+
+
+def test_an_erased_registration_leaves_no_key_no_field_no_tag_and_an_inactive_token(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    before = counts(fresh)
+    made = chat.registered(ANNA, "anna")
+    chat.call("PUT", f"/v1/registrations/{made['id']}/evidence/passport", content=b"\x89PNG",
+              headers={"Content-Type": "image/png"})  # fmt: skip
+    rita.approve(made["id"])
+    assert counts(fresh) != before
+    assert delete(chat, made["id"]) == 204
+    assert counts(fresh) == before
+    assert chat.introspect(made["token"]) == {"active": False}
+    assert chat.registration(made["id"])["state"] == "withdrawn"
+    assert delete(chat, made["id"]) == 204
+
+
+def test_withdrawing_the_identity_keeps_reading_under_a_fresh_token(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    made = chat.registered(ANNA, "anna", external_id="u-1")
+    rita.approve(made["id"])
+    assert delete(chat, made["id"]) == 204
+    account = chat.get(f"/v1/accounts/{made['account']}").json()
+    assert (account["state"], account["scope"], account["handle"]) == ("legacy", "read", "anna")
+    assert account["token"] != made["token"]
+    assert chat.introspect(account["token"])["scope"] == "read"
+    assert chat.introspect(account["token"])["assurance"] == "none"
+    assert chat.register(WEI, "anna").status_code == 409
+
+
+def test_what_one_provider_ends_touches_nothing_at_another(fresh: Server) -> None:
+    chat, blog, rita = fresh.provider("chat"), fresh.provider("blog"), fresh.reviewer("rita")
+    here, there = chat.registered(ANNA, "anna"), blog.registered(ANNA_BY_MRZ, "erika")
+    for made in (here, there):
+        rita.approve(made["id"])
+    before = blog.registration(there["id"]), blog.introspect(there["token"])
+    assert delete(chat, here["id"]) == 204
+    assert (blog.registration(there["id"]), blog.introspect(there["token"])) == before
+    again = blog.registered(ANNA, "anna_again")
+    assert rita.reveal(again["id"])["returner"] is True, "at the other provider she is still known"
+    rita.approve(again["id"])
+    assert blog.registration(again["id"])["token"] == there["token"]
+
+
+def test_an_erased_person_who_returns_is_nobody_that_anyone_knew(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    made = chat.registered(ANNA, "anna")
+    rita.approve(made["id"])
+    delete(chat, made["id"])
+    again = chat.registered(ANNA, "anna2")
+    shown = rita.reveal(again["id"])
+    assert (shown["returner"], shown["sanctions"], shown["candidates"]) == (False, [], [])
+    rita.approve(again["id"])
+    after = chat.registration(again["id"])
+    assert after["token"] == again["token"] != made["token"]
+    assert "supersedes" not in after
+
+
+def test_erasing_a_united_registrant_ends_all_of_his_records_at_that_provider(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    before = counts(fresh)
+    one, two = chat.registered(ANNA, "anna"), chat.registered(ANNA_BY_MRZ, "anna2")
+    for made in (one, two):
+        rita.approve(made["id"])
+    assert delete(chat, two["id"]) == 204
+    assert counts(fresh) == before
+    assert {chat.registration(made["id"])["state"] for made in (one, two)} == {"withdrawn"}
+    tokens = {chat.get(f"/v1/accounts/{made['account']}").json()["token"] for made in (one, two)}
+    assert len(tokens) == 1
+    assert not tokens & {one["token"], two["token"]}
+
+
+def test_a_registration_in_any_state_can_be_ended(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    before = counts(fresh)
+    made = [chat.registered(person(number), f"person{number}") for number in range(3)]
+    rita.decide(made[1]["id"], "returned", reason="unreadable", fix=["document"])
+    rita.decide(made[2]["id"], "rejected", reason="not_the_holder")
+    for one in made:
+        assert delete(chat, one["id"]) == 204
+    assert counts(fresh) == before
+    assert rita.reveal_answer(made[0]["id"]).status_code == 409
+    assert rita.decide(made[0]["id"]).status_code == 409
+
+
+def test_a_vault_reviewer_may_end_it_and_nobody_else_sees_that_it_is_there(fresh: Server) -> None:
+    chat, blog = fresh.provider("chat"), fresh.provider("blog")
+    vault, bound = fresh.reviewer("vault"), fresh.reviewer("bound", chat)
+    made = chat.registered(ANNA, "anna")
+    mine, nobodys = f"/v1/registrations/{made['id']}", "/v1/registrations/reg_AAAAAAAAAAAAAAAAAAAAAA"
+    refused = [client.call("DELETE", path) for client, path in ((blog, mine), (bound, mine), (blog, nobodys))]
+    assert {(answer.status_code, answer.text) for answer in refused} == {(404, refused[0].text)}
+    assert chat.registration(made["id"])["state"] == "in_review"
+    assert delete(vault, made["id"]) == 204
+    assert chat.registration(made["id"])["state"] == "withdrawn"
+
+
+def test_a_registrant_united_by_a_wrong_verdict_is_parted_with_account_and_token(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    card, passport = chat.registered(WEI, "wei"), chat.registered(WEI_BY_PASSPORT, "zhang")
+    rita.approve(card["id"])
+    shown = rita.reveal(passport["id"])
+    verdict = [{"id": shown["candidates"][0]["id"], "verdict": "same_person"}]
+    rita.approve(passport["id"], candidates=verdict, shown=shown["shown"])
+    assert chat.introspect(passport["token"]) == {"active": False}
+    answer = rita.post(f"/v1/reviews/{passport['id']}/split", {"reason": "wrong_verdict"})
+    assert answer.status_code == 200, answer.text
+    after = chat.registration(passport["id"])
+    assert after["token"] == passport["token"]
+    assert "supersedes" not in after
+    for made in (card, passport):
+        assert chat.introspect(made["token"], account=made["account"])["scope"] == "read publish"
+        assert chat.get(f"/v1/accounts/{made['account']}").json()["token"] == made["token"]
+
+
+def test_one_person_at_two_providers_is_parted_without_a_trace_at_either(fresh: Server) -> None:
+    chat, blog, rita = fresh.provider("chat"), fresh.provider("blog"), fresh.reviewer("rita")
+    card, passport = chat.registered(WEI, "wei"), blog.registered(WEI_BY_PASSPORT, "zhang")
+    for made in (card, passport):
+        rita.approve(made["id"])
+    before = blog.registration(passport["id"])
+    assert rita.post(f"/v1/reviews/{passport['id']}/split", {"reason": "wrong_verdict"}).status_code == 200
+    assert blog.registration(passport["id"]) == before
+    assert blog.introspect(passport["token"])["active"] is True
+
+
+def test_the_very_same_document_is_not_parted_and_a_provisional_registration_neither(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    one, two, three = (chat.registered(who, f"anna{n}") for n, who in enumerate((ANNA, ANNA_BY_MRZ, person(1))))
+    for made in (one, two):
+        rita.approve(made["id"])
+    for made in (two, three):
+        assert rita.post(f"/v1/reviews/{made['id']}/split", {"reason": "wrong_verdict"}).status_code == 409
+    assert chat.post(f"/v1/reviews/{two['id']}/split", {"reason": "mine"}).status_code == 403

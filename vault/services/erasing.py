@@ -1,0 +1,123 @@
+"""Going and parting: a registration ends with its keys, a union that was wrong is taken back.
+
+What one provider, or a vault reviewer, ends here is one registrant at one provider; another provider's record of the
+same person is not touched. Only with a person's last registration the person is gone, and with him the tokens that
+others have of him by an exchange alone, each at a time of its own.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from keys.errors import ConflictError
+from keys.primitives import random_bytes
+from keys.tokens import PID_BYTES
+from vault.domain.errors import DomainError
+from vault.domain.ids import RegistrationId
+from vault.errors import Kind, VaultError
+from vault.services.access import Client
+from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
+from vault.services.linking import ERASE, SPLIT, Linking
+from vault.stores import reviews, standings
+from vault.stores.reviews import ReviewRow
+from vault.stores.standings import StandingRow
+from vault.stores.unit import Store
+
+WITHDRAWN: Final = "withdrawn"
+REJECTED: Final = "rejected"
+_DAY_SECONDS: Final = 86_400
+_BATCH: Final = 100
+
+
+class Erasing:
+    """The flow of section 6.8 of the design, for one registration; and splits."""
+
+    def __init__(
+        self, directory: Store, linking: Linking, idempotent: Idempotent, now: Callable[[], int], *, spread_seconds: int
+    ) -> None:
+        self._directory, self._linking, self._idempotent = directory, linking, idempotent
+        self._now, self._spread_seconds = now, spread_seconds
+
+    def erase(self, client: Client, reg: str) -> None:
+        """End a registration: keys, standing and token at once; open accounts keep reading. Idempotent.
+
+        Raises:
+            VaultError: there is none of this id that is this client's to end.
+        """
+        row, standing = self._registration(client, reg)
+        if row.state == WITHDRAWN:
+            return
+        if row.kind == "account":
+            self._withdraw_account(row)
+            return
+        self._end(standing, WITHDRAWN, client.id, reviewer=client.role == "reviewer")
+
+    def _registration(self, client: Client, reg: str) -> tuple[ReviewRow, StandingRow]:
+        try:
+            raw = RegistrationId.parse(reg).raw
+        except DomainError:
+            raise VaultError(Kind.NOT_FOUND, "no such registration") from None
+        with self._directory.reading() as unit:
+            row = reviews.find(unit, raw)
+            standing = standings.living(unit, row.pid) if row is not None else None
+        owner = row is not None and row.provider == client.id
+        vault_reviewer = client.role == "reviewer" and client.provider is None
+        if row is None or standing is None or row.kind == "match" or not (owner or vault_reviewer):
+            raise VaultError(Kind.NOT_FOUND, "no such registration")
+        return row, standing
+
+    def _withdraw_account(self, row: ReviewRow) -> None:
+        with self._directory.writing() as unit:
+            reviews.withdraw_one(unit, row.reg)
+            if row.account is not None:
+                standings.close_account(unit, row.provider, row.account)
+
+    def _end(self, standing: StandingRow, why: str, by: str, *, reviewer: bool) -> None:
+        spread = secrets.randbelow(self._spread_seconds + 1)
+        args = {
+            "by": by, "reviewer": reviewer, "why": why, "legacy": random_bytes(PID_BYTES),
+            "memo": {"elsewhere": self._now() + spread, "answer": None},
+        }  # fmt: skip
+        ended = self._linking.act("erase", standing, args)
+        if ended is not None:
+            self._linking.carry_out(ERASE, ended["intent"], ended["plan"])
+
+    def forget_rejected(self, days: int) -> int:
+        """Erase the records of registrations that were rejected so long ago; their accounts keep standing and scope."""
+        with self._directory.reading() as unit:
+            rows = reviews.rejected_before(unit, self._now() - days * _DAY_SECONDS, _BATCH)
+        for row in rows:
+            with self._directory.reading() as unit:
+                standing = standings.find(unit, row.pid)
+            if standing is not None and standing.link is not None:
+                self._end(standing, REJECTED, "policy", reviewer=False)
+        return len(rows)
+
+    def split(self, client: Client, reg: str, reason: str, idempotency: Idempotency | None) -> Answer:
+        """Part a registration from the person it was united with; return (200, {id, state}).
+
+        Raises:
+            VaultError: not his to see, not united with anyone, or both have the very same document and birth date.
+        """
+        row, living = self._registration(client, reg)
+
+        def effect(attempt: Attempt) -> Answer:
+            with self._directory.reading() as unit:
+                own = standings.find(unit, row.pid)
+                group = [row.pid, *(alias.pid for alias in standings.aliases_of(unit, row.pid))]
+                back = [account.id for account in standings.accounts_of(unit, living.pid)
+                        if account.merged_from == row.pid]  # fmt: skip
+            if own is None or own.assurance == "none":
+                raise VaultError(Kind.CONFLICT, "only an approved registration was united with a person")
+            answer = 200, {"id": reg, "state": row.state}
+            args = {"reviewer": client.id, "group": group, "accounts": back, "memo": {"reason": reason, "answer": None}}
+            try:
+                parted = self._linking.act("split", living, args)
+            except ConflictError as error:
+                raise VaultError(Kind.CONFLICT, str(error)) from None
+            if parted is None:
+                raise VaultError(Kind.NOT_FOUND, "no such registration")
+            self._linking.carry_out(SPLIT, parted["intent"], parted["plan"], lambda unit: attempt.finish(unit, answer))
+            return answer
+
+        return self._idempotent.run(client.id, idempotency, b"", effect)
