@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test setup dev lint lock clean bench
+.PHONY: serve demo test setup dev lint lock clean bench
 
 serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:8400
 	$(BIN)/idvault serve
+
+demo: setup  ## play the whole story on specimen people in a vault of its own
+	$(BIN)/idvault demo
 
 test: dev  ## run the tests
 	scripts/system-packages

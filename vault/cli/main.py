@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from keys.errors import KeysError, SealedError
-from vault.cli import database, enrolment, inspection, service
+from vault.cli import database, demo, enrolment, inspection, service
 from vault.errors import StartError, VaultError
 
 EXIT_ERROR: Final = 1
@@ -20,6 +20,7 @@ def cli() -> None:
 
     \b
     First steps:
+      idvault demo                                    the whole story, played on specimen people
       idvault serve                                   an embedded vault under var/ on 127.0.0.1:8400
       idvault provider add chat --sector chat.example a provider and its credentials
       idvault reviewer add rita                       a reviewer for all providers
@@ -31,6 +32,7 @@ def cli() -> None:
 
 
 cli.add_command(service.serve)
+cli.add_command(demo.demo)
 cli.add_command(inspection.fsck)
 cli.add_command(inspection.openapi)
 cli.add_command(database.db)
