@@ -29,6 +29,7 @@ class Vault:
         self.sealed: dict[bytes, dict[str, bytes]] = {}
         self.local: dict[bytes, list[dict[str, Any]]] = {}
         self.fingerprints: dict[bytes, bytes] = {}
+        self.elsewhere: list[dict[str, Any]] = []
         for client, sector in (("vault", None), ("bound", SHOP), ("other", BANK)):
             self.run(enrolling.enrol, what="reviewer", client=client, sector=sector)
 
@@ -45,7 +46,7 @@ class Vault:
             return [{"tag": tag, "standing": row} for tag in values for row in self.local.get(tag, [])]
         if what == "fingerprints":
             return [{"tag": tag, "sealed": self.fingerprints[tag]} for tag in values if tag in self.fingerprints]
-        return []
+        return self.elsewhere
 
     def register(self, fields: Mapping[str, FieldValue] = ANNA) -> Registration:
         made = registered(self.store, *fields)

@@ -61,7 +61,7 @@ def split(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
 
     Raises:
         RefusedError: the evidence does not hold, or he is no vault reviewer.
-        ConflictError: both have the very same document and birth date, which is one person.
+        ConflictError: it is united with no other, or both have the very same document and birth date.
     """
     with reading(names.engine) as connection:
         case = _case(names, connection, args)
@@ -70,6 +70,8 @@ def split(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
     with intents.taken(names.engine, names.keyring, KIND, locks, names.now()) as intent:
         with reading(names.engine) as connection:
             case = _case(names, connection, args)
+            if not case.staying and not _known_elsewhere(names, case.living, dialogue):
+                raise ConflictError("this registration is united with no other")
             fields = _fields(names, case, dialogue)
             fresh = random_bytes(UID_BYTES)
             plan = {
@@ -103,6 +105,11 @@ def _case(names: Names, connection: Connection, args: Args) -> _Case:
         raise ConflictError
     staying = tuple(record for pid, record in found.items() if pid not in group)
     return _Case(living, group, tuple(found[pid] for pid in group), staying)
+
+
+def _known_elsewhere(names: Names, living: Standing, dialogue: Dialogue) -> bool:
+    others = (sector for sector in names.keyring.sectors() if sector != living.sector)
+    return any(dialogue.ask("tags", sector=s, values=[names.keyring.links(s).tag(living.uid)]) for s in others)
 
 
 def _fields(names: Names, case: _Case, dialogue: Dialogue) -> dict[bytes, Mapping[str, FieldValue]]:
