@@ -22,8 +22,8 @@ class Links:
         self._sector, self._ciphers = sector.encode(), Ciphers(keys)
 
     def link(self, rid: bytes, pid: bytes) -> bytes:
-        """Return the record link of the standing `pid` (AD order: sector, pid, version)."""
-        sealed, version = self._ciphers.seal(rid, self._sector, pid)
+        """Return the record link of the standing `pid`."""
+        sealed, version = self._ciphers.seal(rid, self._sector, row=pid)
         return sealed + bytes((version,))
 
     def rid(self, link: bytes, pid: bytes) -> bytes:
@@ -34,7 +34,7 @@ class Links:
         """
         if not link:
             raise OpenError
-        return self._ciphers.open(link[:-1], link[-1], self._sector, pid)
+        return self._ciphers.open(link[:-1], link[-1], self._sector, row=pid)
 
     def tag(self, uid: bytes) -> bytes:
         """Return the person tag of `uid` in this sector."""

@@ -71,12 +71,12 @@ class Ciphers:
         self._by_version = {version: Siv(key) for version, key in keys.items()}
         self.current = max(keys)
 
-    def seal(self, plaintext: bytes, *associated: bytes) -> tuple[bytes, int]:
-        """Return (sealed, version)."""
-        sealed = self._by_version[self.current].seal(plaintext, *associated, bytes((self.current,)))
-        return sealed, self.current
+    def seal(self, plaintext: bytes, *associated: bytes, row: bytes | None = None) -> tuple[bytes, int]:
+        """Return (sealed, version); the associated data are those given, the version and, where given, the row."""
+        cipher, version = self._by_version[self.current], self.current
+        return cipher.seal(plaintext, *associated, *_bound(version, row)), version
 
-    def open(self, sealed: bytes, version: int, *associated: bytes) -> bytes:
+    def open(self, sealed: bytes, version: int, *associated: bytes, row: bytes | None = None) -> bytes:
         """Return the plaintext.
 
         Raises:
@@ -85,7 +85,11 @@ class Ciphers:
         cipher = self._by_version.get(version)
         if cipher is None:
             raise OpenError
-        return cipher.open(sealed, *associated, bytes((version,)))
+        return cipher.open(sealed, *associated, *_bound(version, row))
+
+
+def _bound(version: int, row: bytes | None) -> tuple[bytes, ...]:
+    return (bytes((version,)),) if row is None else (bytes((version,)), row)
 
 
 class PairwiseTokens:

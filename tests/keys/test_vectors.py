@@ -119,7 +119,7 @@ def test_a_record_link_is_that_of_the_specification() -> None:
     vector = VECTORS["record-link"]
     key, version = _bytes(vector, "key"), bytes((vector["key_version"],))
     rid, pid, sector = _bytes(vector, "rid"), _bytes(vector, "pid"), vector["sector"]
-    assert reference.siv(key, rid, sector.encode(), pid, version) + version == _bytes(vector, "link")
+    assert reference.siv(key, rid, sector.encode(), version, pid) + version == _bytes(vector, "link")
     assert Links(sector, {vector["key_version"]: Secret(key)}).rid(_bytes(vector, "link"), pid) == rid
 
 
