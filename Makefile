@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve demo test setup dev lint lock clean bench
+.PHONY: serve demo test test-full setup dev lint lock clean bench
 
 serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:8400
 	$(BIN)/idvault serve
@@ -14,6 +14,10 @@ demo: setup  ## play the whole story on specimen people in a vault of its own
 test: dev  ## run the tests
 	scripts/system-packages
 	$(BIN)/pytest
+
+test-full: dev  ## the same with whole sweeps and large samples; takes hours
+	scripts/system-packages
+	$(BIN)/pytest --full
 
 setup: $(VENV)/.run  ## the environment from the hash-pinned run lock
 

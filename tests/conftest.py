@@ -8,6 +8,17 @@ import pytest
 from tests.serving import Server
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --full: sweeps whole and samples large (`make test-full`)."""
+    parser.addoption("--full", action="store_true", help="run the sweeps whole and with large samples")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the sweeps run whole."""
+    return bool(request.config.getoption("--full"))
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A served vault that tests share: each enrols its own providers."""

@@ -1,0 +1,1 @@
+"""The vault beside an in-memory model of it."""

@@ -1,0 +1,211 @@
+"""The vault equals its model: random acts over HTTP, and after each of them every token means what the model says."""
+
+import itertools
+import time
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from tests.model.vault import RUNGS, Model, Registration, Sanction, Standing
+from tests.people import person
+from tests.serving import Client, Server
+from vault.domain.clock import from_epoch, to_text
+
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+TYPE = "urn:idvault:token-type:"
+STEPS = 100
+EXAMPLES = 20
+PEOPLE = 3
+_numbers = itertools.count(1_000, PEOPLE)
+
+
+class VaultMachine(RuleBasedStateMachine):
+    """Two providers, a vault reviewer and a few people; each example has people of its own."""
+
+    server: ClassVar[Server]
+    providers: ClassVar[list[Client]]
+    reviewer: ClassVar[Client]
+    steps: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.first = next(_numbers)
+        self.handles = itertools.count()
+
+    def _registrations(self, *states: str) -> list[Registration]:
+        return [one for one in self.model.registrations if one.state in states]
+
+    def _pick(self, data: st.DataObject, among: list[Any]) -> Any:
+        return among[data.draw(st.integers(0, len(among) - 1))]
+
+    def _provider(self, standing: Standing) -> Client:
+        return self.providers[standing.provider]
+
+    def _shown(self, one: Registration) -> dict[str, Any]:
+        return self._provider(one.standing).registration(one.id)
+
+    @rule(provider=st.integers(0, 1), who=st.integers(0, PEOPLE - 1))
+    def register(self, provider: int, who: int) -> None:
+        handle = f"h{self.first}x{next(self.handles)}"
+        made = self.providers[provider].registered(person(self.first + who), handle)
+        self.model.register(provider, who, made["token"], made["id"], made["account"])
+
+    @precondition(lambda self: self._registrations("in_review"))
+    @rule(data=st.data())
+    def approve(self, data: st.DataObject) -> None:
+        one = self._pick(data, self._registrations("in_review"))
+        self.reviewer.approve(one.id)
+        for several in self.model.approve(one, time.time()):
+            active = [s for s in several if self._lives(s, several)]
+            assert len(active) == 1, "one of those that became one lives on"
+            for alias in several:
+                if alias is not active[0]:
+                    self.model.merge(alias, active[0])
+        after = self._shown(one)
+        assert after["token"] == one.standing.living.token
+        assert after.get("supersedes") == (None if one.standing.became is None else one.standing.token)
+
+    def _lives(self, standing: Standing, several: list[Standing]) -> bool:
+        """The living one is what each of their tokens translates to."""
+        answer = self._provider(standing).post("/v1/tokens/translate", {"tokens": [several[0].token]})
+        return bool(answer.json()["items"][0]["token"] == standing.token)
+
+    @precondition(lambda self: self._registrations("in_review"))
+    @rule(data=st.data())
+    def reject(self, data: st.DataObject) -> None:
+        one = self._pick(data, self._registrations("in_review"))
+        assert self.reviewer.decide(one.id, "rejected", reason="not_the_holder").status_code == httpx.codes.OK
+        one.state = "rejected"
+        one.standing.accounts[one.account] = "legacy"
+
+    def _living(self) -> list[Standing]:
+        return [s for s in self.model.standings if not s.gone and s.became is None]
+
+    @precondition(lambda self: self._living())
+    @rule(data=st.data(), rung=st.integers(1, 4), brief=st.booleans())
+    def sanction(self, data: st.DataObject, rung: int, *, brief: bool) -> None:
+        standing = self._pick(data, self._living())
+        until = int(time.time()) + (2 if brief else 86_400)
+        name = "ban_until" if rung == 4 else "until"
+        body = {"token": standing.token, "rung": RUNGS[rung], name: to_text(from_epoch(until)), "ground": "spam",
+                "facts": "as seen", "by": "mod-1"}  # fmt: skip
+        made = self._provider(standing).post("/v1/sanctions", body)
+        assert made.status_code == httpx.codes.CREATED, made.text
+        standing.sanctions.append(Sanction(made.json()["id"], rung, until))
+
+    def _liftable(self) -> list[tuple[Standing, Sanction]]:
+        return [(s, one) for s in self._living() for one in s.sanctions if one.id and one.runs(time.time() + 1)]
+
+    @precondition(lambda self: self._liftable())
+    @rule(data=st.data(), reason=st.sampled_from(["appeal", "mistake", "other"]))
+    def lift(self, data: st.DataObject, reason: str) -> None:
+        standing, one = self._pick(data, self._liftable())
+        answer = self._provider(standing).post(f"/v1/sanctions/{one.id}/lift", {"reason": reason})
+        assert answer.status_code == httpx.codes.OK, answer.text
+        one.lifted = True
+
+    @precondition(lambda self: any(s.rung(time.time()) for s in self._living()))
+    @rule()
+    def expire(self) -> None:
+        now = time.time()
+        ends = [one.until for s in self._living() for one in s.sanctions if one.until and now < one.until < now + 3]
+        if ends:
+            time.sleep(max(ends) - now + 0.05)
+
+    @precondition(lambda self: self._registrations("approved", "in_review", "rejected"))
+    @rule(data=st.data())
+    def exchange(self, data: st.DataObject) -> None:
+        one = self._pick(data, self._registrations("approved", "in_review", "rejected"))
+        standing = one.standing.living
+        giver, taker = self._provider(standing), self.providers[1 - standing.provider]
+        form = {"grant_type": EXCHANGE, "subject_token": standing.token, "subject_token_type": TYPE + "pseudonym",
+                "audience": taker.id, "scope": "safety"}  # fmt: skip
+        given = giver.http.post("/oauth/token", data=form, auth=(giver.id, giver.secret))
+        if not standing.approved or standing.meaning(time.time()) is None:
+            assert (given.status_code, given.json()["error"]) == (400, "invalid_request")
+            return
+        assert given.status_code == httpx.codes.OK, given.text
+        form = {"grant_type": EXCHANGE, "subject_token": given.json()["access_token"],
+                "subject_token_type": TYPE + "handoff"}  # fmt: skip
+        taken = taker.http.post("/oauth/token", data=form, auth=(taker.id, taker.secret))
+        assert taken.status_code == httpx.codes.OK, taken.text
+        token = taken.json()["access_token"]
+        assert token == self.model.exchange(standing, 1 - standing.provider, token).token
+
+    @precondition(lambda self: self._registrations("approved", "in_review", "rejected"))
+    @rule(data=st.data())
+    def rotate(self, data: st.DataObject) -> None:
+        one = self._pick(data, self._registrations("approved", "in_review", "rejected"))
+        standing = one.standing.living
+        provider = self._provider(standing)
+        form = {"token": standing.token}
+        answer = provider.http.post("/oauth/revoke", data=form, auth=(provider.id, provider.secret))
+        assert answer.status_code == httpx.codes.OK
+        standing.former_tokens.append(standing.token)
+        standing.token = self._shown(one)["token"]
+        assert standing.token not in standing.former_tokens
+
+    @precondition(lambda self: self._registrations("approved", "in_review", "rejected"))
+    @rule(data=st.data())
+    def erase(self, data: st.DataObject) -> None:
+        one = self._pick(data, self._registrations("approved", "in_review", "rejected"))
+        provider = self._provider(one.standing)
+        assert provider.call("DELETE", f"/v1/registrations/{one.id}").status_code == httpx.codes.NO_CONTENT
+        account = provider.get(f"/v1/accounts/{one.account}").json()
+        assert account["state"] == "legacy"
+        self.model.erase(one.standing.living, account["token"], time.time())
+        assert self._shown(one)["state"] == "withdrawn"
+
+    @precondition(lambda self: self._registrations("approved"))
+    @rule(data=st.data())
+    def split(self, data: st.DataObject) -> None:
+        one = self._pick(data, self._registrations("approved"))
+        answer = self.reviewer.post(f"/v1/reviews/{one.id}/split", {"reason": "wrong_verdict"})
+        # One person has one document here: what became one at a provider is one.
+        parted = one.standing.became is None and self.model.split(one.standing)
+        assert answer.status_code == (httpx.codes.OK if parted else httpx.codes.CONFLICT), answer.text
+
+    @invariant()
+    def every_token_means_what_the_model_says(self) -> None:
+        type(self).steps += 1
+        for number, provider in enumerate(self.providers):
+            mine = [s for s in self.model.standings if s.provider == number]
+            wanted: dict[str, str | None] = {former: None for s in mine for former in s.former_tokens}
+            now = time.time()
+            wanted |= {s.token: s.meaning(now) for s in mine}
+            near = {s.token for s in mine if any(o.until and abs(o.until - now) < 1.2 for o in s.sanctions)}
+            if not wanted:
+                continue
+            answer = provider.post("/v1/tokens/introspect", {"tokens": list(wanted)})
+            assert answer.status_code == httpx.codes.OK, answer.text
+            found = dict(zip(wanted, answer.json()["items"], strict=True))
+            meant = {token: item["scope"] if item["active"] else None for token, item in found.items()}
+            assert {t: m for t, m in meant.items() if t not in near} == {
+                t: w for t, w in wanted.items() if t not in near
+            }
+
+
+@pytest.mark.timeout(1200)
+def test_the_vault_equals_its_model(fresh: Server, request: pytest.FixtureRequest) -> None:
+    del request
+    VaultMachine.server = fresh
+    VaultMachine.providers = [fresh.provider("chat"), fresh.provider("blog")]
+    VaultMachine.reviewer = fresh.reviewer("rita")
+    for one, other in (("chat", "blog"), ("blog", "chat")):
+        fresh.run("provider", "allow-exchange", one, other, "--purpose", "safety", "--basis", "legal")
+    VaultMachine.steps = 0
+    run_state_machine_as_test(
+        VaultMachine,
+        settings=settings(
+            max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, derandomize=True, print_blob=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )  # fmt: skip
+    assert VaultMachine.steps >= STEPS * EXAMPLES
+    report = fresh.json("fsck", "--grace-minutes", "0")
+    assert report["clean"], report["findings"]
