@@ -183,18 +183,20 @@ def _follow(parent: int) -> None:
 
 
 def end_with_seal(vault: Vault) -> None:
-    """Have this worker end when the vault is sealed after it was given keys; the server starts one without keys."""
+    """Have this worker end when the vault is sealed after it stood open; the server starts one without keys."""
     client = AgentClient(str(vault.settings.sockets / "directory.sock"))
     threading.Thread(target=_follow_seal, args=(client, vault.keys), name="seal", daemon=True).start()
 
 
 def _follow_seal(client: AgentClient, keys: HeldKeys) -> None:
+    was_open = False
     while True:
         try:
             client.call("hello", {})
+            was_open = True
             client.await_end()
         except SealedError:
-            if keys.touched:
+            if was_open or keys.touched:
                 os._exit(0)
             client.close()
             time.sleep(_SEAL_SECONDS)

@@ -29,6 +29,19 @@ def counts(server: Server) -> dict[str, int]:
             for store, names in tables.items() for table in names}  # fmt: skip
 
 
+def sealed_values(server: Server) -> set[bytes]:
+    """Return what stands of people in the stores: wrapped keys, maps, sealed fields, links and tags."""
+    places = [("keys", "record_key", "record_key"), ("keys", "record_key", "commitment_key"),
+              ("keys", "record_key", "uid"), ("identity", "record", "legal_name"), ("identity", "record", "document"),
+              ("directory", "standing", "link"), ("directory", "person_tag", "tag"), ("directory", "local_tag", "tag"),
+              ("identity", "fingerprint", "tag"), ("identity", "fingerprint", "sealed")]  # fmt: skip
+    return {
+        value
+        for store, table, column in places
+        for (value,) in rows(server, store, f"select {column} from {table} where {column} is not null")  # noqa: S608
+    }
+
+
 def delete(client: Client, reg: str) -> int:
     return client.call("DELETE", f"/v1/registrations/{reg}").status_code
 
@@ -166,3 +179,20 @@ def test_the_very_same_document_is_not_parted_and_a_provisional_registration_nei
     for made in (two, three):
         assert rita.post(f"/v1/reviews/{made['id']}/split", {"reason": "wrong_verdict"}).status_code == 409
     assert chat.post(f"/v1/reviews/{two['id']}/split", {"reason": "mine"}).status_code == 403
+
+
+def test_a62_after_erasing_and_compacting_no_file_holds_a_wrapped_key_or_a_sealed_field(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    kept, made = chat.registered(person(7), "kept"), chat.registered(ANNA, "anna")
+    for one in (kept, made):
+        rita.approve(one["id"])
+    before = sealed_values(fresh)
+    for _ in range(2):
+        assert delete(chat, made["id"]) == 204
+    kept_values = sealed_values(fresh)
+    residue = before - kept_values
+    assert len(residue) == len(kept_values) == len(before) / 2, "the other registration is whole"
+    fresh.run("db", "compact")
+    files = b"".join(path.read_bytes() for path in fresh.home.rglob("*") if path.is_file())
+    assert all(value in files for value in kept_values)
+    assert not [value for value in residue if value in files]

@@ -51,6 +51,17 @@ def check_all(engines: Mapping[str, Engine]) -> None:
             raise SetupError(f"the store {name} lacks tables ({', '.join(sorted(missing))}); restore it from a backup")
 
 
+def compact(engine: Engine) -> bool:
+    """Write a store anew without what was deleted, and empty its write-ahead log; False while readers hold it.
+
+    SQLite overwrites what is deleted (secure_delete), but the log keeps old pages until it is written over.
+    """
+    with reading(engine) as connection:
+        connection.exec_driver_sql("VACUUM")
+        busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+        return not busy
+
+
 def answers(engine: Engine) -> bool:
     """Tell whether a store can be read."""
     try:
