@@ -141,9 +141,10 @@ def _living(names: Names, connection: Connection, persons: Iterable[tuple[str, b
         answer = listed({"tags": dialogue.ask("tags", sector=sector, values=sorted(tags))}, "tags")
         for row in (mapping(row, "tag") for row in answer):
             person = tags.get(octets(row, "tag"))
-            if person is None or "standing" not in row:
+            if person is None:
                 raise ProtocolError("tags: a row that was not asked for")
-            found[sector, person] = _checked(names, connection, sector, person, row["standing"])
+            shown = row.get("standing")
+            found[sector, person] = shown and _checked(names, connection, sector, person, shown)
     return found
 
 
