@@ -5,7 +5,8 @@ import json
 from typing import Any
 
 import pytest
-from joserfc import jws, jwt
+from joserfc import jwt
+from joserfc.errors import BadSignatureError
 from joserfc.jwk import ECKey, KeySet
 
 from keys.agent.acts import signing
@@ -53,9 +54,7 @@ def test_a_signature_holds_for_its_own_bytes_alone(store: KeyStore) -> None:
     header, claims, signature = _sign(store).split(".")
     other = base64.urlsafe_b64encode(json.dumps({"iss": "x"}).encode()).rstrip(b"=").decode()
     assert claims != other
-    with pytest.raises(
-        jws.BadSignatureError if hasattr(jws, "BadSignatureError") else Exception, match="bad_signature"
-    ):
+    with pytest.raises(BadSignatureError):
         jwt.decode(f"{header}.{other}.{signature}", KeySet.import_key_set(_public(store)), algorithms=["ES256"])
 
 
