@@ -3,8 +3,8 @@
 A row is {random id, type, minute, address, sealed detail}. It becomes one leaf of the log when it is drained.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgpack
 from sqlalchemy import Connection, insert
@@ -26,8 +26,18 @@ def write(
     detail: Mapping[str, object],
 ) -> None:
     """Write one audit row about a record; if it cannot be written, the caller's transaction does not happen."""
+    write_all(connection, [row(deployment, opened, kind, minute, detail)])
+
+
+def row(deployment: bytes, opened: Opened, kind: str, minute: int, detail: Mapping[str, object]) -> dict[str, Any]:
+    """Return an audit row about a record, sealed: so that a batch is sealed before its transaction begins."""
     audit_id = random_bytes(16)
     place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
     sealed = seal(opened.detail_key(audit_id), Purpose.AUDIT, place, msgpack.packb(dict(detail)))
-    row = {"id": audit_id, "type": kind, "minute": minute, "address": opened.record.rid, "detail": sealed}
-    connection.execute(_INSERT, row)
+    return {"id": audit_id, "type": kind, "minute": minute, "address": opened.record.rid, "detail": sealed}
+
+
+def write_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write audit rows; if they cannot be written, the caller's transaction does not happen."""
+    if rows:
+        connection.execute(_INSERT, list(rows))

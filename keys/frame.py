@@ -45,6 +45,7 @@ class Purpose(IntEnum):
     ANSWER = 9
     AUDIT = 10
     CURSOR = 11
+    HANDOFF = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,13 @@ def _lock_keys(keyring: Keyring, names: Iterable[bytes]) -> list[bytes]:
     return sorted({hmac_sha256(key, b"idvault/v1/lock" + name) for name in names})
 
 
+def held(connection: Connection, keyring: Keyring, names: Iterable[bytes]) -> set[bytes]:
+    """Return those names which open intents hold a lock on."""
+    by_key = {_lock_keys(keyring, [name])[0]: name for name in names}
+    query = select(store.intent_lock.c.key).where(store.intent_lock.c.key.in_(list(by_key)))
+    return {by_key[key] for key in connection.execute(query).scalars()}
+
+
 def lock(connection: Connection, keyring: Keyring, intent: bytes, names: Iterable[bytes]) -> None:
     """Take locks for an intent.
 

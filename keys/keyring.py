@@ -1,31 +1,32 @@
 """The keyring: every long-lived key by purpose, scope and version, each sealed in the key store.
 
     seal → root key → kek, standing-kek, fingerprint, map, link/S
-    standing-kek   → account-mac, index, directory, token/S
+    standing-kek   → account-mac, index, directory, sign/es256, token/S
 
 Guarantees: a key is used only as its state allows (NIST SP 800-57 part 1 section 7); an entry opens only at its own
 purpose, scope and version. The holder `standing` is given the standing key encryption key alone and so opens only the
 second line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from keys import store
 from keys.engine import reading
 from keys.errors import MissingError, OpenError, SetupError
 from keys.frame import Place, Purpose, key_named_in, open_frame, seal
 from keys.links import Links
-from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Secret, random_bytes
+from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, P256Signer, Secret, random_bytes
 from keys.tokens import DirectoryTokens, PairwiseTokens
 
 STANDING_KEK: Final = "standing-kek"
 ROOT_PURPOSES: Final = ("kek", STANDING_KEK, "fingerprint", "map")
-STANDING_PURPOSES: Final = ("account-mac", "index", "directory")
+SIGN_ES256: Final = "sign/es256"
+STANDING_PURPOSES: Final = ("account-mac", "index", "directory", SIGN_ES256)
 SECTOR_PURPOSES: Final = ("token", "link")
 _UNDER_STANDING: Final = frozenset((*STANDING_PURPOSES, "token"))
 _SIV: Final = frozenset(("token", "link", "directory"))
@@ -87,6 +88,16 @@ class Keyring:
         self.reload()
 
     @classmethod
+    def of_earlier_version(cls, engine: Engine, root_id: bytes, root: Secret) -> Self:
+        """Return a keyring that may lack keys, to `complete`.
+
+        Raises:
+            SetupError: the key store has no deployment.
+            OpenError: the root key is not of this key store.
+        """
+        return cls(engine, deployment_of(engine), _root(root_id, root))
+
+    @classmethod
     def under_root(cls, engine: Engine, root_id: bytes, root: Secret) -> Self:
         """Return the keyring of the holder `names`: everything.
 
@@ -94,16 +105,26 @@ class Keyring:
             SetupError: the key store has no deployment, or a key is missing.
             OpenError: the root key is not of this key store.
         """
-        keyring = cls(engine, deployment_of(engine), Key("root", "", 1, root_id, State.ACTIVE, root))
-        missing = [p for p in (*ROOT_PURPOSES, *STANDING_PURPOSES) if (p, "") not in keyring._keys]
-        if missing:
-            raise SetupError(f"the key store lacks the keys: {', '.join(missing)}; restore it from a backup")
+        keyring = cls(engine, deployment_of(engine), _root(root_id, root))
+        keyring._check((*ROOT_PURPOSES, *STANDING_PURPOSES))
         return keyring
 
     @classmethod
     def under_standing(cls, engine: Engine, standing: Key) -> Self:
-        """Return the keyring of the holder `standing`: what the standing key encryption key opens."""
-        return cls(engine, deployment_of(engine), standing)
+        """Return the keyring of the holder `standing`: what the standing key encryption key opens.
+
+        Raises:
+            SetupError: the key store has no deployment, or a key is missing.
+        """
+        keyring = cls(engine, deployment_of(engine), standing)
+        keyring._check(STANDING_PURPOSES)
+        return keyring
+
+    def _check(self, purposes: Iterable[str]) -> None:
+        missing = [purpose for purpose in purposes if (purpose, "") not in self._keys]
+        if missing:
+            what = f"the key store lacks the keys: {', '.join(missing)}"
+            raise SetupError(f"{what}; if it is of an earlier version run idvault db upgrade, else restore a backup")
 
     def reload(self) -> None:
         """Read the entries again: another holder may have added a sector.
@@ -218,6 +239,30 @@ class Keyring:
             wrapper = self.current(STANDING_KEK) if purpose in _UNDER_STANDING else self._wrapping
             _write(connection, self.deployment, wrapper, purpose, sector, now)
 
+    def complete(self, connection: Connection, now: int) -> list[str]:
+        """Bring a key store of an earlier version up to this one, within the caller's transaction. Idempotent.
+
+        A standing key that lies under the root key is sealed anew under the standing key encryption key, so that the
+        holder `standing` finds it; a purpose that is new gets its first key.
+
+        Returns:
+            The purposes of the keys written.
+        """
+        standing, written = self.current(STANDING_KEK), []
+        for row in connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all():
+            if row.purpose in _UNDER_STANDING and key_named_in(row.sealed)[0] == self._wrapping.id:
+                place = _place(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
+                secret = self._wrapping.open(Purpose.KEYRING, place, row.sealed)
+                sealed = standing.seal(Purpose.KEYRING, place, secret)
+                standing.open(Purpose.KEYRING, place, sealed)  # read back before the old entry goes
+                connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))
+                written.append(str(row.purpose))
+        for purpose in STANDING_PURPOSES:
+            if (purpose, "") not in self._keys:
+                _write(connection, self.deployment, standing, purpose, "", now)
+                written.append(purpose)
+        return written
+
 
 def deployment_of(engine: Engine) -> bytes:
     """Return the deployment id, 16 bytes.
@@ -232,8 +277,18 @@ def deployment_of(engine: Engine) -> bytes:
     return bytes(ids[0])
 
 
+def _root(root_id: bytes, root: Secret) -> Key:
+    return Key("root", "", 1, root_id, State.ACTIVE, root)
+
+
+def _drawn(purpose: str) -> Secret:
+    if purpose == SIGN_ES256:
+        return P256Signer.draw()
+    return Secret.random(SIV_KEY_BYTES if purpose in _SIV else KEY_BYTES)
+
+
 def _write(connection: Connection, deployment: bytes, wrapper: Key, purpose: str, scope: str, now: int) -> Key:
-    secret = Secret.random(SIV_KEY_BYTES if purpose in _SIV else KEY_BYTES)
+    secret = _drawn(purpose)
     key = Key(purpose, scope, 1, random_bytes(16), State.ACTIVE, secret)
     place = _place(deployment, key.id, purpose, scope, key.version, key.state)
     sealed = wrapper.seal(Purpose.KEYRING, place, secret.expose_cleartext())
@@ -256,7 +311,7 @@ def create(connection: Connection, root_id: bytes, root: Secret, now: int) -> No
     """
     deployment = random_bytes(16)
     connection.execute(insert(store.deployment).values(id=deployment, created=now))
-    wrapper = Key("root", "", 1, root_id, State.ACTIVE, root)
+    wrapper = _root(root_id, root)
     made = {purpose: _write(connection, deployment, wrapper, purpose, "", now) for purpose in ROOT_PURPOSES}
     for purpose in STANDING_PURPOSES:
         _write(connection, deployment, made[STANDING_KEK], purpose, "", now)

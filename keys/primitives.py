@@ -11,6 +11,8 @@ from typing import Final, NoReturn, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
@@ -136,3 +138,28 @@ class Siv:
             return self._cipher.decrypt(sealed, list(associated))
         except InvalidTag:
             raise OpenError from None
+
+
+class P256Signer:
+    """ECDSA with P-256 and SHA-256 (FIPS 186-5), as ES256 spells it (RFC 7518 section 3.4)."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, scalar: Secret) -> None:
+        self._key = ec.derive_private_key(int.from_bytes(scalar.expose_cleartext(), "big"), ec.SECP256R1())
+
+    @staticmethod
+    def draw() -> Secret:
+        """Return the private scalar of a fresh key, 32 bytes."""
+        number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
+        return Secret(number.to_bytes(KEY_BYTES, "big"))
+
+    def sign(self, message: bytes) -> bytes:
+        """Return r(32) ‖ s(32)."""
+        r, s = decode_dss_signature(self._key.sign(message, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+    def public(self) -> tuple[bytes, bytes]:
+        """Return the public point, x(32) and y(32)."""
+        point = self._key.public_key().public_numbers()
+        return point.x.to_bytes(32, "big"), point.y.to_bytes(32, "big")

@@ -154,11 +154,19 @@ def uid_of(keyring: Keyring, record: Record) -> bytes:
     return keyring.opener("map", record.uid).open(Purpose.UID, _place(keyring, record.rid, "uid"), record.uid)
 
 
-def seal_origin(keyring: Keyring, rid: bytes, sector: str, pid: bytes) -> bytes:
-    """Return the sealed {sector, pid} that a record in creation is cleaned up by."""
-    return keyring.current("map").seal(
-        Purpose.INTENT, _place(keyring, rid, "origin"), msgpack.packb({"sector": sector, "pid": pid})
-    )
+def seal_origin(
+    keyring: Keyring, rid: bytes, sector: str, pid: bytes, exchange: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the sealed {sector, pid} that a record in creation is cleaned up by; `exchange` where one makes it."""
+    origin = {"sector": sector, "pid": pid} | ({} if exchange is None else {"exchange": dict(exchange)})
+    return keyring.current("map").seal(Purpose.INTENT, _place(keyring, rid, "origin"), msgpack.packb(origin))
+
+
+def _origin(keyring: Keyring, record: Record) -> dict[str, Any]:
+    sealed = record.origin or b""
+    plain = keyring.opener("map", sealed).open(Purpose.INTENT, _place(keyring, record.rid, "origin"), sealed)
+    origin: dict[str, Any] = msgpack.unpackb(plain)
+    return origin
 
 
 def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes]:
@@ -167,10 +175,17 @@ def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes]:
     Raises:
         OpenError: altered or moved.
     """
-    sealed = record.origin or b""
-    plain = keyring.opener("map", sealed).open(Purpose.INTENT, _place(keyring, record.rid, "origin"), sealed)
-    origin = msgpack.unpackb(plain)
+    origin = _origin(keyring, record)
     return origin["sector"], origin["pid"]
+
+
+def exchange_of(keyring: Keyring, record: Record) -> dict[str, str] | None:
+    """Return {giver, taker, purpose} of a record in creation that an exchange makes, None of any other.
+
+    Raises:
+        OpenError: altered or moved.
+    """
+    return _origin(keyring, record).get("exchange")
 
 
 def draw(keyring: Keyring, sector: str, pid: bytes, fields: Mapping[str, int], minute: int) -> tuple[Opened, bytes]:

@@ -1,4 +1,4 @@
-"""Setting up a key store: the development seal and the first version of every key."""
+"""Setting up a key store: the development seal and the first version of every key; completing an older one."""
 
 from pathlib import Path
 
@@ -24,3 +24,23 @@ def create_development(engine: Engine, seal: Path, now: int) -> None:
     with writing(engine) as connection:
         keyring.create(connection, root_id, root, now)
     root.close()
+
+
+def complete_development(engine: Engine, seal: Path, now: int) -> list[str]:
+    """Complete a key store of an earlier version; return the purposes of the keys written. Idempotent.
+
+    Args:
+        engine: on a migrated key store.
+        seal: its development seal.
+        now: seconds since 1970.
+
+    Raises:
+        SetupError: the seal cannot be opened, or the key store was never set up.
+        OpenError: the seal is of another key store.
+    """
+    root_id, root = development.open_seal(seal)
+    try:
+        with writing(engine) as connection:
+            return keyring.Keyring.of_earlier_version(engine, root_id, root).complete(connection, now)
+    finally:
+        root.close()

@@ -3,13 +3,15 @@
     nym_ + base64url( SIV(token key of the sector, pid ‖ u32be generation; AD = sector, version) ‖ version )
     vat_ + base64url( SIV(directory key, LP(client) ‖ LP(scopes) ‖ u64be expiry ‖ jti; AD = "vat", version) ‖ version )
     cur_ + base64url( SIV(directory key, LP(list) ‖ LP(client) ‖ LP(key); AD = "cur", version) ‖ version )
+    hnd_ + base64url( 32 random bytes ), drawn by the agent, which keeps its SHA-256
 
-Nothing is stored. The version stands last, so that tokens share no prefix. Each token has one spelling; all others are
-refused. Sources: RFC 5297; `docs/formats.md` section 3.
+Nothing of the first three is stored. The version stands last, so that tokens share no prefix. Each token has one
+spelling; all others are refused. Sources: RFC 5297; `docs/formats.md` section 3.
 """
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +23,8 @@ from keys.primitives import Secret, Siv
 NYM: Final = "nym_"
 ACCESS: Final = "vat_"
 CURSOR: Final = "cur_"
+HANDOFF: Final = "hnd_"
+HANDOFF_BYTES: Final = 32
 PID_BYTES: Final = 16
 JTI_BYTES: Final = 16
 _NYM_TEXT_CHARS: Final = 54
@@ -90,6 +94,16 @@ class Ciphers:
 
 def _bound(version: int, row: bytes | None) -> tuple[bytes, ...]:
     return (bytes((version,)),) if row is None else (bytes((version,)), row)
+
+
+def handoff_text(secret: bytes) -> str:
+    """Return the text of a hand-off of 32 random bytes."""
+    return HANDOFF + base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def handoff_hash(text: str) -> bytes:
+    """Return what is kept of a hand-off: SHA-256 of its text; it carries 256 random bits, so no slow hash is needed."""
+    return hashlib.sha256(text.encode(errors="replace")).digest()
 
 
 class PairwiseTokens:

@@ -18,7 +18,10 @@ STORES: Final = ("identity", "directory", "keys", "log")
 ROLES: Final = ("all", "directory", "identity")
 _PREFIX: Final = "IDVAULT_"
 _BIND: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^:\[\]\s]+):[0-9]{1,5}", re.ASCII)
+_ISSUER: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?", re.ASCII)
 _LAST_PORT: Final = 65_535
+_MOST_ITEMS: Final = 1000
+"""What one act of the agent takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Settings:
     home: Path = Path("var")
     """The folder of an embedded vault: stores, seal, sockets."""
     bind: str = "127.0.0.1:8400"
+    issuer: str = ""
+    """The URL by which clients know the vault, without a path; default: http and the address it serves on."""
     identity_url: str = ""
     directory_url: str = ""
     keys_url: str = ""
@@ -55,6 +60,8 @@ class Settings:
     page_items: int = 50
     page_items_max: int = 200
     max_body_bytes: int = 65_536
+    batch_items_max: int = 1000
+    max_batch_bytes: int = 4 * 1024 * 1024
     max_evidence_bytes: int = 10 * 1024 * 1024
     busy_seconds: int = 5
     """How long a writer waits for the store before the request is answered 503."""
@@ -73,6 +80,11 @@ class Settings:
     def sockets(self) -> Path:
         """The folder of the agent's sockets."""
         return self.agent if self.agent != Path() else socket_folder(self.home)
+
+    @property
+    def issuer_url(self) -> str:
+        """The issuer of the OAuth metadata and of signed answers."""
+        return self.issuer or f"http://{self.bind}"
 
     @property
     def address(self) -> tuple[str, int]:
@@ -124,6 +136,12 @@ def _check(settings: Settings) -> None:
         raise StartError(f"role: one of {', '.join(ROLES)}")
     if not _BIND.fullmatch(settings.bind) or not 1 <= settings.address[1] <= _LAST_PORT:
         raise StartError("bind: host:port, such as 127.0.0.1:8400 or [::1]:8400")
+    if settings.issuer and not _ISSUER.fullmatch(settings.issuer):
+        raise StartError(
+            "issuer: http or https and a host, such as https://vault.example; no path, no slash at the end"
+        )
+    if settings.batch_items_max > _MOST_ITEMS:
+        raise StartError(f"batch_items_max: at most {_MOST_ITEMS}")
     for field in fields(settings):
         value = getattr(settings, field.name)
         if isinstance(value, int) and value < 1:

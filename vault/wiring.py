@@ -8,9 +8,11 @@ from keys.errors import KeysError
 from vault.config import STORES, Settings
 from vault.domain.clock import Clock, SystemClock, epoch
 from vault.services.access import AccessControl
+from vault.services.agreeing import Agreeing
 from vault.services.checking import Checking
 from vault.services.enrolling import Enrolling
 from vault.services.erasing import Erasing
+from vault.services.exchanging import Exchanging
 from vault.services.held_keys import HeldKeys
 from vault.services.housekeeping import Housekeeping
 from vault.services.idempotency import Idempotent
@@ -20,6 +22,7 @@ from vault.services.listing import Listing
 from vault.services.registering import Registering
 from vault.services.reviewing import Reviewing
 from vault.services.showing import Showing
+from vault.services.tokens import Tokens
 from vault.stores import schema
 from vault.stores.unit import Store
 
@@ -39,6 +42,9 @@ class Vault:
     listing: Listing
     erasing: Erasing
     enrolling: Enrolling
+    agreeing: Agreeing
+    tokens: Tokens
+    exchanging: Exchanging
     checking: Checking
     housekeeping: Housekeeping
 
@@ -85,16 +91,18 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
     schema.check_all(engines)
     identity, directory = Store(engines["identity"]), Store(engines["directory"])
     sockets = {
-        name: AgentClient(str(settings.sockets / f"{name}.sock")) for name in ("directory", "identity", "officer")
+        name: AgentClient(str(settings.sockets / f"{name}.sock"))
+        for name in ("directory", "identity", "exchange", "officer")
     }
     # This version knows the development seal alone; with it, specimen documents and short ways are allowed.
     development = True
-    keys = HeldKeys(sockets["directory"], sockets["identity"])
+    keys = HeldKeys(sockets["directory"], {name: sockets[name] for name in ("identity", "exchange")})
     linking = Linking(settings, identity, directory, sockets["identity"], now)
     idempotent = Idempotent(settings, directory, keys, now)
     showing = Showing(directory, keys, now)
     spread_seconds = 0 if development else settings.spread_hours * 3600
     erasing = Erasing(directory, linking, idempotent, now, spread_seconds=spread_seconds)
+    tokens = Tokens(settings, directory, keys, showing, now)
     return Vault(
         settings=settings,
         stores={"identity": identity, "directory": directory, "log": Store(engines["log"])},
@@ -107,6 +115,9 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         listing=Listing(settings, directory, keys, showing),
         erasing=erasing,
         enrolling=Enrolling(directory, sockets["officer"], keys, now),
+        agreeing=Agreeing(directory, sockets["officer"], keys, now),
+        tokens=tokens,
+        exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
         checking=Checking(directory, linking, sockets["officer"]),
         housekeeping=Housekeeping(settings, directory, linking, erasing, now),
     )

@@ -8,7 +8,19 @@ from functools import partial
 from typing import Any
 
 from keys.accounts import account_mac
-from keys.agent.acts import enrolling, erasing, evidence, registering, reviewing, splitting, verifying
+from keys.agent.acts import (
+    agreeing,
+    enrolling,
+    erasing,
+    evidence,
+    exchanging,
+    redeeming,
+    registering,
+    reviewing,
+    signing,
+    splitting,
+    verifying,
+)
 from keys.agent.arguments import Args, octets, text
 from keys.agent.holder import Act, Door, serve
 from keys.agent.names import Names
@@ -40,9 +52,17 @@ IDENTITY_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "intents": reviewing.intents_due,
     "verify": verifying.verify,
 }
+EXCHANGE_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
+    "exchange.open": exchanging.open_handoffs,
+    "exchange.redeem": redeeming.redeem,
+    "exchange.done": redeeming.done,
+}
 OFFICER_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "enrol": enrolling.enrol,
     "reviewer.disable": enrolling.disable_reviewer,
+    "agreement.allow": agreeing.allow,
+    "agreement.revoke": agreeing.revoke,
+    "agreement.list": agreeing.listed,
     "verify.own": verifying.verify_own,
 }
 
@@ -61,7 +81,7 @@ def _control(control: Control, verb: str, _args: Mapping[str, Any], _: Dialogue)
 
 def run_names(settings: AgentSettings, doors: Mapping[str, socket.socket], handover: socket.socket, control: Control,
               ready: Callable[[], None]) -> None:  # fmt: skip
-    """Open the seal, hand the standing key to the other holder, and serve `identity` and `officer`.
+    """Open the seal, hand the standing key to the other holder, and serve `identity`, `exchange` and `officer`.
 
     Raises:
         SetupError: seal or key store cannot be opened.
@@ -77,11 +97,14 @@ def run_names(settings: AgentSettings, doors: Mapping[str, socket.socket], hando
     names = Names(engine, keyring, _now, settings.limits)
     identity: dict[str, Act] = {verb: partial(act, names) for verb, act in IDENTITY_ACTS.items()}
     identity["hello"] = partial(_hello, keyring)
+    exchange: dict[str, Act] = {verb: partial(act, names) for verb, act in EXCHANGE_ACTS.items()}
+    exchange["hello"] = identity["hello"]
     officer: dict[str, Act] = {verb: partial(act, names) for verb, act in OFFICER_ACTS.items()}
     officer |= _officer_control(control)
     ready()
     serve([
         Door("identity", doors["identity"], identity, settings.uids.get("identity", frozenset())),
+        Door("exchange", doors["exchange"], exchange, settings.uids.get("exchange", frozenset())),
         Door("officer", doors["officer"], officer, settings.uids.get("officer", frozenset())),
     ])  # fmt: skip
 
@@ -102,6 +125,8 @@ def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], ha
         "keys.directory": partial(_directory_keys, keyring),
         "keys.sector": partial(_sector_keys, keyring),
         "account.bind": partial(_account_bind, keyring),
+        "sign.introspection": partial(signing.sign_introspection, keyring),
+        "keys.public": partial(signing.public_keys, keyring),
     }
     ready()
     serve([Door("directory", doors["directory"], acts, settings.uids.get("directory", frozenset()))])

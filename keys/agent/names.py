@@ -26,6 +26,11 @@ class Limits:
     evidence_views: int = 3
     match_tick_seconds: int = 0
     candidates: int = 50
+    exchanges_per_hour: int = 10_000
+    """Of one agreement that names no budget of its own."""
+    handoff_seconds: int = 300
+    exchange_lease_seconds: int = 10
+    """After which an exchange that was cut off is finished or undone by others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final
 from keys.agent.names import Limits
 from keys.seals import development
 
-SOCKETS: Final = ("directory", "identity", "officer")
+SOCKETS: Final = ("directory", "identity", "exchange", "officer")
 _MAX_SOCKET_PATH_BYTES: Final = 100
 """sockaddr_un.sun_path holds 108 bytes (unix(7)); some are kept for the longest name."""
 

@@ -66,7 +66,7 @@ def _gone(pid: int) -> bool:
 
 def test_the_sockets_are_the_owners_alone(shared: Agent) -> None:
     found = {path.name: path.stat().st_mode for path in shared.sockets.glob("*.sock")}
-    assert set(found) == {"directory.sock", "identity.sock", "officer.sock"}
+    assert set(found) == {"directory.sock", "identity.sock", "exchange.sock", "officer.sock"}
     assert all(stat.S_ISSOCK(mode) and mode & 0o777 == 0o600 for mode in found.values())
     assert shared.sockets.stat().st_mode & 0o777 == 0o700
 
@@ -204,7 +204,7 @@ def test_a_creation_that_is_undone_leaves_nothing_and_may_be_undone_twice(shared
 def test_the_agents_own_rows_are_good(shared: Agent) -> None:
     found = shared.officer.call("verify.own", {})
     assert all(table["bad"] == 0 for table in found["tables"].values())
-    assert found["tables"]["key"]["rows"] == 11
+    assert found["tables"]["key"]["rows"] == 12
 
 
 def test_seal_closes_everything_at_once_and_across_restarts_until_unseal(agent: Agent) -> None:

@@ -36,7 +36,7 @@ def _settings(store: KeyStore) -> AgentSettings:
 
 @contextmanager
 def _listeners() -> Iterator[dict[str, socket.socket]]:
-    made = {name: socket.socket(socket.AF_UNIX) for name in ("directory", "identity", "officer")}
+    made = {name: socket.socket(socket.AF_UNIX) for name in ("directory", "identity", "exchange", "officer")}
     yield made
     for listener in made.values():
         listener.close()
@@ -62,8 +62,9 @@ def test_names_hands_over_the_standing_key_alone_and_serves_identity_and_officer
         holders.run_names(_settings(store), listeners, mine, control, lambda: ready.append("yes"))
         key = store.keyring.current(STANDING_KEK)
         assert receive(other) == {"id": key.id, "version": 1, "secret": key.secret.expose_cleartext()}
-    identity, officer = doors
-    assert (identity.name, officer.name) == ("identity", "officer")
+    identity, exchange, officer = doors
+    assert (identity.name, exchange.name, officer.name) == ("identity", "exchange", "officer")
+    assert set(exchange.acts) == {"hello", "exchange.open", "exchange.redeem", "exchange.done"}
     assert (set(identity.uids), set(officer.uids)) == ({7}, set())
     assert set(identity.acts) == {*holders.IDENTITY_ACTS, "hello"}
     assert set(officer.acts) == {*holders.OFFICER_ACTS, "status", "seal", "lockdown", "unseal"}
@@ -79,7 +80,7 @@ def test_names_starts_though_nobody_takes_the_standing_key(store: KeyStore, door
     other.close()
     with _listeners() as listeners:
         holders.run_names(_settings(store), listeners, mine, lambda _: {}, lambda: None)
-    assert len(doors) == 2
+    assert len(doors) == 3
 
 
 def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, doors: list[Door]) -> None:
@@ -89,7 +90,10 @@ def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, 
         send(other, {"id": key.id, "version": key.version, "secret": key.secret.expose_cleartext()})
         holders.run_standing(_settings(store), listeners, mine, lambda: None)
     (door,) = doors
-    assert (door.name, set(door.acts)) == ("directory", {"hello", "keys.directory", "keys.sector", "account.bind"})
+    assert door.name == "directory"
+    assert set(door.acts) == {
+        "hello", "keys.directory", "keys.sector", "account.bind", "sign.introspection", "keys.public",
+    }  # fmt: skip
     assert _act(door, "hello") == {"deployment": store.keyring.deployment}
     secret = store.keyring.current("directory").secret.expose_cleartext()
     assert _act(door, "keys.directory") == {"keys": {1: secret}}

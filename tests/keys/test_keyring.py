@@ -7,12 +7,14 @@ import pytest
 from sqlalchemy import insert
 
 from keys import keyring as keyrings
+from keys import setup
 from keys import store as tables
 from keys.engine import writing
 from keys.errors import MissingError, OpenError, SetupError
 from keys.frame import Place, Purpose
 from keys.keyring import STANDING_KEK, Key, Keyring, State, deployment_of
 from keys.primitives import Secret
+from keys.seals import development
 from keys.tokens import Access, Pseudonym
 from tests.keys.stores import BANK, NOW, SHOP, KeyStore, migrated
 
@@ -80,7 +82,7 @@ def test_a_destroyed_entry_is_never_opened_again(store: KeyStore) -> None:
     keyring = store.opened()
     with pytest.raises(MissingError):
         keyring.tokens(SHOP)
-    assert keyring.verify() == (11, 0)
+    assert keyring.verify() == (12, 0)
 
 
 @pytest.mark.parametrize("state", [State.DEACTIVATED, State.SUSPENDED, State.COMPROMISED, State.PRE_ACTIVE])
@@ -89,7 +91,7 @@ def test_a_state_edited_in_the_store_is_refused(store: KeyStore, state: State) -
     store.execute("UPDATE key SET state = :s WHERE purpose = 'index'", s=str(state))
     with pytest.raises(OpenError):
         store.opened()
-    assert store.keyring.verify() == (11, 1)
+    assert store.keyring.verify() == (12, 1)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +153,43 @@ def test_a_root_key_of_another_name_finds_no_key_of_its_own(store: KeyStore) -> 
 
 def test_a_missing_key_stops_the_start_and_is_named(store: KeyStore) -> None:
     store.execute("DELETE FROM key WHERE purpose IN ('fingerprint', 'directory')")
-    with pytest.raises(SetupError, match="lacks the keys: fingerprint, directory; restore it from a backup"):
+    with pytest.raises(SetupError, match=r"lacks the keys: fingerprint, directory; .* run idvault db upgrade"):
         store.opened()
+    with pytest.raises(SetupError, match=r"lacks the keys: directory; .* run idvault db upgrade"):
+        Keyring.under_standing(store.engine, store.keyring.current(STANDING_KEK))
+
+
+def _of_earlier_version(store: KeyStore) -> Key:
+    """Take the signing key away and put `index` under the root key, as it was; return `index` as it is now."""
+    index = store.keyring.current("index")
+    place = keyrings._place(store.keyring.deployment, index.id, "index", "", 1, "active")
+    sealed = store.keyring._wrapping.seal(Purpose.KEYRING, place, index.secret.expose_cleartext())
+    store.execute("UPDATE key SET sealed = :sealed WHERE purpose = 'index'", sealed=sealed)
+    store.execute("DELETE FROM key WHERE purpose = 'sign/es256'")
+    return index
+
+
+def test_a_key_store_of_an_earlier_version_is_completed_once_and_explicitly(store: KeyStore) -> None:
+    index = _of_earlier_version(store)
+    with pytest.raises(SetupError, match="lacks the keys: sign/es256"):
+        store.opened()
+    seal = store.home / development.FILE_NAME
+    assert setup.complete_development(store.engine, seal, NOW) == ["index", "sign/es256"]
+    assert setup.complete_development(store.engine, seal, NOW) == []
+    standing = Keyring.under_standing(store.engine, store.opened().current(STANDING_KEK))
+    # The same key as before, now where the holder `standing` finds it.
+    assert (standing.current("index").id, standing.current("index").secret) == (index.id, index.secret)
+    assert standing.current("sign/es256").state is State.ACTIVE
+    assert store.opened().verify() == (12, 0)
+
+
+def test_completing_needs_the_root_key_of_this_store(store: KeyStore, tmp_path: Path) -> None:
+    _of_earlier_version(store)
+    seal = tmp_path / "other.json"
+    development.create(seal)
+    with pytest.raises((OpenError, MissingError)):
+        setup.complete_development(store.engine, seal, NOW)
+    assert len(store.rows("key")) == 11
 
 
 def test_a_store_without_a_deployment_or_with_two_is_not_opened(tmp_path: Path) -> None:

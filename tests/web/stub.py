@@ -32,7 +32,7 @@ class StubClient:
 CLIENTS = {
     "provider-token": StubClient("cli_p", "provider", frozenset({"register", "introspect"})),
     "reviewer-token": StubClient("cli_r", "reviewer", frozenset({"review"})),
-    "weak-token": StubClient("cli_w", "provider", frozenset({"introspect"})),
+    "weak-token": StubClient("cli_w", "provider", frozenset({"metrics"})),
 }
 
 
@@ -41,8 +41,31 @@ class StubSettings:
     role: str = "all"
     max_body_bytes: int = 65_536
     max_evidence_bytes: int = 10 * 1024 * 1024
+    max_batch_bytes: int = 4 * 1024 * 1024
+    batch_items_max: int = 1000
+    issuer_url: str = "https://vault.example"
     page_items: int = 50
     page_items_max: int = 200
+
+
+@dataclass
+class StubTokens:
+    vault: "StubVault"
+
+    def introspect(self, client: StubClient, tokens: list[str]) -> list[dict[str, Any]]:
+        self.vault._note("introspect batch", client.id, tokens)
+        return [{"status": 200, "active": False} for _ in tokens]
+
+    def translate(self, client: StubClient, tokens: list[str]) -> list[dict[str, Any]]:
+        self.vault._note("translate", client.id, tokens)
+        return [{"status": 404, "error": "unknown"} for _ in tokens]
+
+    def revoke(self, client: StubClient, token: str) -> None:
+        self.vault._note("revoke", client.id, token)
+
+    def signed(self, client_id: str, answer: dict[str, Any]) -> str:
+        self.vault._note("signed", client_id, answer)
+        return "a.b.c"
 
 
 @dataclass
@@ -55,9 +78,12 @@ class StubVault:
     peek_fault: Exception | None = None
     states: dict[str, str] = field(default_factory=lambda: {"identity": "ok", "agent": "ok"})
     case: dict[str, Any] | None = None
+    outcome: dict[str, Any] = field(default_factory=lambda: {"status": 200, "access_token": "hnd_x"})
 
     def __post_init__(self) -> None:
         self.access = self.introspecting = self.registering = self.reviewing = self.listing = self
+        self.keys = self.exchanging = self
+        self.tokens = StubTokens(self)
 
     @property
     def vault(self) -> "Vault":
@@ -141,6 +167,18 @@ class StubVault:
     def reviews(self, _client: StubClient, cursor: str | None, limit: int, state: str | None) -> dict[str, Any]:
         self._note("reviews", cursor, limit, state)
         return {"items": []}
+
+    def public_keys(self) -> dict[str, Any]:
+        self._note("public_keys")
+        return {"keys": []}
+
+    def exchange(self, client: StubClient, wishes: list[Any]) -> list[dict[str, Any]]:
+        self._note("exchange", client.id, wishes)
+        return [self.outcome] * len(wishes)
+
+    def batch(self, client: StubClient, wishes: list[Any], key: "Idempotency | None") -> tuple[int, dict[str, Any]]:
+        self._note("batch", client.id, wishes, key)
+        return 200, {"items": [self.outcome] * len(wishes)}
 
     def accounts(self, _client: StubClient, cursor: str | None, limit: int, token: str | None) -> dict[str, Any]:
         self._note("accounts", cursor, limit, token)

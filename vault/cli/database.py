@@ -1,19 +1,17 @@
 """idvault db …"""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import AbstractContextManager
+from typing import Any, Final
 
 import click
 
-from keys.engine import open_engine
+from keys.seals import development
+from keys.setup import complete_development
 from vault.cli.common import json_option, prepared, show
-from vault.config import STORES
+from vault.config import STORES, Settings
+from vault.domain.clock import SystemClock, epoch
 from vault.stores import schema
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 EXIT_ERROR: Final = 1
 
@@ -26,10 +24,17 @@ def db() -> None:
 @db.command()
 @json_option
 def upgrade(*, as_json: bool) -> None:
-    """Run the migrations of all four stores, each in a transaction. Stop the service before."""
-    with _engines() as engines:
+    """Run the migrations of all four stores, each in a transaction. Stop the service before.
+
+    A key store of an earlier version is given the keys that this version adds.
+    """
+    settings = prepared()
+    with _opened(settings) as engines:
         schema.upgrade_all(engines)
-        show(dict.fromkeys(STORES, "up to date"), as_json=as_json)
+        seal = settings.home / development.FILE_NAME
+        written = complete_development(engines["keys"], seal, epoch(SystemClock().now()))
+    result = dict.fromkeys(STORES, "up to date")
+    show(result | ({"keys": f"completed: {', '.join(written)}"} if written else {}), as_json=as_json)
 
 
 @db.command()
@@ -39,19 +44,12 @@ def compact(*, as_json: bool) -> None:
 
     Safe beside a serving vault; a store that is in use at that moment is told as such: run it again. Exit code 1 then.
     """
-    with _engines() as engines:
+    with _opened(prepared()) as engines:
         done = {store: schema.compact(engine) for store, engine in engines.items()}
     show({store: "compact" if ended else "in use, try again" for store, ended in done.items()}, as_json=as_json)
     if not all(done.values()):
         sys.exit(EXIT_ERROR)
 
 
-@contextmanager
-def _engines() -> Iterator[dict[str, "Engine"]]:
-    settings = prepared()
-    engines = {store: open_engine(settings.store_url(store), busy_seconds=settings.busy_seconds) for store in STORES}
-    try:
-        yield engines
-    finally:
-        for engine in engines.values():
-            engine.dispose()
+def _opened(settings: Settings) -> AbstractContextManager[dict[str, Any]]:
+    return schema.opened({store: settings.store_url(store) for store in STORES}, settings.busy_seconds)

@@ -86,10 +86,11 @@ def provider_list(*, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def provider_show(name: str, *, as_json: bool) -> None:
-    """Show one provider by NAME or client id, with its policy."""
+    """Show one provider by NAME or client id, with its policy and its agreements."""
     with open_vault() as vault:
         row = vault.enrolling.find("provider", name)
-        show(_shown(row) | {"policy": row.policy}, as_json=as_json)
+        more = {"policy": row.policy, "agreements": vault.agreeing.listed(row.id)}
+        show(_shown(row) | more, as_json=as_json)
 
 
 @click.group()

@@ -5,7 +5,7 @@ They live as long as the connection to the holder that gave them: when it is sea
 
 import threading
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from keys.agent.client import AgentClient
 from keys.errors import KeysError, UnavailableError
@@ -20,8 +20,9 @@ _AUDIT_LABEL: Final = b"idvault/v1/directory-audit"
 class HeldKeys:
     """The keys of one worker process; filled on first use, under a lock, and replaced whole."""
 
-    def __init__(self, directory: AgentClient, identity: AgentClient) -> None:
-        self._directory, self._identity = directory, identity
+    def __init__(self, directory: AgentClient, others: Mapping[str, AgentClient]) -> None:
+        """Take the directory's socket, whose keys these are, and by name those that are peeked at alone."""
+        self._directory, self._others = directory, others
         self._lock = threading.Lock()
         self._deployment: bytes | None = None
         self._tokens: dict[str, PairwiseTokens] = {}
@@ -38,7 +39,7 @@ class HeldKeys:
             UnavailableError: the agent is not there.
         """
         for name in sockets:
-            client = self._directory if name == "directory" else self._identity
+            client = self._directory if name == "directory" else self._others[name]
             if not client.alive():
                 if name == "directory":
                     self._drop()
@@ -92,6 +93,14 @@ class HeldKeys:
     def bind_account(self, account: Mapping[str, object]) -> bytes:
         """Return the account MAC of {provider, handle, pid, account}: the act `account.bind`."""
         return bytes(self._directory.call("account.bind", account)["mac"])
+
+    def sign_introspection(self, statement: Mapping[str, object]) -> str:
+        """Return the signed answer (RFC 9701) of {issuer, audience, now, answer}: the act `sign.introspection`."""
+        return str(self._directory.call("sign.introspection", statement)["jwt"])
+
+    def public_keys(self) -> dict[str, Any]:
+        """Return the JWK set of the keys that sign: the act `keys.public`."""
+        return {"keys": self._directory.call("keys.public", {})["keys"]}
 
     def _derived(self, label: bytes) -> Secret:
         self.directory()

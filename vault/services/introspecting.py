@@ -42,7 +42,7 @@ class Introspecting:
         rows = self._read.all(client=client_id, pid=pseudonym.pid)
         now = self._now()
         _authorised(rows, secret, now)
-        return _answer(rows, pseudonym, _wanted(account), token, client_id, now)
+        return answer_of(rows, pseudonym, _wanted(account), token, client_id, now, _legacy_scope(rows[0]))
 
     def _decode(self, client_id: str, token: str) -> Pseudonym:
         sector = self._sectors.get(client_id) or self._sector(client_id)
@@ -81,9 +81,30 @@ def _wanted(account: str | None) -> bytes | None:
         return b""  # no account has this id: answered like a foreign one
 
 
-def _answer(
-    rows: Sequence[Any], pseudonym: Pseudonym, account: bytes | None, token: str, client_id: str, now: int
+def _legacy_scope(row: Any) -> str:  # noqa: ANN401 - a SQL row
+    return str(orjson.loads(row.policy).get("legacy_scope", "read")) if row.policy else "read"
+
+
+def answer_of(
+    rows: Sequence[Any],
+    pseudonym: Pseudonym,
+    account: bytes | None,
+    token: str,
+    client_id: str,
+    now: int,
+    legacy_scope: str,
 ) -> dict[str, object]:
+    """Return what a token means, from the rows of its standing with its accounts.
+
+    Args:
+        rows: at least one; without a standing its `pid` is None.
+        pseudonym: what the token says.
+        account: the account asked for, or None.
+        token: as it was sent.
+        client_id: of the provider that asks.
+        now: seconds since 1970.
+        legacy_scope: what the provider's policy gives accounts that are not approved.
+    """
     row = rows[0]
     gone = (
         row.pid is None
@@ -94,7 +115,6 @@ def _answer(
     )
     if gone:
         return INACTIVE
-    policy_scope = orjson.loads(row.policy).get("legacy_scope", "read") if row.policy else "read"
     everywhere = running(row.ladder, now)
     accounts = [found for found in rows if found.account is not None]
     if account is not None:
@@ -105,7 +125,7 @@ def _answer(
     restriction = everywhere
     for found in accounts:
         runs = stricter(everywhere, running(found.account_ladder, now))
-        scopes.append(scope_of(found.account_state, runs.rung, policy_scope))
+        scopes.append(scope_of(found.account_state, runs.rung, legacy_scope))
         if account is not None:
             restriction = runs
     result = intersect(scopes, alone=account is not None, rung=everywhere.rung)

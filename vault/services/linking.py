@@ -4,7 +4,7 @@ It never maps a standing to a record by itself: the agent names the records that
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from keys.agent.client import AgentClient
@@ -12,7 +12,7 @@ from keys.errors import BusyError, ConflictError, MissingError, ProtocolError, R
 from vault.config import Settings
 from vault.domain.scopes import Rung, running
 from vault.errors import Kind, VaultError
-from vault.stores import answers, people, plans, standings
+from vault.stores import answers, batches, people, plans, standings
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store, Unit
 
@@ -39,22 +39,32 @@ class Linking:
 
     def evidence(self, row: StandingRow) -> dict[str, Any]:
         """Return what the agent checks a standing by; an alias shows the tags and accounts of what it became."""
+        return self.evidence_of([row])[0]
+
+    def evidence_of(self, rows: Sequence[StandingRow]) -> list[dict[str, Any]]:
+        """Return the evidence of many standings: a statement a table, not one a standing."""
+        pids = {row.pid for row in rows}
         with self._directory.reading() as unit:
-            living = standings.living(unit, row.pid) or row
-            own = living.pid == row.pid
-            return {
+            living = batches.living(unit, pids)
+            tags = batches.tags(unit, {row.pid for row in living.values()})
+            accounts, aliases = batches.accounts(unit, pids), batches.aliases(unit, pids)
+        now = self._now()
+        shown = []
+        for row in rows:
+            lives = living.get(row.pid, row)
+            own = lives.pid == row.pid
+            shown.append({
                 "sector": row.sector,
                 "pid": row.pid,
                 "link": row.link or b"",
                 "created": row.created,
-                "tags": standings.tags_of(unit, living.pid),
-                "accounts": [_account(a) for a in standings.accounts_of(unit, row.pid) if a.state != "closed"],
-                "aliases": [
-                    {"pid": alias.pid, "link": alias.link or b""} for alias in standings.aliases_of(unit, row.pid)
-                ],
-                "sanctions": _sanctions(living, self._now()) if own else [],
+                "tags": tags.get(lives.pid, []),
+                "accounts": [_account(a) for a in accounts.get(row.pid, []) if a.state != "closed"],
+                "aliases": [{"pid": alias.pid, "link": alias.link or b""} for alias in aliases.get(row.pid, [])],
+                "sanctions": _sanctions(lives, now) if own else [],
                 "superseded": not own,
-            }
+            })  # fmt: skip
+        return shown
 
     def full_evidence(self, row: StandingRow) -> dict[str, Any]:
         """Return what the agent checks a standing and its local tags by, for fsck."""
@@ -66,6 +76,12 @@ class Linking:
         """Insert a record, sealed by the caller."""
         with self._identity.writing() as unit:
             people.add(unit, rid, "natural", fields, consents, self._now() // _DAY_SECONDS)
+
+    def add_bare_records(self, rids: Iterable[bytes]) -> None:
+        """Insert records without fields: of persons whom an exchange brings to a provider."""
+        with self._identity.writing() as unit:
+            for rid in rids:
+                people.add(unit, rid, "natural", {}, {}, self._now() // _DAY_SECONDS)
 
     def replace_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
         """Write a resubmission's fields and consents over the old ones. Idempotent."""
@@ -133,8 +149,14 @@ class Linking:
         if what in {"local", "tags"}:
             find = standings.by_local_tags if what == "local" else standings.by_tags
             with self._directory.reading() as unit:
-                rows = [(tag, standings.living(unit, pid)) for tag, pid in find(unit, values)]
-            known = [{"tag": tag, "standing": self.evidence(row)} for tag, row in rows if row is not None and row.link]
+                tagged = find(unit, values)
+                living = batches.living(unit, {pid for _, pid in tagged})
+            rows = [(tag, living[pid]) for tag, pid in tagged if pid in living]
+            shown = self.evidence_of([row for _, row in rows if row.link])
+            known = [
+                {"tag": tag, "standing": evidence}
+                for (tag, _), evidence in zip(((t, r) for t, r in rows if r.link), shown, strict=True)
+            ]
             return known + [{"tag": tag, "ban": ban} for tag, row in rows if (ban := self._ban(row))]
         raise ProtocolError(f"the agent asked for {what}, which there is not")
 
@@ -201,8 +223,17 @@ class Linking:
         """Carry out the planned intents that are due; return how many."""
         due = self.agent.call("intents", {"limit": 100})["due"]
         for intent in due:
-            self.carry_out(intent["kind"], intent["intent"], intent["plan"])
+            if "fresh" in intent["plan"]:
+                self._finish_exchange(intent["intent"], intent["plan"])
+            else:
+                self.carry_out(intent["kind"], intent["intent"], intent["plan"])
         return len(due)
+
+    def _finish_exchange(self, intent: bytes, plan: Mapping[str, Any]) -> None:
+        """Finish or undo the standings of an exchange that was cut off; its hand-offs stay as they are."""
+        for rid, pid, *_ in plan["fresh"]:
+            self._finish_creation(rid, pid)
+        self.agent.call("unite", {"intent": intent})
 
     def finish_creations(self, older_minutes: int) -> int:
         """Finish or undo registrations that were left between two stores; return how many."""

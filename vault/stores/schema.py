@@ -1,6 +1,7 @@
 """The stores' schemas: each has its own history; a store that is not at its newest revision stops the start."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +9,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from keys import migrating, store
-from keys.engine import reading
+from keys.engine import open_engine, reading
 from keys.errors import SetupError
 from vault.stores import directory, identity, log
 
@@ -25,6 +26,21 @@ METADATA: Final = {
     "log": log.metadata,
     "keys": store.metadata,
 }
+
+
+@contextmanager
+def opened(urls: Mapping[str, str], busy_seconds: int) -> Iterator[dict[str, Engine]]:
+    """Open stores for one piece of work on their schemas or files.
+
+    Raises:
+        SetupError: see `open_engine`.
+    """
+    engines = {name: open_engine(url, busy_seconds=busy_seconds) for name, url in urls.items()}
+    try:
+        yield engines
+    finally:
+        for engine in engines.values():
+            engine.dispose()
 
 
 def upgrade_all(engines: Mapping[str, Engine]) -> None:

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.exceptions import MethodNotAllowed
 
 from vault import logs
-from vault.web.api import accounts, registrations, reviews
+from vault.web.api import accounts, registrations, reviews, tokens
 from vault.web.gate import CLIENT_KEY, EXTENSION, check_routes
 from vault.web.oauth.errors import oauth_response
 from vault.web.oauth.introspection import PATH as INTROSPECTION
-from vault.web.oauth.introspection import Introspect, add_introspection
+from vault.web.oauth.introspection import SIGNED, Introspect, add_introspection
+from vault.web.oauth.metadata import add_metadata
+from vault.web.oauth.revocation import add_revocation
 from vault.web.oauth.token import add_token
 from vault.web.pages.docs import add_docs
 from vault.web.pages.health import add_health
@@ -66,7 +68,8 @@ class VaultApp(OpenAPI):
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types
         """Answer a request; introspections ahead of Flask's dispatch, which costs twice what they do."""
-        if self.introspect is None or environ["PATH_INFO"] != INTROSPECTION or environ["REQUEST_METHOD"] != "POST":
+        hot = environ["PATH_INFO"] == INTROSPECTION and environ["REQUEST_METHOD"] == "POST"
+        if not hot or self.introspect is None or SIGNED in environ.get("HTTP_ACCEPT", ""):
             return super().wsgi_app(environ, start_response)
         started = time.perf_counter()
         try:
@@ -135,8 +138,11 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
         app.register_api(reviews.api)
     if vault.settings.role in {"all", "directory"}:
         app.register_api(accounts.api)
+        app.register_api(tokens.api)
         add_token(app, vault)
         app.introspect = add_introspection(app, vault)
+        add_revocation(app, vault)
+        add_metadata(app, vault)
     check_routes(app)
     return app
 

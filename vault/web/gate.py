@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DIRECTORY: Final = ("directory",)
 IDENTITY: Final = ("directory", "identity")
+EXCHANGE: Final = ("directory", "exchange")
 EXTENSION: Final = "idvault"
 CLIENT_KEY: Final = "idvault.client"
 """Where the WSGI environ holds the id of the client once it was authenticated, for the request log."""
@@ -31,9 +32,12 @@ OPEN_RULES: Final = frozenset(
         "/docs/swagger",
         "/docs/swagger/<path:filename>",
         "/docs/oauth2-redirect.html",
-        # These two authenticate the client themselves, from the credentials that OAuth says.
+        "/.well-known/oauth-authorization-server",
+        "/jwks.json",
+        # These authenticate the client themselves, from the credentials that OAuth says.
         "/oauth/token",
         "/oauth/introspect",
+        "/oauth/revoke",
     }
 )
 """The rules without a permission; a rule that is neither here nor behind the gate stops the start."""
@@ -47,21 +51,31 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What a route needs: a role with its scope, the agent's sockets; `evidence` takes files, also chunked."""
+    """What a route needs: a role with its scope, the agent's sockets.
+
+    `evidence` takes files, also chunked; `batch` takes longer bodies.
+    """
 
     scopes: Mapping[str, str]
     """role → scope"""
     sockets: tuple[str, ...]
     evidence: bool = False
+    batch: bool = False
 
 
 def requires(
-    role: str, scope: str, sockets: tuple[str, ...], *, evidence: bool = False, also: Mapping[str, str] = _NO_OTHERS
+    role: str,
+    scope: str,
+    sockets: tuple[str, ...],
+    *,
+    evidence: bool = False,
+    batch: bool = False,
+    also: Mapping[str, str] = _NO_OTHERS,
 ) -> Callable[[_View], _View]:
     """Declare the permission of a view; `also` names further roles and the scope that each needs."""
 
     def declare(view: _View) -> _View:
-        setattr(view, _PERMISSION, Permission({role: scope, **also}, sockets, evidence))
+        setattr(view, _PERMISSION, Permission({role: scope, **also}, sockets, evidence, batch))
         return view
 
     return declare
@@ -84,6 +98,14 @@ def check_routes(app: Flask) -> None:
             raise StartError(f"the route {rule.rule} declares no permission; add @requires")
 
 
+def limit_of(permission: Permission | None) -> int:
+    """Return the longest body of a route, in bytes."""
+    settings = current_vault().settings
+    if permission is not None and permission.evidence:
+        return settings.max_evidence_bytes
+    return settings.max_batch_bytes if permission is not None and permission.batch else settings.max_body_bytes
+
+
 def admit() -> None:
     """Let a request of `/v1` pass that may: runs before its view.
 
@@ -95,7 +117,7 @@ def admit() -> None:
     permission = permission_of(current_app, request.endpoint)
     if permission is None:
         raise VaultError(Kind.FORBIDDEN)
-    limit_bytes = vault.settings.max_evidence_bytes if permission.evidence else vault.settings.max_body_bytes
+    limit_bytes = limit_of(permission)
     check_framing(environ, limit_bytes, chunked=permission.evidence)
     vault.peek(*permission.sockets)
     client = vault.access.bearer(_bearer_token(environ.get("HTTP_AUTHORIZATION", "")))

@@ -3,10 +3,10 @@
 from typing import Any, Final
 
 import orjson
-from flask import Request, Response
+from flask import Request, Response, current_app
 
 from vault.errors import Kind, VaultError
-from vault.web.gate import current_vault
+from vault.web.gate import limit_of, permission_of
 from vault.web.strict import parse_json, read_body
 
 JSON: Final = "application/json"
@@ -24,7 +24,8 @@ class StrictRequest(Request):
         del force, silent, cache
         if self.mimetype != JSON:
             raise VaultError(Kind.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
-        value = parse_json(read_body(self.environ, current_vault().settings.max_body_bytes))
+        limit_bytes = limit_of(permission_of(current_app, self.endpoint))
+        value = parse_json(read_body(self.environ, limit_bytes))
         if not isinstance(value, dict):
             raise VaultError(Kind.VALIDATION, errors=(("", "must be an object"),))
         return value

@@ -176,3 +176,28 @@ class Split(Body):
     """Why a registration is parted from the person it was united with."""
 
     reason: Code
+
+
+_TokenText = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
+_MAX_ITEMS: Final = 1000
+
+
+class TokenBatch(Body):
+    """Tokens of the caller."""
+
+    tokens: list[_TokenText] = Field(min_length=1, max_length=_MAX_ITEMS)
+
+
+class ExchangeItem(Body):
+    """A token to hand over to an audience for a purpose, or a hand-off to redeem."""
+
+    subject_token: _TokenText
+    subject_token_type: Annotated[str, _text(128)] = Field(default=ABSENT)
+    audience: Annotated[str, _text(128)] = Field(default=ABSENT)
+    scope: Annotated[str, _text(128)] = Field(default=ABSENT)
+
+
+class ExchangeBatch(Body):
+    """Exchanges, each by itself."""
+
+    items: list[ExchangeItem] = Field(min_length=1, max_length=_MAX_ITEMS)

@@ -152,8 +152,12 @@ def read_body(environ: Mapping[str, Any], limit_bytes: int, *, chunked: bool = F
     return b"".join(parts)
 
 
-def parse_form(data: bytes) -> dict[str, str]:
+def parse_form(data: bytes, repeatable: frozenset[str] = frozenset()) -> dict[str, str]:
     """Return the parameters of a form; one without a value counts as absent (RFC 6749 section 3.2).
+
+    Args:
+        data: the body.
+        repeatable: parameters that may stand several times; their values are joined by line feeds.
 
     Raises:
         VaultError: malformed: not UTF-8, too many parameters, or one of them repeated.
@@ -169,5 +173,9 @@ def parse_form(data: bytes) -> dict[str, str]:
         _malformed("the form cannot be read")
     form = dict(pairs)
     if len(form) != len(pairs):
-        _malformed("a parameter of the form is repeated")
+        for name in form:
+            values = [value for given, value in pairs if given == name]
+            if len(values) > 1 and name not in repeatable:
+                _malformed("a parameter of the form is repeated")
+            form[name] = "\n".join(values)
     return {name: value for name, value in form.items() if value}

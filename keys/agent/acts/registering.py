@@ -17,17 +17,23 @@ from keys.tokens import PID_BYTES
 FIELDS: Final = frozenset(
     ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
 )
+MADE: Final = "exchange.made"
+"""The audit row of a standing whose exchange was cut off after it was made, and its hand-off not consumed."""
 _HOUR_SECONDS: Final = 3600
 _BUDGET: Final = store.budget.c
 _COUNT: Final = (
     update(store.budget)
-    .where(_BUDGET.name == bindparam("budget"), _BUDGET.window == bindparam("at"), _BUDGET.used < bindparam("limit"))
-    .values(used=_BUDGET.used + 1)
+    .where(
+        _BUDGET.name == bindparam("budget"),
+        _BUDGET.window == bindparam("at"),
+        _BUDGET.used + bindparam("count") <= bindparam("limit"),
+    )
+    .values(used=_BUDGET.used + bindparam("count"))
 )
 _RENEW: Final = (
     update(store.budget)
     .where(_BUDGET.name == bindparam("budget"), _BUDGET.window < bindparam("at"))
-    .values(window=bindparam("at"), used=1)
+    .values(window=bindparam("at"), used=bindparam("count"))
 )
 _NEW_PERSON: Final = insert(store.person)
 
@@ -39,20 +45,19 @@ def _fields(args: Args) -> list[str]:
     return names
 
 
-def spend(connection: Connection, name: str, limit: int, window: int) -> None:
-    """Count one use of a budget, by conditional update.
+def spend(connection: Connection, name: str, limit: int, window: int, count: int = 1) -> None:
+    """Count uses of a budget, by conditional update: all of them or none.
 
     Raises:
         BudgetError: used up in this window.
     """
-    counted = {"budget": name, "at": window, "limit": limit}
-    if (
-        connection.execute(_COUNT, counted).rowcount
-        or connection.execute(_RENEW, {"budget": name, "at": window}).rowcount
-    ):
+    if count > limit:
+        raise BudgetError
+    renewed = {"budget": name, "at": window, "count": count}
+    if connection.execute(_COUNT, {**renewed, "limit": limit}).rowcount or connection.execute(_RENEW, renewed).rowcount:
         return
     try:
-        connection.execute(insert(store.budget), {"name": name, "window": window, "used": 1})
+        connection.execute(insert(store.budget), {"name": name, "window": window, "used": count})
     except IntegrityError:
         raise BudgetError from None
 
@@ -105,9 +110,12 @@ def create_done(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             return {}
         if records.origin_of(names.keyring, record) != (sector, pid):
             raise RefusedError
-        record = records.change(connection, names.keyring, record, state=State.IN_REVIEW, origin=None)
+        exchange = records.exchange_of(names.keyring, record)
+        # An exchange makes a record of somebody who is verified already: nothing of it is reviewed.
+        state, kind = (State.IN_REVIEW, "registration.created") if exchange is None else (State.VERIFIED, MADE)
+        record = records.change(connection, names.keyring, record, state=state, origin=None)
         opened = open_record(names, record)
-        audit.write(connection, names.keyring.deployment, opened, "registration.created", names.minute, {})
+        audit.write(connection, names.keyring.deployment, opened, kind, names.minute, exchange or {})
     return {}
 
 
@@ -124,7 +132,8 @@ def create_undo(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             return {}
         uid = records.uid_of(names.keyring, record)
         records.remove(connection, record)
-        connection.execute(delete(store.person).where(store.person.c.uid == uid))
+        if records.exchange_of(names.keyring, record) is None:  # the person of an exchange lives on
+            connection.execute(delete(store.person).where(store.person.c.uid == uid))
     return {}
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from keys import records, store
+from keys import handoffs, records, store
 from keys.agent.acts.matching import ask_records, open_sealed, read_fingerprint, sector_tags
 from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, text
 from keys.agent.names import Names, check_accounts, check_standing, open_record
 from keys.agent.wire import Dialogue
+from keys.agreements import Agreement
 from keys.engine import reading
 from keys.errors import KeysError, OpenError, ProtocolError
 from keys.frame import Place, Purpose, open_frame
@@ -119,6 +120,8 @@ def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
                 names.keyring, "keys.reviewer", (row.client, row.sector, row.state), row.mac
             ),
             "evidence_key": lambda row: _own_evidence(names, row),
+            "agreement": lambda row: Agreement.from_row(names.keyring, row),
+            "handoff": lambda row: handoffs.from_row(names.keyring, row),
         }
         result = {name: _count(connection, name, check) for name, check in tables.items()}
         rows, bad = names.keyring.verify()

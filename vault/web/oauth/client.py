@@ -32,13 +32,16 @@ def credentials(environ: Mapping[str, Any]) -> tuple[str, str]:
     return client_id, secret
 
 
-def client_form(environ: Mapping[str, Any], limit_bytes: int, client_id: str) -> dict[str, str]:
+def client_form(
+    environ: Mapping[str, Any], limit_bytes: int, client_id: str, repeatable: frozenset[str] = frozenset()
+) -> dict[str, str]:
     """Return the parameters of the form.
 
     Args:
         environ: the WSGI environ.
         limit_bytes: the largest body.
         client_id: the client of the header, which the form may repeat but not gainsay.
+        repeatable: parameters that may stand several times, see `parse_form`.
 
     Raises:
         VaultError: not a form, or a second way of authentication in it.
@@ -46,7 +49,7 @@ def client_form(environ: Mapping[str, Any], limit_bytes: int, client_id: str) ->
     content_type: str = environ.get("CONTENT_TYPE", "")
     if content_type.partition(";")[0].strip().lower() != _FORM:
         raise VaultError(Kind.UNSUPPORTED_MEDIA_TYPE, "send a form (application/x-www-form-urlencoded)")
-    form = parse_form(read_body(environ, limit_bytes))
+    form = parse_form(read_body(environ, limit_bytes), repeatable)
     if "client_secret" in form or "client_assertion" in form:
         raise VaultError(Kind.MALFORMED, "use one way of client authentication")
     if form.get("client_id", client_id) != client_id:

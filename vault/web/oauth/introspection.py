@@ -1,4 +1,7 @@
-"""`POST /oauth/introspect` (RFC 7662): the hot path, so it does nothing but read, ask and write."""
+"""`POST /oauth/introspect` (RFC 7662): the hot path, so it does nothing but read, ask and write.
+
+Who accepts `application/token-introspection+jwt` gets the same answer signed (RFC 9701), off the hot path.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +12,7 @@ from flask import Flask, Response, request
 from vault.errors import Kind, VaultError
 from vault.web.gate import CLIENT_KEY
 from vault.web.oauth.client import client_form, credentials
+from vault.web.oauth.errors import OAuthError
 from vault.web.requests import JSON
 from vault.web.strict import check_framing
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from vault.wiring import Vault
 
 PATH: Final = "/oauth/introspect"
+SIGNED: Final = "application/token-introspection+jwt"
 Introspect = Callable[[dict[str, Any]], bytes]
 """From a WSGI environ to the body of the answer."""
 
@@ -24,7 +29,7 @@ def add_introspection(app: Flask, vault: "Vault") -> Introspect:
     """Add the route to an application, and return what answers it: the application calls it ahead of Flask."""
     limit_bytes, peek, ask = vault.settings.max_body_bytes, vault.peek, vault.introspecting.introspect
 
-    def introspect(environ: dict[str, Any]) -> bytes:
+    def answered(environ: dict[str, Any]) -> dict[str, object]:
         check_framing(environ, limit_bytes)
         peek("directory")
         client_id, secret = credentials(environ)
@@ -34,10 +39,27 @@ def add_introspection(app: Flask, vault: "Vault") -> Introspect:
             raise VaultError(Kind.MALFORMED, "token is required")
         answer = ask(client_id, secret, token, form.get("account"))
         environ[CLIENT_KEY] = client_id
-        return orjson.dumps(answer)
+        return answer
+
+    def introspect(environ: dict[str, Any]) -> bytes:
+        return orjson.dumps(answered(environ))
 
     def view() -> Response:
+        if request.accept_mimetypes.quality(SIGNED) and SIGNED in request.headers.get("Accept", ""):
+            return signed()
         return Response(introspect(request.environ), content_type=JSON)
+
+    def signed() -> Response:
+        environ = request.environ
+        try:
+            answer = answered(environ)
+        except VaultError as error:
+            if error.kind is not Kind.UNAUTHENTICATED:
+                raise
+            # RFC 9701 section 5 wants this status, not 401.
+            raise OAuthError("invalid_client", "authenticate with HTTP Basic and valid credentials") from None
+        jwt = vault.tokens.signed(environ[CLIENT_KEY], answer)
+        return Response(jwt, content_type=SIGNED)
 
     app.add_url_rule(PATH, "introspect", view_func=view, methods=["POST"])
     return introspect

@@ -1,4 +1,4 @@
-"""`POST /oauth/token`: access tokens for clients (RFC 6749 section 4.4)."""
+"""`POST /oauth/token`: access tokens for clients (RFC 6749 section 4.4), and the exchange of tokens (RFC 8693)."""
 
 import re
 from typing import TYPE_CHECKING, Final
@@ -9,6 +9,7 @@ from vault.errors import Kind, VaultError
 from vault.web.gate import CLIENT_KEY
 from vault.web.oauth.client import client_form, credentials
 from vault.web.oauth.errors import OAuthError
+from vault.web.oauth.exchange import EXCHANGE_GRANT, REPEATABLE, exchanged
 from vault.web.requests import json_response
 from vault.web.strict import check_framing
 
@@ -29,14 +30,16 @@ def add_token(app: Flask, vault: "Vault") -> None:
         check_framing(environ, limit_bytes)
         vault.peek("directory")
         client_id, secret = credentials(environ)
-        form = client_form(environ, limit_bytes, client_id)
+        form = client_form(environ, limit_bytes, client_id, REPEATABLE)
         client = vault.access.authenticate(client_id, secret)
         environ[CLIENT_KEY] = client.id
         grant_type = form.get("grant_type")
         if grant_type is None:
             raise VaultError(Kind.MALFORMED, "grant_type is required")
+        if grant_type == EXCHANGE_GRANT:
+            return json_response(exchanged(vault, client, form))
         if grant_type != "client_credentials":
-            raise OAuthError("unsupported_grant_type", "the grant offered is client_credentials")
+            raise OAuthError("unsupported_grant_type", "the grants are client_credentials and token-exchange")
         try:
             access_token, seconds, granted = vault.access.issue(client, _scopes(form.get("scope")))
         except VaultError as error:

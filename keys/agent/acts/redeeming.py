@@ -1,0 +1,293 @@
+"""The acts `exchange.redeem` and `exchange.done`: a hand-off becomes the taker's own token, once.
+
+Where the taker has the person, redeeming consumes the hand-off at once. Where it has not, a fresh record without any
+field is drawn under a lock on the person; the service writes it and its standing (the commit point), and
+`exchange.done` consumes the hand-off. A hand-off that is refused is never consumed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from keys import agreements, audit, handoffs, intents, records
+from keys.agent.acts.exchanging import MOST_ITEMS, Refusal, may_be_exchanged, refused
+from keys.agent.acts.registering import MADE
+from keys.agent.arguments import Args, listed, mapping, octets, text
+from keys.agent.names import Names, Standing, check_standing, open_record
+from keys.agent.wire import Dialogue
+from keys.agreements import Agreement
+from keys.engine import reading, writing
+from keys.errors import BusyError, ConflictError, KeysError, MissingError, ProtocolError, RefusedError
+from keys.handoffs import Handoff
+from keys.primitives import random_bytes
+from keys.records import Assurance, Record, State
+from keys.tokens import PID_BYTES
+
+EXCHANGE: Final = "exchange"
+_REDEEMED: Final = "exchange.redeemed"
+_HASH_BYTES: Final = 32
+Answers = dict[int, dict[str, Any]]
+"""The answers of items, by their place."""
+_Living = dict[tuple[str, bytes], Standing | None]
+"""(sector, uid) → the standing there; None where the rows do not agree just now"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A hand-off that may be redeemed, and the person it is of."""
+
+    digest: bytes
+    handoff: Handoff
+    uid: bytes
+
+    @property
+    def person(self) -> tuple[str, bytes]:
+        return self.handoff.taker_sector, self.uid
+
+
+def redeem(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
+    """Redeem hand-offs.
+
+    Args:
+        names: the holder.
+        args: {taker, items: [{hash, purpose?}]}; a purpose that is given must be the hand-off's.
+        dialogue: asks which of the givers' tokens are still good, and for the standings with the persons' tags.
+
+    Returns:
+        {items: [{pid, purpose} | {pid, link, rid, tag, sector, purpose} | {error}], intent?}; what has a link is to be
+        written, and then the intent to be closed by `exchange.done`.
+
+    Raises:
+        ProtocolError: an item or an answer is not of the form.
+    """
+    taker, wishes = text(args, "taker"), [mapping(item, "item") for item in listed(args, "items", most=MOST_ITEMS)]
+    answers: Answers = {}
+    with reading(names.engine) as connection:
+        items = _valid(names, connection, taker, wishes, answers)
+        items = _still_good(items, dialogue, answers)
+        living = _living(names, connection, {item.person for item in items.values()}, dialogue)
+    here = {at: item for at, item in items.items() if item.person in living}
+    _consume(names, here, living, answers)
+    intent = _draw(names, {at: item for at, item in items.items() if at not in here}, dialogue, answers)
+    return {"items": [answers[at] for at in range(len(wishes))]} | ({} if intent is None else {"intent": intent})
+
+
+def _valid(
+    names: Names, connection: Connection, taker: str, wishes: list[dict[str, Any]], answers: Answers
+) -> dict[int, _Item]:
+    digests = [octets(wish, "hash", _HASH_BYTES) for wish in wishes]
+    found = handoffs.find(connection, names.keyring, set(digests))
+    agreed = _agreements(names, connection, {h.agreement for h in found.values() if h is not None})
+    items: dict[int, _Item] = {}
+    for at, (wish, digest) in enumerate(zip(wishes, digests, strict=True)):
+        handoff = found.pop(digest, None)  # the second of two that are equal finds nothing
+        item = _item(names, connection, taker, digest, handoff, agreed)
+        if isinstance(item, _Item) and wish.get("purpose") not in {None, item.handoff.purpose}:
+            item = Refusal.SCOPE
+        if isinstance(item, _Item):
+            items[at] = item
+        else:
+            answers[at] = refused(item)
+    return items
+
+
+def _agreements(names: Names, connection: Connection, ids: set[bytes]) -> dict[bytes, Agreement]:
+    try:
+        return agreements.by_id(connection, names.keyring, ids)
+    except KeysError:
+        raise RefusedError from None
+
+
+def _item(
+    names: Names, connection: Connection, taker: str, digest: bytes, handoff: Handoff | None,
+    agreed: Mapping[bytes, Agreement],
+) -> _Item | Refusal:  # fmt: skip
+    if handoff is None or handoff.taker != taker or handoff.expires <= names.now():
+        return Refusal.SUBJECT
+    agreement = agreed.get(handoff.agreement)
+    if agreement is None or not agreement.active:
+        return Refusal.SUBJECT
+    try:
+        record = records.load(connection, names.keyring, handoff.rid)
+        uid = records.uid_of(names.keyring, record)
+    except MissingError:
+        return Refusal.SUBJECT  # erased meanwhile
+    except KeysError:
+        return Refusal.REFUSED
+    return _Item(digest, handoff, uid) if may_be_exchanged(record) else Refusal.SUBJECT
+
+
+def _still_good(items: dict[int, _Item], dialogue: Dialogue, answers: Answers) -> dict[int, _Item]:
+    """Drop the hand-offs whose giver's token was given up, or is not active any more."""
+    pids = sorted({item.handoff.pid for item in items.values()})
+    if not pids:
+        return {}
+    rows = (mapping(row, "token") for row in listed({"tokens": dialogue.ask("tokens", values=pids)}, "tokens"))
+    good = {(octets(row, "pid"), row.get("generation")) for row in rows}
+    gone = {at for at, item in items.items() if (item.handoff.pid, item.handoff.generation) not in good}
+    answers |= {at: refused(Refusal.SUBJECT) for at in gone}
+    return {at: item for at, item in items.items() if at not in gone}
+
+
+def _living(names: Names, connection: Connection, persons: Iterable[tuple[str, bytes]], dialogue: Dialogue) -> _Living:
+    """Return the standings of persons in their takers' sectors."""
+    by_sector: dict[str, dict[bytes, bytes]] = {}
+    for sector, uid in persons:
+        by_sector.setdefault(sector, {})[names.keyring.links(sector).tag(uid)] = uid
+    found: _Living = {}
+    for sector, tags in by_sector.items():
+        answer = listed({"tags": dialogue.ask("tags", sector=sector, values=sorted(tags))}, "tags")
+        for row in (mapping(row, "tag") for row in answer):
+            person = tags.get(octets(row, "tag"))
+            if person is None:
+                raise ProtocolError("tags: a row that was not asked for")
+            shown = row.get("standing")
+            found[sector, person] = shown and _checked(names, connection, sector, person, shown)
+    return found
+
+
+def _checked(names: Names, connection: Connection, sector: str, uid: bytes, evidence: object) -> Standing | None:
+    try:
+        standing = check_standing(names, connection, evidence)
+    except (RefusedError, MissingError):
+        return None
+    agrees = (standing.sector, standing.uid) == (sector, uid) and standing.record.state is not State.CREATING
+    return standing if agrees else None
+
+
+def _consume(names: Names, here: Mapping[int, _Item], living: _Living, answers: Answers) -> None:
+    """Consume hand-offs of persons whom the taker has: of parallel calls one wins."""
+    rows = {}
+    for at, item in here.items():
+        standing = living[item.person]
+        if standing is None:
+            answers[at] = refused(Refusal.REFUSED)
+            continue
+        rows[item.digest] = _audit(names, standing.record, _REDEEMED, item.handoff)
+        answers[at] = {"pid": standing.pid, "purpose": item.handoff.purpose}
+    if not rows:
+        return
+    with writing(names.engine) as connection:
+        won = handoffs.consume(connection, rows)
+        audit.write_all(connection, [row for digest, row in rows.items() if digest in won])
+    answers |= {at: refused(Refusal.SUBJECT) for at, item in here.items() if item.digest in set(rows) - won}
+
+
+def _audit(names: Names, record: Record, kind: str, handoff: Handoff) -> dict[str, Any]:
+    return audit.row(names.keyring.deployment, open_record(names, record), kind, names.minute, handoff.told)
+
+
+def _draw(names: Names, items: Mapping[int, _Item], dialogue: Dialogue, answers: Answers) -> bytes | None:
+    """Draw records for persons whom the taker has not; return the intent that holds them until `exchange.done`."""
+    answers |= {at: refused(Refusal.BUSY) for at in items}
+    first = {item.person: at for at, item in reversed(list(items.items()))}
+    with reading(names.engine) as connection:
+        busy = intents.held(connection, names.keyring, {uid for _, uid in first})
+    fresh = {at: items[at] for (_, uid), at in first.items() if uid not in busy}
+    if not fresh:
+        return None
+    locks = {lock for item in fresh.values() for lock in (item.uid, _tag(names, item))}
+    try:
+        with intents.taken(names.engine, names.keyring, EXCHANGE, locks, names.now()) as intent:
+            return _drawn(names, intent, fresh, dialogue, answers)
+    except BusyError:
+        return None
+
+
+def _tag(names: Names, item: _Item) -> bytes:
+    return names.keyring.links(item.handoff.taker_sector).tag(item.uid)
+
+
+def _drawn(
+    names: Names, intent: bytes, items: Mapping[int, _Item], dialogue: Dialogue, answers: Answers
+) -> bytes | None:
+    with reading(names.engine) as connection:
+        # Again under the lock: what stands now stands until the intent is closed.
+        living = _living(names, connection, {item.person for item in items.values()}, dialogue)
+        fresh = {at: item for at, item in items.items() if item.person not in living and _same(names, connection, item)}
+    made = {at: _record(names, item) for at, item in fresh.items()}
+    if not made:
+        return None
+    plan = {
+        "map": [], "gone": [],
+        "fresh": [[record.rid, pid, fresh[at].digest, fresh[at].handoff.told] for at, (record, pid) in made.items()],
+    }  # fmt: skip
+    with writing(names.engine) as connection:
+        for record, _ in made.values():
+            records.add(connection, names.keyring, record)
+        due = names.now() + names.limits.exchange_lease_seconds
+        intents.plan(connection, names.keyring, intent, plan, due)
+    for at, (record, pid) in made.items():
+        handoff = fresh[at].handoff
+        answers[at] = {
+            "pid": pid, "rid": record.rid, "link": names.keyring.links(handoff.taker_sector).link(record.rid, pid),
+            "tag": _tag(names, fresh[at]), "sector": handoff.taker_sector, "purpose": handoff.purpose,
+        }  # fmt: skip
+    return intent
+
+
+def _same(names: Names, connection: Connection, item: _Item) -> bool:
+    try:
+        record = records.load(connection, names.keyring, item.handoff.rid)
+        return may_be_exchanged(record) and records.uid_of(names.keyring, record) == item.uid
+    except KeysError:
+        return False
+
+
+def _record(names: Names, item: _Item) -> tuple[Record, bytes]:
+    """Return a fresh record of the person, without any field, and the pid of its standing."""
+    pid, sector, ring = random_bytes(PID_BYTES), item.handoff.taker_sector, names.keyring
+    opened, _ = records.draw(ring, sector, pid, {}, names.minute)
+    rid = opened.record.rid
+    record = replace(
+        opened.record, uid=records.seal_uid(ring, rid, item.uid), assurance=Assurance.VAULT,
+        origin=records.seal_origin(ring, rid, sector, pid, item.handoff.told),
+    )  # fmt: skip
+    return record, pid
+
+
+def done(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
+    """The standings stand in the directory: their records are verified, their hand-offs consumed.
+
+    Returns:
+        {consumed: [hash]}: whose hand-offs were still there.
+
+    Raises:
+        ConflictError: others finished or undid this exchange meanwhile; redeem again.
+    """
+    intent = octets(args, "intent", 16)
+    with reading(names.engine) as connection:
+        made = _made(names, connection, intent)
+        rows = {kind: _rows(names, made, kind) for kind in (_REDEEMED, MADE)}
+    with writing(names.engine) as connection:
+        if intents.load(connection, names.keyring, intent) is None:
+            raise ConflictError
+        consumed = handoffs.consume(connection, made)
+        for digest, (record, _told) in made.items():
+            if record.state is State.CREATING:
+                records.change(connection, names.keyring, record, state=State.VERIFIED, origin=None)
+            audit.write_all(connection, [rows[_REDEEMED if digest in consumed else MADE][digest]])
+        intents.close(connection, intent)
+    return {"consumed": sorted(consumed)}
+
+
+def _made(names: Names, connection: Connection, intent_id: bytes) -> dict[bytes, tuple[Record, dict[str, str]]]:
+    intent = intents.load(connection, names.keyring, intent_id)
+    if intent is None or intent.kind != EXCHANGE:
+        raise ConflictError
+    try:
+        return {
+            digest: (records.load(connection, names.keyring, rid), told)
+            for rid, _pid, digest, told in intent.plan["fresh"]
+        }
+    except MissingError:
+        raise ConflictError from None
+
+
+def _rows(names: Names, made: Mapping[bytes, tuple[Record, dict[str, str]]], kind: str) -> dict[bytes, dict[str, Any]]:
+    return {
+        digest: audit.row(names.keyring.deployment, open_record(names, record), kind, names.minute, told)
+        for digest, (record, told) in made.items()
+    }

@@ -1,0 +1,112 @@
+"""Hand-offs: what a provider gives another to redeem, once, within minutes, for the other's own token.
+
+    hnd_ = base64url of 32 random bytes; the key store keeps SHA-256(text) → a frame under the map key
+    frame = msgpack {rid, pid, generation, giver, taker, taker_sector, purpose, agreement, expires}
+
+Guarantees: whoever steals the store can neither redeem a hand-off nor tell whose it is; a row with another end than the
+sealed one does not open.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import msgpack
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+
+from keys import store
+from keys.errors import KeysError, OpenError
+from keys.frame import Place, Purpose
+from keys.keyring import Keyring
+from keys.primitives import random_bytes
+from keys.tokens import HANDOFF_BYTES, handoff_hash, handoff_text
+
+_INSERT: Final = insert(store.handoff)
+_EXPIRED: Final = delete(store.handoff).where(store.handoff.c.expires <= bindparam("now"))
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """What a hand-off says.
+
+    Attributes:
+        rid: the record of the person at the giver; a person who is united meanwhile is found through it.
+        pid, generation: the giver's token that it was made from; it must still be good when it is redeemed.
+        giver, taker: client ids.
+        taker_sector: where it is good.
+        purpose: of the agreement.
+        agreement: its id.
+        expires: seconds since 1970.
+    """
+
+    rid: bytes
+    pid: bytes
+    generation: int
+    giver: str
+    taker: str
+    taker_sector: str
+    purpose: str
+    agreement: bytes
+    expires: int
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What its audit rows say."""
+        return {"giver": self.giver, "taker": self.taker, "purpose": self.purpose}
+
+
+def _place(keyring: Keyring, digest: bytes) -> Place:
+    return Place(keyring.deployment, "keys.handoff", digest, "sealed")
+
+
+def draw(keyring: Keyring, handoff: Handoff) -> tuple[str, dict[str, Any]]:
+    """Return (text, row) of a fresh hand-off."""
+    text = handoff_text(random_bytes(HANDOFF_BYTES))
+    digest = handoff_hash(text)
+    sealed = keyring.current("map").seal(Purpose.HANDOFF, _place(keyring, digest), msgpack.packb(asdict(handoff)))
+    return text, {"hash": digest, "sealed": sealed, "expires": handoff.expires}
+
+
+def add(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows."""
+    connection.execute(_INSERT, list(rows))
+
+
+def from_row(keyring: Keyring, row: Row[Any]) -> Handoff:
+    """Return the hand-off of a row.
+
+    Raises:
+        OpenError: altered or moved.
+    """
+    plain = keyring.opener("map", row.sealed).open(Purpose.HANDOFF, _place(keyring, row.hash), row.sealed)
+    handoff = Handoff(**msgpack.unpackb(plain))
+    if handoff.expires != row.expires:
+        raise OpenError
+    return handoff
+
+
+def find(connection: Connection, keyring: Keyring, digests: Iterable[bytes]) -> dict[bytes, Handoff | None]:
+    """Return the hand-offs that exist, by hash; None for one whose row was altered."""
+    query = select(store.handoff).where(store.handoff.c.hash.in_(list(digests)))
+    return {row.hash: _intact(keyring, row) for row in connection.execute(query)}
+
+
+def _intact(keyring: Keyring, row: Row[Any]) -> Handoff | None:
+    try:
+        return from_row(keyring, row)
+    except KeysError:
+        return None
+
+
+def consume(connection: Connection, digests: Iterable[bytes]) -> set[bytes]:
+    """Delete hand-offs and return those that were still there: each is consumed by one caller alone."""
+    wanted = list(digests)
+    if not wanted:
+        return set()
+    statement = delete(store.handoff).where(store.handoff.c.hash.in_(wanted)).returning(store.handoff.c.hash)
+    return set(connection.execute(statement).scalars())
+
+
+def expire(connection: Connection, now: int) -> None:
+    """Delete what has expired."""
+    connection.execute(_EXPIRED, {"now": now})

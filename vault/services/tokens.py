@@ -1,0 +1,127 @@
+"""Tokens in batches and at their end: introspected and translated by the thousand, revoked one by one.
+
+Whatever is foreign, forged or unknown is answered alike; no item costs a statement of its own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from keys.errors import OpenError
+from keys.primitives import random_bytes
+from keys.tokens import ACCESS, NYM, Pseudonym
+from vault.config import Settings
+from vault.services.access import Client
+from vault.services.held_keys import HeldKeys
+from vault.services.introspecting import INACTIVE, answer_of
+from vault.services.showing import Showing
+from vault.stores import answers, batches, exchanges, standings
+from vault.stores.standings import StandingRow
+from vault.stores.unit import Prepared, Store, Unit
+
+Items = list[dict[str, Any]]
+_SIZES: Final = (16, 128, 1000)
+"""Numbers of items that a statement is compiled for; a batch takes the next larger one, filled up with its last."""
+_UNKNOWN: Final[dict[str, Any]] = {"status": 404, "error": "unknown"}
+
+
+class Tokens:
+    """What a provider does with its own tokens."""
+
+    def __init__(
+        self, settings: Settings, directory: Store, keys: HeldKeys, showing: Showing, now: Callable[[], int]
+    ) -> None:
+        self._settings, self._directory, self._keys = settings, directory, keys
+        self._showing, self._now = showing, now
+        self._reads: dict[int, Prepared] = {}
+
+    def introspect(self, client: Client, tokens: Sequence[str]) -> Items:
+        """Return the introspection answer of each token."""
+        return [{"status": 200, **answer} for _, answer in self.introspected(client, tokens)]
+
+    def introspected(self, client: Client, tokens: Sequence[str]) -> list[tuple[Pseudonym | None, dict[str, object]]]:
+        """Return (what the token says, introspection answer) of each token, in one statement."""
+        said = self._decoded(client, tokens)
+        rows: dict[bytes, list[Any]] = {}
+        for row in self._read(client.id, list({one.pid for one in said if one is not None})):
+            rows.setdefault(row.pid, []).append(row)
+        now, legacy = self._now(), str(client.policy.get("legacy_scope", "read"))
+        return [
+            (one, INACTIVE)
+            if one is None or one.pid not in rows
+            else (one, answer_of(rows[one.pid], one, None, token, client.id, now, legacy))
+            for one, token in zip(said, tokens, strict=True)
+        ]
+
+    def signed(self, client_id: str, answer: Mapping[str, object]) -> str:
+        """Return an introspection answer signed for the client that asked (RFC 9701)."""
+        statement = {"issuer": self._settings.issuer_url, "audience": client_id, "now": self._now(), "answer": answer}
+        return self._keys.sign_introspection(statement)
+
+    def translate(self, client: Client, tokens: Sequence[str]) -> Items:
+        """Return the living token behind each of this provider's own, whatever rotation or merge it is from."""
+        said = self._decoded(client, tokens)
+        with self._directory.reading() as unit:
+            rows = batches.living(unit, {one.pid for one in said if one is not None})
+        now = self._now()
+        living = {pid: self._showing.token(row) for pid, row in rows.items() if _told(row, client, now)}
+        return [
+            {"status": 200, "token": living[one.pid]} if one is not None and one.pid in living else _UNKNOWN
+            for one in said
+        ]
+
+    def revoke(self, client: Client, token: str) -> None:
+        """Revoke an access token of this client, or rotate a pseudonym of this provider; all else has no effect."""
+        if token.startswith(ACCESS):
+            self._revoke_access(client, token)
+        elif token.startswith(NYM) and client.role == "provider":
+            self._rotate(client, token)
+
+    def _revoke_access(self, client: Client, token: str) -> None:
+        try:
+            access = self._keys.directory().decode_access(token)
+        except OpenError:
+            return
+        if access.client != client.id or access.expires <= self._now():
+            return
+        with self._directory.writing() as unit:
+            if exchanges.revoke(unit, access.jti, access.expires):
+                self._audit(unit, client, "token.revoked", access.jti)
+
+    def _rotate(self, client: Client, token: str) -> None:
+        [said] = self._decoded(client, [token])
+        if said is None:
+            return
+        with self._directory.writing() as unit:
+            row = standings.find(unit, said.pid)
+            own = row is not None and _told(row, client, self._now()) and row.superseded_by is None
+            if own and exchanges.rotate(unit, said.pid, said.generation):
+                self._audit(unit, client, "token.rotated", said.pid)
+
+    def _audit(self, unit: Unit, client: Client, kind: str, detail: bytes) -> None:
+        audit_id = random_bytes(16)
+        answers.audit(unit, audit_id, kind, self._now() // 60, client.id, self._keys.seal_audit(audit_id, detail))
+
+    def _decoded(self, client: Client, tokens: Sequence[str]) -> list[Pseudonym | None]:
+        decode = self._keys.tokens(client.sector or "").decode
+        said: list[Pseudonym | None] = []
+        for token in tokens:
+            try:
+                said.append(decode(token))
+            except OpenError:
+                said.append(None)
+        return said
+
+    def _read(self, client_id: str, pids: list[bytes]) -> list[Any]:
+        if not pids:
+            return []
+        size = next((size for size in _SIZES if size >= len(pids)), len(pids))
+        read = self._reads.get(size)
+        if read is None:
+            read = self._reads[size] = Prepared(self._directory.engine, batches.introspected(size))
+        filled = pids + pids[-1:] * (size - len(pids))
+        return read.all(client=client_id, **{f"pid{at}": pid for at, pid in enumerate(filled)})
+
+
+def _told(row: StandingRow, client: Client, now: int) -> bool:
+    ended = row.state != "live" or (row.inactive_from is not None and row.inactive_from <= now)
+    return row.provider == client.id and not ended

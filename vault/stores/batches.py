@@ -1,0 +1,80 @@
+"""Reads of many standings at once: a statement a table, not one an item."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import BindParameter, Select, bindparam, select
+
+from vault.stores.directory import account, client, person_tag, provider, standing
+from vault.stores.standings import AccountRow, StandingRow
+from vault.stores.unit import Unit
+
+
+def introspected(count: int) -> Select[Any]:
+    """Return the statement that reads what introspection needs of so many standings: pid0, pid1, … of one `client`."""
+    pids: list[BindParameter[bytes]] = [bindparam(f"pid{at}") for at in range(count)]
+    return (
+        select(
+            standing.c.pid, standing.c.assurance, standing.c.generation, standing.c.ladder, standing.c.inactive_from,
+            standing.c.superseded_by, standing.c.state, account.c.id.label("account"),
+            account.c.state.label("account_state"), account.c.ladder.label("account_ladder"),
+        )
+        .select_from(standing.outerjoin(account, account.c.pid == standing.c.pid))
+        .where(standing.c.pid.in_(pids), standing.c.provider == bindparam("client"))
+    )  # fmt: skip
+
+
+def find(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
+    """Return standings by pid."""
+    rows = unit.execute(select(standing).where(standing.c.pid.in_(set(pids))))
+    return {row.pid: StandingRow(*row) for row in rows}
+
+
+def living(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
+    """Return, by pid, the standing that each is or has become."""
+    found = find(unit, pids)
+    while heirs := {row.superseded_by for row in found.values() if row.superseded_by is not None}:
+        next_ones = find(unit, heirs)
+        found = {pid: next_ones.get(row.superseded_by or b"", row) for pid, row in found.items()}
+        if not next_ones:
+            break
+    return found
+
+
+def tags(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Return the person tags of standings."""
+    query = select(person_tag.c.pid, person_tag.c.tag).where(person_tag.c.pid.in_(set(pids)))
+    found: dict[bytes, list[bytes]] = {}
+    for row in unit.execute(query):
+        found.setdefault(row.pid, []).append(row.tag)
+    return found
+
+
+def accounts(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, list[AccountRow]]:
+    """Return the accounts of standings."""
+    found: dict[bytes, list[AccountRow]] = {}
+    for row in unit.execute(select(account).where(account.c.pid.in_(set(pids)))):
+        found.setdefault(row.pid, []).append(AccountRow(*row))
+    return found
+
+
+def aliases(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, list[StandingRow]]:
+    """Return the standings that became each of these, however many steps away."""
+    into = {pid: pid for pid in pids}
+    found: dict[bytes, list[StandingRow]] = {}
+    wanted = set(into)
+    while wanted:
+        rows = [StandingRow(*r) for r in unit.execute(select(standing).where(standing.c.superseded_by.in_(wanted)))]
+        for row in rows:
+            into[row.pid] = into[row.superseded_by or b""]
+            found.setdefault(into[row.pid], []).append(row)
+        wanted = {row.pid for row in rows}
+    return found
+
+
+def open_providers(unit: Unit, ids: Iterable[str], now: int) -> set[str]:
+    """Return those of these clients that are providers in good standing."""
+    query = select(client.c.id).join(provider, provider.c.client == client.c.id)
+    is_open = (client.c.state == "active") & (provider.c.state == "active")
+    current = provider.c.expires.is_(None) | (provider.c.expires > now)
+    return set(unit.execute(query.where(client.c.id.in_(set(ids)), is_open, current)).scalars())
