@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from keys.accounts import account_mac
-from keys.agent.acts import enrolling, erasing, evidence, registering, reviewing, splitting, verifying
+from keys.agent.acts import enrolling, erasing, evidence, registering, reviewing, splitting, stating, verifying
 from keys.agent.arguments import Args, octets, text
 from keys.agent.holder import Act, Door, serve
 from keys.agent.names import Names
@@ -96,12 +96,14 @@ def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], ha
     with handover:
         given = receive(handover)
     wrapping = Key(STANDING_KEK, "", given["version"], given["id"], State.ACTIVE, Secret(given["secret"]))
-    keyring = Keyring.under_standing(open_engine(settings.keys_url), wrapping)
+    engine = open_engine(settings.keys_url)
+    keyring = Keyring.under_standing(engine, wrapping)
     acts: dict[str, Act] = {
         "hello": partial(_hello, keyring),
         "keys.directory": partial(_directory_keys, keyring),
         "keys.sector": partial(_sector_keys, keyring),
         "account.bind": partial(_account_bind, keyring),
+        "statement.seal": partial(stating.seal, engine, keyring),
     }
     ready()
     serve([Door("directory", doors["directory"], acts, settings.uids.get("directory", frozenset()))])

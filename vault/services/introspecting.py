@@ -9,19 +9,18 @@ from typing import Any, Final
 import orjson
 
 from keys.errors import OpenError
-from keys.primitives import equal, random_bytes
+from keys.primitives import random_bytes
 from keys.tokens import PID_BYTES, Pseudonym
 from vault.domain.errors import DomainError
 from vault.domain.ids import AccountId
-from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of, stricter
+from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of, stricter, waiting_scope
 from vault.errors import Kind, VaultError
-from vault.services.access import hash_secret
+from vault.services.access import secret_holds
 from vault.services.held_keys import HeldKeys
 from vault.stores import clients, standings
 from vault.stores.unit import Prepared, Store
 
 INACTIVE: Final[dict[str, object]] = {"active": False}
-_NOBODY: Final = bytes(32)
 
 
 class Introspecting:
@@ -65,7 +64,7 @@ class Introspecting:
 
 def _authorised(rows: Sequence[Any], secret: str, now: int) -> None:
     row = rows[0] if rows else None
-    right = equal(hash_secret(secret), row.secret_hash if row is not None else _NOBODY)
+    right = secret_holds(row, secret, now)
     if row is None or not right or row.client_state != "active" or row.provider_state not in {None, "active"}:
         raise VaultError(Kind.UNAUTHENTICATED, "the client credentials are not valid")
     if "introspect" not in row.scopes.split() or (row.expires is not None and row.expires <= now):
@@ -94,7 +93,7 @@ def _answer(
     )
     if gone:
         return INACTIVE
-    policy_scope = orjson.loads(row.policy).get("legacy_scope", "read") if row.policy else "read"
+    policy = orjson.loads(row.policy) if row.policy else {}
     everywhere = running(row.ladder, now)
     accounts = [found for found in rows if found.account is not None]
     if account is not None:
@@ -105,7 +104,7 @@ def _answer(
     restriction = everywhere
     for found in accounts:
         runs = stricter(everywhere, running(found.account_ladder, now))
-        scopes.append(scope_of(found.account_state, runs.rung, policy_scope))
+        scopes.append(scope_of(found.account_state, runs.rung, waiting_scope(policy, found.account_state, now)))
         if account is not None:
             restriction = runs
     result = intersect(scopes, alone=account is not None, rung=everywhere.rung)

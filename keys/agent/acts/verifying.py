@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from keys import records, store
+from keys import records, statements, store
 from keys.agent.acts.matching import ask_records, open_sealed, read_fingerprint, sector_tags
 from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, text
 from keys.agent.names import Names, check_accounts, check_standing, open_record
@@ -119,6 +119,7 @@ def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
                 names.keyring, "keys.reviewer", (row.client, row.sector, row.state), row.mac
             ),
             "evidence_key": lambda row: _own_evidence(names, row),
+            "statement_key": lambda row: statements.unwrap(names.keyring, row.address, row.wrapped),
         }
         result = {name: _count(connection, name, check) for name, check in tables.items()}
         rows, bad = names.keyring.verify()
