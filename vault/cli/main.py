@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from keys.errors import KeysError, SealedError
-from vault.cli import database, demo, enrolment, inspection, service
+from vault.cli import credentials, database, demo, enrolment, inspection, service
 from vault.errors import StartError, VaultError
 
 EXIT_ERROR: Final = 1
@@ -37,6 +37,8 @@ cli.add_command(inspection.fsck)
 cli.add_command(inspection.openapi)
 cli.add_command(database.db)
 cli.add_command(enrolment.provider)
+for command in credentials.COMMANDS:
+    enrolment.provider.add_command(command)
 cli.add_command(enrolment.reviewer)
 
 

@@ -69,7 +69,9 @@ class Sanctioning:
             with self._directory.writing() as unit:
                 # Read again: it may have become part of another meanwhile. The words stay under the key of `origin`.
                 living = self._target(unit, client, body, now)
-                rules.check_order(measure.rung, self._history(unit, living), body.get("facts") or body.get("skip_reason"))
+                rules.check_order(
+                    measure.rung, self._history(unit, living), body.get("facts") or body.get("skip_reason")
+                )
                 row = SanctionRow(
                     attempt.ids, client.id, living.standing.pid, living.account_id, int(measure.rung), now,
                     measure.until, measure.degree, body["ground"], body.get("by"), body.get("automated", "none"),
@@ -114,10 +116,8 @@ class Sanctioning:
         with self._directory.reading() as unit:
             return self._shown(unit, self._own(unit, client, sanction), self._now())
 
-    def sanctions(
-        self, client: Client, cursor: str | None, limit: int, target: Mapping[str, str]
-    ) -> dict[str, Any]:
-        """Return a page of this provider's sanctions: all, or those of a registrant with his accounts, or of an account.
+    def sanctions(self, client: Client, cursor: str | None, limit: int, target: Mapping[str, str]) -> dict[str, Any]:
+        """Return a page of this provider's sanctions: all, or those of a registrant or an account.
 
         Raises:
             VaultError: no such token or account, or the cursor is of another list.

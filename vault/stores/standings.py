@@ -229,6 +229,13 @@ def set_external_id(unit: Unit, pid: bytes, account_id: bytes, external_id: str)
     unit.execute(update(account).where(where).values(external_id=external_id))
 
 
+def count_accounts(unit: Unit, pid: bytes, kind: str, states: Iterable[str]) -> int:
+    """Return how many accounts of a kind, in one of these states, a standing has."""
+    query = select(func.count()).select_from(account)
+    query = query.where(account.c.pid == pid, account.c.kind == kind, account.c.state.in_(tuple(states)))
+    return int(unit.execute(query).scalar_one())
+
+
 def looks_alike(unit: Unit, owned: AccountRow) -> bool:
     """Tell whether another handle of that provider looks like this account's; never which."""
     query = select(handle.c.account).where(

@@ -5,7 +5,8 @@ plan, carried out by the service in this order, each step idempotent and never u
 
     ended         pids whose standing becomes a tombstone: the living one first, then its aliases (directory)
     elsewhere     pids that another provider knew by an exchange alone, when the person is no more (directory)
-    legacy        {pid, accounts: [[id, mac]]}: the fresh standing on which open accounts keep reading (directory)
+    legacy        {pid, accounts: [[id, mac, handle]]}: the fresh standing on which open accounts keep
+                  reading (directory)
     records       rids whose sealed fields, consents and evidence are deleted (identity)
     fingerprints  [tag, kind, sealed or nil] to write over what stands there, or to delete (identity)
 """
@@ -89,10 +90,10 @@ def _locks(names: Names, subject: Standing) -> list[bytes]:
     return [subject.pid, *subject.alias_pids, *subject.rids, *uids]
 
 
-def _rebound(names: Names, subject: Standing, pid: bytes) -> list[list[bytes]]:
+def _rebound(names: Names, subject: Standing, pid: bytes) -> list[list[Any]]:
     key, deployment = names.keyring.current("account-mac").secret, names.keyring.deployment
     return [
-        [account, account_mac(key, deployment, provider, handle, pid, account)]
+        [account, account_mac(key, deployment, provider, handle, pid, account), handle]
         for account, provider, handle in subject.accounts
     ]
 
