@@ -89,7 +89,9 @@ def test_r_cn_02_a_legacy_account_reads_and_no_more(chat: Client) -> None:
     assert taken.json()["type"].endswith("handle-taken")
 
 
-def test_legacy_accounts_have_the_scope_of_the_policy_until_its_day(served: Server, tmp_path: Path, rita: Client) -> None:
+def test_legacy_accounts_have_the_scope_of_the_policy_until_its_day(
+    served: Server, tmp_path: Path, rita: Client
+) -> None:
     for policy, scope in (
         ('legacy_scope = ""', ""), ("legacy_until = 2020-01-01", ""), ('legacy_until = "2090-01-01"', "read"),
     ):  # fmt: skip

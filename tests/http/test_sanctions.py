@@ -283,7 +283,9 @@ def test_foreign_and_unknown_tokens_accounts_and_sanctions_are_answered_alike(
     unknown = "acc_" + base64.urlsafe_b64encode(bytes(16)).rstrip(b"=").decode()
     for foreign, strange in ((made["token"], "nym_x"), (made["account"], unknown)):
         name = "token" if foreign == made["token"] else "account"
-        assert sanction(blog, 404, rung="warn", **{name: foreign}) == sanction(blog, 404, rung="warn", **{name: strange})
+        assert sanction(blog, 404, rung="warn", **{name: foreign}) == sanction(
+            blog, 404, rung="warn", **{name: strange}
+        )
         lists = [blog.get("/v1/sanctions", params={name: value}) for value in (foreign, strange)]
         assert [answer.status_code for answer in lists] == [404, 404]
         assert lists[0].json() == lists[1].json()
@@ -338,7 +340,10 @@ def test_degree_and_reach_lead_to_rungs_and_the_numbers_stay_nowhere(
     served.json("fsck")  # whatever the workers hold is written by now
     held = contents(served.home) + served.log.read_bytes()
     for number in marks.values():
-        packed = [str(number).encode(), *(number.to_bytes(size, order) for size in (5, 8) for order in ("big", "little"))]  # type: ignore[arg-type]
+        packed = [
+            str(number).encode(),
+            *(number.to_bytes(size, order) for size in (5, 8) for order in ("big", "little")),
+        ]  # type: ignore[arg-type]
         assert not any(form in held for form in packed)
 
 
@@ -360,7 +365,9 @@ def test_a_policy_maps_degrees_reach_and_days(served: Server, rita: Client, tmp_
 
 def test_the_words_of_a_sanction_lie_sealed(chat: Client, rita: Client, served: Server) -> None:
     made = approved(chat, rita)
-    sanction(chat, token=made["token"], rung="limit_publish", until=MONTH, facts="Zq7factsmark", skip_reason="Zq7skipmark")
+    sanction(
+        chat, token=made["token"], rung="limit_publish", until=MONTH, facts="Zq7factsmark", skip_reason="Zq7skipmark"
+    )
     held = contents(served.home) + served.log.read_bytes()
     assert b"Zq7factsmark" not in held
     assert b"Zq7skipmark" not in held
@@ -520,7 +527,9 @@ def test_a55_the_stored_answer_and_the_sanction_hold_after_a_restart(fresh: Serv
     assert again.introspect(made["token"])["scope"] == "read"
 
 
-def test_every_sanction_and_lifting_writes_an_audit_row_in_the_directory(chat: Client, rita: Client, served: Server) -> None:
+def test_every_sanction_and_lifting_writes_an_audit_row_in_the_directory(
+    chat: Client, rita: Client, served: Server
+) -> None:
     def rows() -> int:
         with closing(sqlite3.connect(served.home / "directory.db")) as directory:
             query = "SELECT count(*) FROM audit_outbox WHERE type LIKE 'sanction.%'"
