@@ -74,6 +74,13 @@ class BudgetError(KeysError):
     default = "the budget of this act is used up; wait or ask the officers to raise it"
 
 
+class CapError(KeysError):
+    """A person would have more accounts of a kind than the provider's cap allows; nothing was changed."""
+
+    kind = "cap"
+    default = "cap reached"
+
+
 class ProtocolError(KeysError):
     """A message on the socket is not what the protocol says."""
 
@@ -105,7 +112,7 @@ BY_KIND: dict[str, type[KeysError]] = {
     cls.kind: cls
     for cls in (
         KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, BusyError,
-        CandidatesError, MissingError, BudgetError,
+        CandidatesError, MissingError, BudgetError, CapError,
         ProtocolError, UnavailableError, SetupError,
     )
 }  # fmt: skip

@@ -134,6 +134,9 @@ class Keyring:
         """
         keys: dict[tuple[str, str], dict[int, Key]] = {}
         wrapping = {self._wrapping.id: self._wrapping}
+        if self._wrapping.purpose == STANDING_KEK:
+            # The holder `standing` was handed this one; its own entry opens under the root key alone.
+            keys[STANDING_KEK, ""] = {self._wrapping.version: self._wrapping}
         with reading(self._engine) as connection:
             rows = connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all()
         # The standing key encryption keys come first: they open the entries beneath them.

@@ -15,6 +15,9 @@ from keys.agent.settings import socket_folder
 from vault.errors import StartError
 
 STORES: Final = ("identity", "directory", "keys", "log")
+SANCTION_RETENTION_DAYS_MIN: Final = 183
+"""Six months (China's rules of 2017 and Cybersecurity Law, article 21)."""
+BAN_YEARS_MAX: Final = 5
 ROLES: Final = ("all", "directory", "identity")
 _PREFIX: Final = "IDVAULT_"
 _BIND: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^:\[\]\s]+):[0-9]{1,5}", re.ASCII)
@@ -57,6 +60,12 @@ class Settings:
     spread_hours: int = 24
     """Within what time an act's effects show at other providers, at each at a random moment; 0 with the development
     seal."""
+    ban_years_max: int = 5
+    """How long a person who was closed is kept out, where the sanction names no end; at most five."""
+    sanction_retention_days: int = 730
+    """How long a sanction stays on record after it ended or was lifted; at least half a year."""
+    secret_overlap_hours: int = 168
+    """How long a client's former secret is good after a new one was made."""
     page_items: int = 50
     page_items_max: int = 200
     max_body_bytes: int = 65_536
@@ -146,3 +155,7 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, field.name)
         if isinstance(value, int) and value < 1:
             raise StartError(f"{field.name}: at least 1")
+    if settings.sanction_retention_days < SANCTION_RETENTION_DAYS_MIN:
+        raise StartError(f"sanction_retention_days: at least {SANCTION_RETENTION_DAYS_MIN}")
+    if settings.ban_years_max > BAN_YEARS_MAX:
+        raise StartError(f"ban_years_max: at most {BAN_YEARS_MAX}")

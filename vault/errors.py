@@ -14,6 +14,7 @@ class Kind(StrEnum):
     METHOD_NOT_ALLOWED = "method-not-allowed"
     CONFLICT = "conflict"
     HANDLE_TAKEN = "handle-taken"
+    CAP_REACHED = "cap-reached"
     CANDIDATES_CHANGED = "candidates-changed"
     LEASED = "leased"
     DECIDED = "decided"

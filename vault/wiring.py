@@ -8,8 +8,10 @@ from keys.errors import KeysError
 from vault.config import STORES, Settings
 from vault.domain.clock import Clock, SystemClock, epoch
 from vault.services.access import AccessControl
+from vault.services.accounts import Accounts
 from vault.services.agreeing import Agreeing
 from vault.services.checking import Checking
+from vault.services.credentials import Credentials
 from vault.services.enrolling import Enrolling
 from vault.services.erasing import Erasing
 from vault.services.exchanging import Exchanging
@@ -21,6 +23,7 @@ from vault.services.linking import Linking
 from vault.services.listing import Listing
 from vault.services.registering import Registering
 from vault.services.reviewing import Reviewing
+from vault.services.sanctioning import Sanctioning
 from vault.services.showing import Showing
 from vault.services.tokens import Tokens
 from vault.stores import schema
@@ -41,6 +44,9 @@ class Vault:
     reviewing: Reviewing
     listing: Listing
     erasing: Erasing
+    accounts: Accounts
+    sanctioning: Sanctioning
+    credentials: Credentials
     enrolling: Enrolling
     agreeing: Agreeing
     tokens: Tokens
@@ -97,7 +103,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
     # This version knows the development seal alone; with it, specimen documents and short ways are allowed.
     development = True
     keys = HeldKeys(sockets["directory"], {name: sockets[name] for name in ("identity", "exchange")})
-    linking = Linking(settings, identity, directory, sockets["identity"], now)
+    linking = Linking(settings, identity, directory, sockets["identity"], now, keys.bind_account)
     idempotent = Idempotent(settings, directory, keys, now)
     showing = Showing(directory, keys, now)
     spread_seconds = 0 if development else settings.spread_hours * 3600
@@ -114,6 +120,9 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         reviewing=Reviewing(settings, directory, keys, linking, idempotent, now, development=development),
         listing=Listing(settings, directory, keys, showing),
         erasing=erasing,
+        accounts=Accounts(directory, keys, idempotent, showing, now),
+        sanctioning=Sanctioning(settings, directory, keys, idempotent, showing, now),
+        credentials=Credentials(settings, directory, keys, idempotent, now),
         enrolling=Enrolling(directory, sockets["officer"], keys, now),
         agreeing=Agreeing(directory, sockets["officer"], keys, now),
         tokens=tokens,

@@ -19,6 +19,7 @@ from keys.agent.acts import (
     reviewing,
     signing,
     splitting,
+    stating,
     verifying,
 )
 from keys.agent.arguments import Args, octets, text
@@ -119,7 +120,8 @@ def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], ha
     with handover:
         given = receive(handover)
     wrapping = Key(STANDING_KEK, "", given["version"], given["id"], State.ACTIVE, Secret(given["secret"]))
-    keyring = Keyring.under_standing(open_engine(settings.keys_url), wrapping)
+    engine = open_engine(settings.keys_url)
+    keyring = Keyring.under_standing(engine, wrapping)
     acts: dict[str, Act] = {
         "hello": partial(_hello, keyring),
         "keys.directory": partial(_directory_keys, keyring),
@@ -127,6 +129,7 @@ def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], ha
         "account.bind": partial(_account_bind, keyring),
         "sign.introspection": partial(signing.sign_introspection, keyring),
         "keys.public": partial(signing.public_keys, keyring),
+        "statement.seal": partial(stating.seal, engine, keyring),
     }
     ready()
     serve([Door("directory", doors["directory"], acts, settings.uids.get("directory", frozenset()))])

@@ -64,6 +64,8 @@ class Standing:
     alias_pids: tuple[bytes, ...]
     """their pids, in the same order"""
     sanctions: tuple[Mapping[str, object], ...]
+    counted: Mapping[str, int]
+    """approved accounts by kind, as the directory counts them"""
 
     @property
     def rids(self) -> tuple[bytes, ...]:
@@ -78,7 +80,7 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
         names: the holder.
         connection: on the key store.
         evidence: {sector, pid, link, tags, created, accounts: [{id, provider, handle, mac}], aliases: [{pid, link}],
-            sanctions, superseded} as the directory holds them.
+            sanctions, counted, superseded} as the directory holds them.
 
     Raises:
         RefusedError: link, map, tag and account do not agree; which of them is not told.
@@ -105,7 +107,8 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
     sanctions = tuple(mapping(sanction, "sanction") for sanction in listed(evidence, "sanctions"))
     alias_pids = tuple(octets(mapping(alias, "alias"), "pid", PID_BYTES) for alias in listed(evidence, "aliases"))
     created = evidence.get("created", 0)
-    return Standing(sector, pid, created, record, uid, accounts, aliases, alias_pids, sanctions)
+    counted = mapping(evidence.get("counted", {}), "counted")
+    return Standing(sector, pid, created, record, uid, accounts, aliases, alias_pids, sanctions, counted)
 
 
 def _alias(names: Names, connection: Connection, links: Links, tags: list[Any], alias: object) -> bytes:

@@ -61,14 +61,26 @@ def provider() -> None:
 )
 @click.option(
     "--file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="An enrolment in TOML; [policy] takes required, expired_documents, legacy_scope, review_needs_reveal.",
+    help="An enrolment in TOML: the table [policy], whose members are described below.",
 )  # fmt: skip
 @json_option
 def provider_add(name: str, sector: str, file: Path | None, *, as_json: bool) -> None:
     """Enrol the provider NAME and print its credentials, the secret this once.
 
     Without a file it may register, introspect and sanction. Its tokens are good in its own sector alone.
-    """
+
+    \b
+    [policy]
+    required = ["birth_date", "document"]     # what a registration must state
+    expired_documents = "review"              # or "refuse"
+    review_needs_reveal = true                # no decision without a look
+    legacy_scope = "read"                     # of accounts that are not approved; or ""
+    legacy_until = 2031-01-01                 # from that day legacy accounts have no scope
+    caps = {personal = 1, public = 2}         # accounts that one person may have
+    degrees = {serious = "limit_publish"}     # minor, serious, grave, extreme -> rung
+    reach_serious = {views = 5000, reposts = 500}
+    default_days = {limit_publish = 7, suspend_updates = 30}
+    """  # noqa: D301 - \b keeps click from wrapping the list
     policy = _policy(file)
     with open_vault() as vault:
         show(vault.enrolling.add_provider(name, sector, policy), as_json=as_json)

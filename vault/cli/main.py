@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from keys.errors import KeysError, SealedError
-from vault.cli import agreements, database, demo, enrolment, inspection, service
+from vault.cli import agreements, credentials, database, demo, enrolment, inspection, service
 from vault.errors import StartError, VaultError
 
 EXIT_ERROR: Final = 1
@@ -39,6 +39,8 @@ cli.add_command(database.db)
 enrolment.provider.add_command(agreements.allow_exchange)
 enrolment.provider.add_command(agreements.revoke_exchange)
 cli.add_command(enrolment.provider)
+for command in credentials.COMMANDS:
+    enrolment.provider.add_command(command)
 cli.add_command(enrolment.reviewer)
 
 

@@ -3,6 +3,7 @@
 import unicodedata
 from typing import Final
 
+from vault.domain.confusables import prototype
 from vault.domain.errors import InvalidFieldError
 from vault.domain.text import fold
 
@@ -35,5 +36,15 @@ def handle_key(handle: str) -> str:
 
 
 def skeleton(handle: str) -> str:
-    """Return what handles that look alike have in common (Unicode UTS #39)."""
-    return handle_key(handle)
+    """Return what handles that look alike have in common (Unicode UTS #39 section 4), whatever the case.
+
+    Looks are compared before case is folded: "PayPaI" is shown with what looks like an l, though it folds to an i.
+    Folding may give a character that looks like another, so both are done until nothing changes.
+    """
+    seen: list[str] = []
+    found = handle
+    while found not in seen:
+        seen.append(found)
+        found = fold(prototype(unicodedata.normalize("NFD", found)))
+    # Nothing is known to go round in a circle; if something did, all of the circle would still have one skeleton.
+    return min(seen[seen.index(found) :])

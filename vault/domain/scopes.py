@@ -3,10 +3,10 @@
 verified and free, or warned: read publish · limit_publish: read · suspend_updates: active, empty · close: inactive.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from vault.domain.clock import from_epoch, to_text
 
@@ -127,6 +127,19 @@ def scope_of(state: str, rung: Rung, legacy_scope: str) -> AccountScope:
         return _INACTIVE
     granted = frozenset((READ, PUBLISH)) if state == "approved" else frozenset(legacy_scope.split()) - {PUBLISH}
     return AccountScope(active=True, scopes=granted & _CEILING[rung])
+
+
+def waiting_scope(policy: Mapping[str, Any], state: str, now: int) -> str:
+    """Return the scope that a provider's policy gives an account in a state other than approved.
+
+    From the day `legacy_until` on, legacy accounts have none; those that are in review or returned keep theirs.
+    """
+    until = policy.get("legacy_until")
+    # Dates in their one text form sort as they follow each other.
+    if state == "legacy" and until is not None and to_text(from_epoch(now)) >= until:
+        return ""
+    scope: str = policy.get("legacy_scope", READ)
+    return scope
 
 
 def intersect(accounts: Iterable[AccountScope], *, alone: bool, rung: Rung) -> AccountScope:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from keys.errors import OpenError
 from keys.primitives import equal, random_bytes
@@ -35,6 +35,31 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode(errors="replace")).digest()
 
 
+class Credentials(Protocol):
+    """A client's row, as far as its secrets go."""
+
+    @property
+    def secret_hash(self) -> bytes:
+        """SHA-256 of the secret."""
+
+    @property
+    def former_hash(self) -> bytes | None:
+        """SHA-256 of the secret before it."""
+
+    @property
+    def former_until(self) -> int | None:
+        """Until when the former one is good, in seconds since 1970."""
+
+
+def secret_holds(row: Credentials | None, secret: str, now: int) -> bool:
+    """Tell whether a secret is the client's, or its former one within the overlap; the same work always."""
+    hashed = hash_secret(secret)
+    current = equal(hashed, row.secret_hash if row is not None else _NOBODY)
+    former = equal(hashed, (row.former_hash if row is not None else None) or _NOBODY)
+    until = (row.former_until if row is not None else None) or 0
+    return current | (former & (now < until))
+
+
 class AccessControl:
     """Authenticates clients and issues their access tokens."""
 
@@ -50,7 +75,7 @@ class AccessControl:
         with self._directory.reading() as unit:
             row = clients.find(unit, client_id)
         # An unknown client costs the same comparison.
-        right = equal(hash_secret(secret), row.secret_hash if row is not None else _NOBODY)
+        right = secret_holds(row, secret, self._now())
         if row is None or not right or not self._enabled(row):
             raise VaultError(Kind.UNAUTHENTICATED, "the client credentials are not valid")
         return _client(row, row.scopes)

@@ -1,6 +1,5 @@
 """Enrolling providers and reviewers: at the agent first (keys, and whom it opens for), then in the directory."""
 
-import base64
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -9,7 +8,9 @@ from keys.agent.client import AgentClient
 from keys.primitives import random_bytes
 from vault.domain.ids import ClientId
 from vault.errors import Kind, VaultError
+from vault.services import policies
 from vault.services.access import hash_secret
+from vault.services.credentials import new_secret
 from vault.services.held_keys import HeldKeys
 from vault.stores import answers, clients
 from vault.stores.clients import ClientRow
@@ -17,15 +18,7 @@ from vault.stores.unit import Store, Unit
 
 PROVIDER_SCOPES: Final = "introspect register sanction"
 REVIEWER_SCOPES: Final = "review"
-POLICY: Final[Mapping[str, tuple[type, object]]] = {
-    "required": (list, []),
-    "expired_documents": (str, "review"),
-    "legacy_scope": (str, "read"),
-    "review_needs_reveal": (bool, None),
-}
-"""What a provider's policy may say, with type and default."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}", re.ASCII)
-_FIELDS: Final = frozenset(("legal_name", "names", "birth_date", "document", "phone", "email"))
 
 
 class Enrolling:
@@ -40,16 +33,16 @@ class Enrolling:
         Raises:
             VaultError: name or sector is taken, or the policy says what it may not.
         """
-        checked, name = _checked(policy), _name(name)
+        stored, name = policies.checked(policy), _name(name)
         with self._directory.reading() as unit:
             taken = any(_same(name, row.name) or sector == row.sector for row in clients.listed(unit, "provider"))
         if taken:
             raise VaultError(Kind.CONFLICT, "a provider of this name or sector exists already")
-        client_id, secret = str(ClientId.new()), _secret()
+        client_id, secret = str(ClientId.new()), new_secret()
         self._officer.call("enrol", {"what": "provider", "sector": sector})
         with self._directory.writing() as unit:
             self._add(unit, client_id, name, "provider", None, PROVIDER_SCOPES, secret)
-            clients.add_provider(unit, client_id=client_id, name=name, sector=sector, policy=checked)
+            clients.add_provider(unit, client_id=client_id, name=name, sector=sector, policy=stored)
         return {"client_id": client_id, "client_secret": secret, "sector": sector}
 
     def add_reviewer(self, name: str, provider: str | None) -> dict[str, str]:
@@ -65,7 +58,7 @@ class Enrolling:
             owner = clients.find_named(unit, "provider", provider) if provider is not None else None
         if provider is not None and owner is None:
             raise VaultError(Kind.NOT_FOUND, "no provider of this name or client id; see idvault provider list")
-        client_id, secret = str(ClientId.new()), _secret()
+        client_id, secret = str(ClientId.new()), new_secret()
         sector = owner.sector if owner is not None else None
         self._officer.call("enrol", {"what": "reviewer", "client": client_id, "sector": sector})
         with self._directory.writing() as unit:
@@ -125,20 +118,3 @@ def _name(name: str) -> str:
 
 def _same(one: str, other: str) -> bool:
     return one.casefold() == other.casefold()
-
-
-def _secret() -> str:
-    return "ivs_" + base64.urlsafe_b64encode(random_bytes(32)).rstrip(b"=").decode()
-
-
-def _checked(policy: Mapping[str, Any]) -> dict[str, Any]:
-    for name, value in policy.items():
-        if name not in POLICY or not isinstance(value, POLICY[name][0]):
-            raise VaultError(Kind.VALIDATION, f"policy: known members are {', '.join(POLICY)}, each of its type")
-    if not all(isinstance(name, str) and name in _FIELDS for name in policy.get("required", [])):
-        raise VaultError(Kind.VALIDATION, f"policy required: of {', '.join(sorted(_FIELDS))}")
-    if policy.get("expired_documents", "review") not in {"review", "refuse"}:
-        raise VaultError(Kind.VALIDATION, "policy expired_documents: review or refuse")
-    if policy.get("legacy_scope", "read") not in {"", "read"}:
-        raise VaultError(Kind.VALIDATION, "policy legacy_scope: read or nothing; publishing needs a review")
-    return dict(policy)

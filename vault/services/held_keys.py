@@ -11,6 +11,7 @@ from keys.agent.client import AgentClient
 from keys.errors import KeysError, UnavailableError
 from keys.frame import Place, Purpose, open_frame, seal
 from keys.primitives import Secret, expand_sha256
+from keys.statements import seal_statement
 from keys.tokens import DirectoryTokens, PairwiseTokens
 
 _ANSWER_LABEL: Final = b"idvault/v1/answers"
@@ -101,6 +102,11 @@ class HeldKeys:
     def public_keys(self) -> dict[str, Any]:
         """Return the JWK set of the keys that sign: the act `keys.public`."""
         return {"keys": self._directory.call("keys.public", {})["keys"]}
+
+    def seal_statement(self, pid: bytes, statement: bytes, words: bytes) -> bytes:
+        """Return the words of one statement about a standing, sealed: the act `statement.seal` gives the key."""
+        given = self._directory.call("statement.seal", {"pid": pid, "statement": statement})
+        return seal_statement(Secret(given["key"]), self.deployment, statement, words)
 
     def _derived(self, label: bytes) -> Secret:
         self.directory()

@@ -10,10 +10,11 @@ from vault.domain.scopes import Rung, running
 from vault.logs import event
 from vault.services.erasing import Erasing
 from vault.services.linking import Linking
-from vault.stores import answers, standings
+from vault.stores import answers, sanctions, standings
 from vault.stores.unit import Store
 
 _HOUR_SECONDS: Final = 3600
+_DAY_SECONDS: Final = 24 * _HOUR_SECONDS
 
 
 class Housekeeping:
@@ -53,9 +54,10 @@ class Housekeeping:
             self._next_hour = now + _HOUR_SECONDS
 
     def _hourly(self, now: int) -> None:
-        """What has run out and is not urgent: records of the rejected, tags of bans that are over."""
+        """What has run out and is not urgent: records of the rejected, tags of bans that are over, old sanctions."""
         self._erasing.forget_rejected(self._settings.rejected_days)
         with self._directory.writing() as unit:
+            sanctions.expire(unit, now - self._settings.sanction_retention_days * _DAY_SECONDS)
             for row in standings.ended_bans(unit):
                 if running(row.ladder, now).rung <= Rung.warn:
                     standings.forget_local_tags(unit, row.pid)

@@ -3,25 +3,24 @@
 A forged, foreign, unknown or inactive token costs the same and answers the same {"active": false}.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from keys.errors import OpenError
-from keys.primitives import equal, random_bytes
+from keys.primitives import random_bytes
 from keys.tokens import PID_BYTES, Pseudonym
 from vault.domain.errors import DomainError
 from vault.domain.ids import AccountId
-from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of, stricter
+from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of, stricter, waiting_scope
 from vault.errors import Kind, VaultError
-from vault.services.access import hash_secret
+from vault.services.access import secret_holds
 from vault.services.held_keys import HeldKeys
 from vault.stores import clients, standings
 from vault.stores.unit import Prepared, Store
 
 INACTIVE: Final[dict[str, object]] = {"active": False}
-_NOBODY: Final = bytes(32)
 
 
 class Introspecting:
@@ -42,7 +41,7 @@ class Introspecting:
         rows = self._read.all(client=client_id, pid=pseudonym.pid)
         now = self._now()
         _authorised(rows, secret, now)
-        return answer_of(rows, pseudonym, _wanted(account), token, client_id, now, _legacy_scope(rows[0]))
+        return answer_of(rows, pseudonym, _wanted(account), token, client_id, now, _policy(rows[0]))
 
     def _decode(self, client_id: str, token: str) -> Pseudonym:
         sector = self._sectors.get(client_id) or self._sector(client_id)
@@ -65,7 +64,7 @@ class Introspecting:
 
 def _authorised(rows: Sequence[Any], secret: str, now: int) -> None:
     row = rows[0] if rows else None
-    right = equal(hash_secret(secret), row.secret_hash if row is not None else _NOBODY)
+    right = secret_holds(row, secret, now)
     if row is None or not right or row.client_state != "active" or row.provider_state not in {None, "active"}:
         raise VaultError(Kind.UNAUTHENTICATED, "the client credentials are not valid")
     if "introspect" not in row.scopes.split() or (row.expires is not None and row.expires <= now):
@@ -81,8 +80,9 @@ def _wanted(account: str | None) -> bytes | None:
         return b""  # no account has this id: answered like a foreign one
 
 
-def _legacy_scope(row: Any) -> str:  # noqa: ANN401 - a SQL row
-    return str(orjson.loads(row.policy).get("legacy_scope", "read")) if row.policy else "read"
+def _policy(row: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a SQL row
+    policy: Mapping[str, Any] = orjson.loads(row.policy) if row.policy else {}
+    return policy
 
 
 def answer_of(
@@ -92,7 +92,7 @@ def answer_of(
     token: str,
     client_id: str,
     now: int,
-    legacy_scope: str,
+    policy: Mapping[str, Any],
 ) -> dict[str, object]:
     """Return what a token means, from the rows of its standing with its accounts.
 
@@ -103,7 +103,7 @@ def answer_of(
         token: as it was sent.
         client_id: of the provider that asks.
         now: seconds since 1970.
-        legacy_scope: what the provider's policy gives accounts that are not approved.
+        policy: the provider's; it says what accounts that are not approved may.
     """
     row = rows[0]
     gone = (
@@ -125,7 +125,7 @@ def answer_of(
     restriction = everywhere
     for found in accounts:
         runs = stricter(everywhere, running(found.account_ladder, now))
-        scopes.append(scope_of(found.account_state, runs.rung, legacy_scope))
+        scopes.append(scope_of(found.account_state, runs.rung, waiting_scope(policy, found.account_state, now)))
         if account is not None:
             restriction = runs
     result = intersect(scopes, alone=account is not None, rung=everywhere.rung)

@@ -4,6 +4,7 @@ It never maps a standing to a record by itself: the agent names the records that
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -12,7 +13,8 @@ from keys.errors import BusyError, ConflictError, MissingError, ProtocolError, R
 from vault.config import Settings
 from vault.domain.scopes import Rung, running
 from vault.errors import Kind, VaultError
-from vault.stores import answers, batches, people, plans, standings
+from vault.stores import answers, batches, people, plans, rebinding, standings
+from vault.stores.rebinding import Bind
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store, Unit
 
@@ -32,9 +34,15 @@ class Linking:
     """Carries acts over the stores in their order, and finishes or undoes what a crash left."""
 
     def __init__(
-        self, settings: Settings, identity: Store, directory: Store, agent: AgentClient, now: Callable[[], int]
+        self,
+        settings: Settings,
+        identity: Store,
+        directory: Store,
+        agent: AgentClient,
+        now: Callable[[], int],
+        bind: Bind,
     ) -> None:
-        self._settings, self._identity, self._directory = settings, identity, directory
+        self._settings, self._identity, self._directory, self._bind = settings, identity, directory, bind
         self.agent, self._now = agent, now
 
     def evidence(self, row: StandingRow) -> dict[str, Any]:
@@ -53,13 +61,15 @@ class Linking:
         for row in rows:
             lives = living.get(row.pid, row)
             own = lives.pid == row.pid
+            owned = [account for account in accounts.get(row.pid, []) if account.state != "closed"]
             shown.append({
                 "sector": row.sector,
                 "pid": row.pid,
                 "link": row.link or b"",
                 "created": row.created,
                 "tags": tags.get(lives.pid, []),
-                "accounts": [_account(a) for a in accounts.get(row.pid, []) if a.state != "closed"],
+                "accounts": [_account(account) for account in owned],
+                "counted": Counter(account.kind for account in owned if account.state == "approved"),
                 "aliases": [{"pid": alias.pid, "link": alias.link or b""} for alias in aliases.get(row.pid, [])],
                 "sanctions": _sanctions(lives, now) if own else [],
                 "superseded": not own,
@@ -211,7 +221,7 @@ class Linking:
 
     def _directory_part(self, kind: str, plan: Mapping[str, Any], finish: Finish | None) -> None:
         with self._directory.writing() as unit:
-            plans.BY_KIND[kind](unit, plan, self._now())
+            plans.BY_KIND[kind](unit, rebinding.fitted(unit, plan, self._bind), self._now())
             answer = plan["decision"].get("answer")
             if answer is not None:
                 client, key, status, sealed = answer

@@ -41,8 +41,10 @@ class Listing:
         items = [summary(row) for row in rows]
         return self._page("reviews", client, items, rows[-1].reg if len(rows) == limit else None)
 
-    def accounts(self, client: Client, cursor: str | None, limit: int, token: str | None) -> dict[str, Any]:
-        """Return a page of this provider's accounts, or those behind one of its tokens."""
+    def accounts(
+        self, client: Client, cursor: str | None, limit: int, token: str | None, external_id: str | None = None
+    ) -> dict[str, Any]:
+        """Return a page of this provider's accounts, or those behind one of its tokens, or of one external id."""
         after, limit = self._after("accounts", client, cursor), self._limit(limit)
         try:
             pid = None if token is None else self._keys.tokens(client.sector or "").decode(token).pid
@@ -51,7 +53,7 @@ class Listing:
         with self._directory.reading() as unit:
             if pid is not None and (living := standings.living(unit, pid)) is not None:
                 pid = living.pid  # a superseded token shows what it has become
-            rows = standings.accounts_page(unit, client.id, after, limit, pid)
+            rows = standings.accounts_page(unit, client.id, after, limit, pid, external_id)
             items = [self._showing.account(client, row, standing) for row in rows
                      if (standing := standings.find(unit, row.pid)) is not None]  # fmt: skip
         return self._page("accounts", client, items, rows[-1].id if len(rows) == limit else None)
@@ -69,9 +71,11 @@ class Listing:
         with self._directory.reading() as unit:
             row = standings.account_by_id(unit, client.id, raw)
             standing = standings.find(unit, row.pid) if row is not None else None
-        if row is None or standing is None:
-            raise VaultError(Kind.NOT_FOUND, "no such account")
-        return self._showing.account(client, row, standing)
+            if row is None or standing is None:
+                raise VaultError(Kind.NOT_FOUND, "no such account")
+            alike = row.state != "closed" and standings.looks_alike(unit, row)
+        answer = self._showing.account(client, row, standing)
+        return answer | {"look_alike": True} if alike else answer
 
     def _limit(self, limit: int) -> int:
         return max(1, min(limit, self._settings.page_items_max))

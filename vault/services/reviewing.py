@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from keys.errors import BudgetError, BusyError, CandidatesError, ConflictError, MissingError, RefusedError
+from keys.errors import BudgetError, BusyError, CandidatesError, CapError, ConflictError, MissingError, RefusedError
 from keys.frame import Purpose, open_frame
 from keys.primitives import Secret, random_bytes
 from vault.config import Settings
@@ -18,14 +18,17 @@ from vault.domain.clock import from_epoch, to_text
 from vault.domain.errors import DomainError, InvalidFieldError
 from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
+from vault.services import account_reviews
 from vault.services.access import Client
+from vault.services.account_reviews import AccountReviews
+from vault.services.accounts import CAP_REACHED, cap_of
 from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.linking import REVIEW, Linking
 from vault.services.registering import evidence_place
 from vault.stores import clients, reviews, standings
 from vault.stores.reviews import ReviewRow
-from vault.stores.standings import StandingRow
+from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store
 
 METHODS: Final = frozenset((
@@ -37,6 +40,7 @@ REVIEW_FIELDS: Final = frozenset(("legal_name", "names", "birth_date", "document
 """What the review form lists; the agent holds the same list and opens nothing else."""
 _ACCOUNT_STATE: Final = {"approved": "approved", "returned": "returned", "rejected": "legacy"}
 _EVIDENCE_FIX: Final = "evidence/"
+KINDS: Final = ("personal", "public")
 _BUSY_TRIES: Final = 20
 _BUSY_SECONDS: Final = 0.05
 _REFUSALS: Final = 3
@@ -57,6 +61,7 @@ class Reviewing:
         development: bool,
     ) -> None:
         self._settings, self._directory, self._keys = settings, directory, keys
+        self._accounts = AccountReviews(directory, keys, now)
         self._linking, self._idempotent, self._now, self._development = linking, idempotent, now, development
 
     def next(self, client: Client) -> dict[str, Any] | None:
@@ -82,6 +87,9 @@ class Reviewing:
             raise InvalidFieldError("/fields", f"of {', '.join(sorted(REVIEW_FIELDS))}")
         row, standing = self._case(client, reg)
         until = self._lease(client, row)
+        case = {"id": reg, "kind": row.kind, "lease_until": to_text(from_epoch(until))}
+        if row.kind == account_reviews.KIND:
+            return case | self._accounts.reveal(client, row)
         pieces: list[str] = []
         opened = self._with_agent(
             row, standing, "review.open",
@@ -89,9 +97,9 @@ class Reviewing:
         )  # fmt: skip
         with self._directory.writing() as unit:
             reviews.remember_shown(unit, row.reg, opened["shown"])
-        return {
-            "id": reg,
-            "kind": row.kind,
+            account = standings.account_by_id(unit, row.provider, row.account or b"")
+            alike = account is not None and account.state != "closed" and standings.looks_alike(unit, account)
+        return case | {
             "fields": {name: json.loads(value) for name, value in opened["fields"].items()},
             "evidence": pieces,
             "candidates": opened["candidates"],
@@ -99,7 +107,7 @@ class Reviewing:
             "returner": opened["known_here"],
             "sanctions": opened["returner"],
             "expired_document": bool(row.expired_document),
-            "lease_until": to_text(from_epoch(until)),
+            "look_alike": alike,
         }
 
     def evidence(self, client: Client, reg: str, name: str) -> tuple[bytes, str]:
@@ -109,6 +117,8 @@ class Reviewing:
             VaultError: not his to see, decided, leased by another, no such piece, or viewed too often.
         """
         row, standing = self._case(client, reg)
+        if row.kind == account_reviews.KIND:
+            raise VaultError(Kind.NOT_FOUND, "no such piece of evidence")
         self._lease(client, row)
         args: dict[str, Any] = {"use": "view", "name": name, **self._args(client, row)}
         try:
@@ -136,6 +146,8 @@ class Reviewing:
             row, standing = self._case(client, reg)
             if row.kind == "match" and decision["state"] == "returned":
                 raise InvalidFieldError("/decision", "a match is approved or rejected")
+            if decision["state"] == "returned" and not decision["fix"] and row.kind != account_reviews.KIND:
+                raise InvalidFieldError("/fix", "a returned registration names what to mend")
             now = self._now()
             if row.lease_by not in {None, client.id} and (row.lease_until or 0) > now:
                 raise VaultError(Kind.LEASED, "another reviewer holds this case; try again when the lease has ended")
@@ -145,6 +157,9 @@ class Reviewing:
                 200,
                 {"id": reg, "kind": row.kind, **{k: decision[k] for k in ("state", "method", "reason", "fix")}},
             )
+            if row.kind == account_reviews.KIND:
+                self._accounts.decide(client, row, decision, attempt, answer)
+                return answer
             memo = self._memo(client, row, decision, now)
             if idempotency is not None:
                 sealed = self._keys.seal_answer(client.id, idempotency.key, orjson.dumps(answer[1]))
@@ -156,8 +171,12 @@ class Reviewing:
                 "shown": decision["shown"],
                 "faulted": [f.removeprefix(_EVIDENCE_FIX) for f in decision["fix"] if f.startswith(_EVIDENCE_FIX)],
                 "memo": memo,
+                "caps": self._caps(row, standing),
             }
-            decided = self._with_agent(row, standing, "review.decide", args, [])
+            try:
+                decided = self._with_agent(row, standing, "review.decide", args, [])
+            except CapError:
+                raise VaultError(Kind.CAP_REACHED, CAP_REACHED) from None
             if decided["not_before"] > now:
                 self._await_tick(row, decision, client, now, lambda unit: attempt.finish(unit, answer))
             else:
@@ -190,11 +209,26 @@ class Reviewing:
             "account_state": _ACCOUNT_STATE[decision["state"]],
         }  # fmt: skip
 
-    def _needs_reveal(self, row: ReviewRow) -> bool:
+    def _policy(self, row: ReviewRow) -> Mapping[str, Any]:
         with self._directory.reading() as unit:
             owner = clients.find(unit, row.provider)
-        policy = owner.policy if owner is not None else {}
-        return bool(policy.get("review_needs_reveal", not self._development))
+        return owner.policy if owner is not None else {}
+
+    def _needs_reveal(self, row: ReviewRow) -> bool:
+        return bool(self._policy(row).get("review_needs_reveal", not self._development))
+
+    def _caps(self, row: ReviewRow, standing: StandingRow) -> list[dict[str, Any]]:
+        """Return the caps that this approval could pass: for each kind the limit, and how many accounts it adds."""
+        if row.kind != "identity":
+            return []
+        with self._directory.reading() as unit:
+            owned = standings.accounts_of(unit, standing.pid)
+        policy = self._policy(row)
+        limits = {kind: limit for kind in KINDS if (limit := cap_of(policy, kind)) is not None}
+        return [
+            {"kind": kind, "limit": limit, "adds": sum(_is_added(row, account, kind) for account in owned)}
+            for kind, limit in limits.items()
+        ]
 
     def _case(self, client: Client, reg: str) -> tuple[ReviewRow, StandingRow]:
         try:
@@ -274,6 +308,12 @@ class Reviewing:
         time.sleep(_BUSY_SECONDS)
 
 
+def _is_added(row: ReviewRow, account: AccountRow, kind: str) -> bool:
+    """Tell whether an approval makes this account an approved one: the account itself, and waiting personal ones."""
+    waiting = account.state in {"in_review", "legacy"}
+    return account.kind == kind and waiting and (account.id == row.account or account.kind == "personal")
+
+
 def summary(row: ReviewRow) -> dict[str, Any]:
     """Return what the queue shows of a case: ids and state only."""
     shown: dict[str, Any] = {
@@ -294,8 +334,6 @@ def _decision(body: Mapping[str, Any]) -> dict[str, Any]:
     if state == "approved" and method is None:
         raise InvalidFieldError("/method", "an approval names how the person was verified")
     fix = list(body.get("fix", []))
-    if state == "returned" and not fix:
-        raise InvalidFieldError("/fix", "a returned registration names what to mend")
     if state != "returned" and fix:
         raise InvalidFieldError("/fix", "only a returned registration is mended")
     if state != "approved" and reason is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from keys.tokens import Pseudonym
 from vault.domain.ids import AccountId, RegistrationId
-from vault.domain.scopes import Rung, intersect, running, scope_of, stricter
+from vault.domain.scopes import Rung, intersect, running, scope_of, stricter, waiting_scope
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
 from vault.services.held_keys import HeldKeys
@@ -64,22 +64,33 @@ class Showing:
         return answer
 
     def account(self, client: Client, account: AccountRow, standing: StandingRow) -> dict[str, Any]:
-        """Return an account of this provider."""
+        """Return an account of this provider; a closed one has no handle any more, and keeps its restriction."""
+        now = self._now()
         answer: dict[str, Any] = {
             "id": str(AccountId(account.id)),
             "token": self.token(standing),
             "handle": account.handle,
             "kind": account.kind,
             "state": account.state,
-            "scope": self._scope(client, standing, [account], self._now()),
+            "scope": self._scope(client, standing, [account], now),
         }
-        return answer if account.external_id is None else answer | {"external_id": account.external_id}
+        if account.state == "closed":
+            del answer["handle"]
+        if account.external_id is not None:
+            answer["external_id"] = account.external_id
+        runs = stricter(running(standing.ladder, now), running(account.ladder, now))
+        if runs.rung > Rung.free:
+            answer["restriction"] = runs.shown()
+        return answer
 
     @staticmethod
     def _scope(client: Client, standing: StandingRow, accounts: Sequence[AccountRow], now: int) -> str:
-        legacy = str(client.policy.get("legacy_scope", "read"))
         runs = running(standing.ladder, now)
         scopes = [
-            scope_of(account.state, stricter(runs, running(account.ladder, now)).rung, legacy) for account in accounts
-        ]
+            scope_of(
+                account.state, stricter(runs, running(account.ladder, now)).rung,
+                waiting_scope(client.policy, account.state, now),
+            )
+            for account in accounts
+        ]  # fmt: skip
         return intersect(scopes, alone=True, rung=runs.rung).text

@@ -44,11 +44,11 @@ class Tokens:
         rows: dict[bytes, list[Any]] = {}
         for row in self._read(client.id, list({one.pid for one in said if one is not None})):
             rows.setdefault(row.pid, []).append(row)
-        now, legacy = self._now(), str(client.policy.get("legacy_scope", "read"))
+        now = self._now()
         return [
             (one, INACTIVE)
             if one is None or one.pid not in rows
-            else (one, answer_of(rows[one.pid], one, None, token, client.id, now, legacy))
+            else (one, answer_of(rows[one.pid], one, None, token, client.id, now, client.policy))
             for one, token in zip(said, tokens, strict=True)
         ]
 

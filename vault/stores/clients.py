@@ -26,6 +26,8 @@ class ClientRow:
     sector: str | None
     policy: dict[str, Any]
     expires: int | None
+    former_hash: bytes | None
+    former_until: int | None
     revoked: bool = False
 
 
@@ -33,7 +35,7 @@ _OWNER = provider.c.client == func.coalesce(client.c.provider, client.c.id)
 _COLUMNS = (
     client.c.id, client.c.name, client.c.role, client.c.provider, client.c.scopes, client.c.secret_hash,
     client.c.state, provider.c.sector, provider.c.policy, provider.c.expires,
-    provider.c.state.label("provider_state"),
+    provider.c.state.label("provider_state"), client.c.former_hash, client.c.former_until,
 )  # fmt: skip
 _BY_ID = select(*_COLUMNS).select_from(client.outerjoin(provider, _OWNER)).where(client.c.id == bindparam("client"))
 _BY_TOKEN = _BY_ID.add_columns(exists().where(revoked.c.jti == bindparam("jti")).label("revoked"))
@@ -45,6 +47,7 @@ def from_row(row: Any) -> ClientRow:  # noqa: ANN401 - a SQL row
         id=row.id, name=row.name, role=row.role, provider=row.provider, scopes=frozenset(row.scopes.split()),
         secret_hash=row.secret_hash, enabled=row.state == "active" and row.provider_state in (None, "active"),
         sector=row.sector, policy=orjson.loads(row.policy) if row.policy else {}, expires=row.expires,
+        former_hash=row.former_hash, former_until=row.former_until,
     )  # fmt: skip
 
 
@@ -114,3 +117,19 @@ def add_provider(unit: Unit, *, client_id: str, name: str, sector: str, policy: 
 def disable(unit: Unit, client_id: str) -> None:
     """Disable a client: its next call is refused."""
     unit.execute(update(client).where(client.c.id == client_id).values(state="disabled"))
+
+
+def rotate_secret(unit: Unit, client_id: str, secret_hash: bytes, former_until: int) -> None:
+    """Write a new secret; the one before it is good until a time, one still older no more."""
+    values = {"secret_hash": secret_hash, "former_hash": client.c.secret_hash, "former_until": former_until}
+    unit.execute(update(client).where(client.c.id == client_id).values(values))
+
+
+def drop_former(unit: Unit, client_id: str) -> None:
+    """End the former secret at once. Idempotent."""
+    unit.execute(update(client).where(client.c.id == client_id).values(former_hash=None, former_until=None))
+
+
+def set_provider(unit: Unit, client_id: str, state: str, expires: int | None) -> None:
+    """Change whether, and until when, a provider's credentials are valid, and those of its reviewers."""
+    unit.execute(update(provider).where(provider.c.client == client_id).values(state=state, expires=expires))

@@ -22,6 +22,9 @@ Plan = Mapping[str, Any]
 def decided(unit: Unit, plan: Plan, now: int) -> None:
     """Write a decision: assurance, tags, merges, bans that go over, and the review itself."""
     memo = plan["decision"]
+    if memo["state"] == "approved" and memo["kind"] == "identity":
+        # Before accounts move: those of the registrant alone, not of whom he is found to be.
+        standings.approve_personal(unit, memo["pid"])
     for pid, assurance in plan["assurance"]:
         standings.set_assurance(unit, pid, assurance)
     for old, new, pid in plan["tags"]:
@@ -67,6 +70,7 @@ def parted(unit: Unit, plan: Plan, now: int) -> None:
         back = update(account).where(account.c.pid == survivor, account.c.id == account_id)
         unit.execute(back.values(pid=alias, mac=mac, merged_from=None))
         unit.execute(update(handle).where(handle.c.account == account_id).values(pid=alias))
+        sanctions.follow(unit, account_id, survivor, alias)
     for pid in apart["group"]:
         sanctions.give_back(unit, pid, survivor, alias)
         reviews.stand_alone(unit, pid)

@@ -128,6 +128,21 @@ def resubmit(unit: Unit, reg: bytes, attempt: int, now: int, *, expired_document
     return unit.execute(update(review).where(where).values(**values)).rowcount == 1
 
 
+def resubmit_account(unit: Unit, owner: str, account: bytes, now: int) -> bool:
+    """Put the returned review of an account alone back in review; False if it was not returned."""
+    where = (review.c.provider == owner) & (review.c.account == account) & (review.c.kind == "account")
+    query = select(review.c.reg, review.c.attempt).where(where, review.c.state == "returned")
+    row = unit.execute(query).one_or_none()
+    return row is not None and resubmit(unit, row.reg, row.attempt, now, expired_document=False)
+
+
+def withdraw_account(unit: Unit, owner: str, account: bytes) -> None:
+    """End the open review of an account alone, which is closed. Idempotent."""
+    where = (review.c.provider == owner) & (review.c.account == account) & (review.c.kind == "account")
+    open_state = review.c.state.in_(("in_review", "returned"))
+    unit.execute(update(review).where(where, open_state).values(**_WITHDRAWN))
+
+
 def supersede(unit: Unit, alias: bytes) -> None:
     """Note on an alias's approved registrations that its token was superseded. Idempotent."""
     where = and_(review.c.pid == alias, review.c.state == "approved", review.c.supersedes.is_(None))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, bindparam, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from vault.domain.scopes import Ladder, Rung
@@ -71,6 +71,12 @@ def move(unit: Unit, former: bytes, pid: bytes) -> None:
     refresh(unit, pid, None)
 
 
+def follow(unit: Unit, account_id: bytes, former: bytes, pid: bytes) -> None:
+    """Give the sanctions on one account to the standing that it went to; its ladder went with it."""
+    where = and_(sanction.c.pid == former, sanction.c.account == account_id)
+    unit.execute(update(sanction).where(where).values(pid=pid))
+
+
 def give_back(unit: Unit, origin: bytes, survivor: bytes, pid: bytes) -> None:
     """Give back the sanctions that were set on a standing before, or after, it became part of another."""
     where = and_(sanction.c.origin == origin, sanction.c.pid == survivor)
@@ -94,6 +100,27 @@ def of_standing(unit: Unit, pid: bytes) -> list[SanctionRow]:
     """Return all sanctions of a standing and its accounts, oldest first."""
     query = select(sanction).where(sanction.c.pid == pid).order_by(sanction.c.starts, sanction.c.id)
     return [SanctionRow(*row) for row in unit.execute(query)]
+
+
+def page(
+    unit: Unit, owner: str, after: bytes, limit: int, pid: bytes | None, account_id: bytes | None
+) -> list[SanctionRow]:
+    """Return a provider's sanctions by id, after a key: all, or those of a standing, or of one account."""
+    query = select(sanction).where(sanction.c.provider == owner, sanction.c.id > after)
+    if pid is not None:
+        query = query.where(sanction.c.pid == pid)
+    if account_id is not None:
+        query = query.where(sanction.c.account == account_id)
+    return [SanctionRow(*row) for row in unit.execute(query.order_by(sanction.c.id).limit(limit))]
+
+
+def expire(unit: Unit, before: int) -> int:
+    """Delete sanctions that ended or were lifted before a time; return how many."""
+    over = or_(sanction.c.until < before, sanction.c.lifted < before)
+    gone = unit.execute(delete(sanction).where(over).returning(sanction.c.pid, sanction.c.account)).all()
+    for pid, account_id in {(row.pid, row.account) for row in gone}:
+        refresh(unit, pid, account_id)
+    return len(gone)
 
 
 def lift(unit: Unit, sanction_id: bytes, now: int, reason: str, by: str | None) -> bool:

@@ -114,11 +114,15 @@ def account_by_id(unit: Unit, owner: str, account_id: bytes) -> AccountRow | Non
     return None if row is None else AccountRow(*row)
 
 
-def accounts_page(unit: Unit, owner: str, after: bytes, limit: int, pid: bytes | None) -> list[AccountRow]:
+def accounts_page(
+    unit: Unit, owner: str, after: bytes, limit: int, pid: bytes | None, external_id: str | None = None
+) -> list[AccountRow]:
     """Return a provider's accounts by id, after a key."""
     query = select(account).where(account.c.provider == owner, account.c.id > after)
     if pid is not None:
         query = query.where(account.c.pid == pid)
+    if external_id is not None:
+        query = query.where(account.c.external_id == external_id)
     return [AccountRow(*row) for row in unit.execute(query.order_by(account.c.id).limit(limit))]
 
 
@@ -154,15 +158,19 @@ def add(unit: Unit, row: StandingRow, owned: AccountRow, handle_text: str) -> No
         unit.execute(_ADD_STANDING, _columns(row))
     except IntegrityError:
         raise VaultError(Kind.CONFLICT, "this registration was finished or given up meanwhile; read it again") from None
+    _add_handle(unit, owned, handle_text)
+    unit.execute(_ADD_ACCOUNT, _columns(owned))
+
+
+def _add_handle(unit: Unit, owned: AccountRow, handle_text: str) -> None:
+    named = {
+        "provider": owned.provider, "handle": handle_text, "pid": owned.pid, "account": owned.id,
+        "skeleton": skeleton(owned.handle),
+    }  # fmt: skip
     try:
-        named = {
-            "provider": owned.provider, "handle": handle_text, "pid": owned.pid, "account": owned.id,
-            "skeleton": skeleton(owned.handle),
-        }  # fmt: skip
         unit.execute(_ADD_HANDLE, named)
     except IntegrityError:
         raise VaultError(Kind.HANDLE_TAKEN, "another account of this provider has this handle") from None
-    unit.execute(_ADD_ACCOUNT, _columns(owned))
 
 
 def add_bare(unit: Unit, row: StandingRow) -> None:
@@ -185,6 +193,55 @@ def set_account_state(unit: Unit, account_id: bytes, owner: str, state: str) -> 
     """Change an account's state; the account may have moved to another standing meanwhile."""
     where = (account.c.provider == owner) & (account.c.id == account_id) & (account.c.state != "closed")
     unit.execute(update(account).where(where).values(state=state))
+
+
+def approve_personal(unit: Unit, pid: bytes) -> None:
+    """Approve the personal accounts of a standing whose person was verified: they need no review of their own."""
+    where = (account.c.pid == pid) & (account.c.kind == "personal") & account.c.state.in_(("legacy", "in_review"))
+    unit.execute(update(account).where(where).values(state="approved"))
+
+
+def add_account(unit: Unit, owned: AccountRow) -> None:
+    """Insert an account with its handle on a standing that is there.
+
+    Raises:
+        VaultError: the handle is taken at this provider.
+    """
+    _add_handle(unit, owned, handle_key(owned.handle))
+    unit.execute(_ADD_ACCOUNT, _columns(owned))
+
+
+def rename(unit: Unit, owned: AccountRow) -> None:
+    """Write an account's new handle and MAC; the old handle is free at once.
+
+    Raises:
+        VaultError: the new handle is taken at this provider.
+    """
+    unit.execute(delete(handle).where(handle.c.provider == owned.provider, handle.c.account == owned.id))
+    _add_handle(unit, owned, handle_key(owned.handle))
+    where = (account.c.pid == owned.pid) & (account.c.id == owned.id)
+    unit.execute(update(account).where(where).values(handle=owned.handle, mac=owned.mac))
+
+
+def set_external_id(unit: Unit, pid: bytes, account_id: bytes, external_id: str) -> None:
+    """Write the provider's own id of an account."""
+    where = (account.c.pid == pid) & (account.c.id == account_id)
+    unit.execute(update(account).where(where).values(external_id=external_id))
+
+
+def count_accounts(unit: Unit, pid: bytes, kind: str, states: Iterable[str]) -> int:
+    """Return how many accounts of a kind, in one of these states, a standing has."""
+    query = select(func.count()).select_from(account)
+    query = query.where(account.c.pid == pid, account.c.kind == kind, account.c.state.in_(tuple(states)))
+    return int(unit.execute(query).scalar_one())
+
+
+def looks_alike(unit: Unit, owned: AccountRow) -> bool:
+    """Tell whether another handle of that provider looks like this account's; never which."""
+    query = select(handle.c.account).where(
+        handle.c.provider == owned.provider, handle.c.skeleton == skeleton(owned.handle), handle.c.account != owned.id
+    )
+    return unit.execute(query.limit(1)).first() is not None
 
 
 def close_account(unit: Unit, owner: str, account_id: bytes) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.exceptions import MethodNotAllowed
 
 from vault import logs
-from vault.web.api import accounts, registrations, reviews, tokens
+from vault.web.api import accounts, registrations, reviews, sanctions, secrets, tokens
 from vault.web.gate import CLIENT_KEY, EXTENSION, check_routes
 from vault.web.oauth.errors import oauth_response
 from vault.web.oauth.introspection import PATH as INTROSPECTION
@@ -137,8 +137,8 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
         app.register_api(registrations.api)
         app.register_api(reviews.api)
     if vault.settings.role in {"all", "directory"}:
-        app.register_api(accounts.api)
-        app.register_api(tokens.api)
+        for noun in (accounts, sanctions, secrets, tokens):
+            app.register_api(noun.api)
         add_token(app, vault)
         app.introspect = add_introspection(app, vault)
         add_revocation(app, vault)

@@ -18,10 +18,21 @@ class RegistrationsQuery(_Query):
     state: Literal["in_review", "returned", "approved", "rejected", "withdrawn"] | None = None
 
 
-class AccountsQuery(_Query):
-    """A page of accounts, or those behind one token."""
+Token = Annotated[str, StringConstraints(max_length=512, pattern=r"^[!-~]+$")]
 
-    token: Annotated[str, StringConstraints(max_length=512, pattern=r"^[!-~]+$")] | None = None
+
+class AccountsQuery(_Query):
+    """A page of accounts, or those behind one token, or of one external id."""
+
+    token: Token | None = None
+    external_id: Annotated[str, StringConstraints(max_length=128)] | None = None
+
+
+class SanctionsQuery(_Query):
+    """A page of sanctions, or those of one registrant or account."""
+
+    token: Token | None = None
+    account: Annotated[str, StringConstraints(max_length=64)] | None = None
 
 
 class RegistrationPath(BaseModel):
@@ -38,5 +49,11 @@ class EvidencePath(RegistrationPath):
 
 class AccountPath(BaseModel):
     """The place of one account."""
+
+    id: str
+
+
+class SanctionPath(BaseModel):
+    """The place of one sanction."""
 
     id: str

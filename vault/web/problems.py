@@ -26,6 +26,7 @@ PROBLEMS: Final[dict[Kind, tuple[int, str]]] = {
     Kind.METHOD_NOT_ALLOWED: (405, "This method is not offered here"),
     Kind.CONFLICT: (409, "The state does not allow this"),
     Kind.HANDLE_TAKEN: (409, "The handle is taken"),
+    Kind.CAP_REACHED: (409, "The cap is reached"),
     Kind.CANDIDATES_CHANGED: (409, "The candidates changed since they were shown"),
     Kind.LEASED: (409, "Another reviewer holds this case"),
     Kind.DECIDED: (409, "The case is decided"),
@@ -49,6 +50,7 @@ _KEY_KINDS: Final[tuple[tuple[type[key_errors.KeysError], Kind], ...]] = (
     (key_errors.LockdownError, Kind.LOCKDOWN),
     (key_errors.SealedError, Kind.SEALED),
     (key_errors.UnavailableError, Kind.UNAVAILABLE),
+    (key_errors.CapError, Kind.CAP_REACHED),
     (key_errors.BudgetError, Kind.TOO_MANY_REQUESTS),
     (key_errors.ConflictError, Kind.CONFLICT),
 )

@@ -25,6 +25,7 @@ _RULES: Final = {
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
     "dict_type": "must be an object",
+    "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
 }
 _RULES_WITH_LIMIT: Final = {

@@ -152,8 +152,8 @@ class Verdict(Body):
 
 
 _FIX: Final = (
-    r"^/?(identity[./])?(legal_name|names|birth_date|phone|email|evidence(/[a-z0-9_-]{1,32})?"
-    r"|document([./](type|country|number|expires|mrz))?)$"
+    r"^/?(handle|(identity[./])?(legal_name|names|birth_date|phone|email|evidence(/[a-z0-9_-]{1,32})?"
+    r"|document([./](type|country|number|expires|mrz))?))$"
 )
 """What a returned registration must mend: a member, or a piece of evidence; never free words."""
 
@@ -178,20 +178,20 @@ class Split(Body):
     reason: Code
 
 
-_TokenText = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
+Token = Annotated[str, StringConstraints(max_length=512, pattern=r"^[!-~]+$")]
 _MAX_ITEMS: Final = 1000
 
 
 class TokenBatch(Body):
     """Tokens of the caller."""
 
-    tokens: list[_TokenText] = Field(min_length=1, max_length=_MAX_ITEMS)
+    tokens: list[Token] = Field(min_length=1, max_length=_MAX_ITEMS)
 
 
 class ExchangeItem(Body):
     """A token to hand over to an audience for a purpose, or a hand-off to redeem."""
 
-    subject_token: _TokenText
+    subject_token: Token
     subject_token_type: Annotated[str, _text(128)] = Field(default=ABSENT)
     audience: Annotated[str, _text(128)] = Field(default=ABSENT)
     scope: Annotated[str, _text(128)] = Field(default=ABSENT)
@@ -201,3 +201,64 @@ class ExchangeBatch(Body):
     """Exchanges, each by itself."""
 
     items: list[ExchangeItem] = Field(min_length=1, max_length=_MAX_ITEMS)
+
+
+Handle = Annotated[str, _text(64)]
+ExternalId = Annotated[str, _text(128)]
+Instant = Annotated[str, _text(20)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=5000, pattern=r"^[\P{Cc}\n\r\t]*$")]
+Staff = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+
+
+class NewAccount(Body):
+    """An account without an identity, or, with `token`, a further one of a verified person."""
+
+    handle: Handle
+    kind: Literal["personal", "public"]
+    external_id: ExternalId = Field(default=ABSENT)
+    token: Token = Field(default=ABSENT)
+
+
+class AccountChange(Body):
+    """What is changed of an account."""
+
+    handle: Handle = Field(default=ABSENT)
+    external_id: ExternalId = Field(default=ABSENT)
+
+
+class Reach(Body):
+    """How far something went; the numbers are not stored."""
+
+    views: int = Field(default=ABSENT, ge=0, le=10**15)
+    reposts: int = Field(default=ABSENT, ge=0, le=10**15)
+
+    @model_validator(mode="after")
+    def _some(self) -> "Reach":
+        if not self.model_fields_set:
+            raise _misses("views")
+        return self
+
+
+class Sanction(Body):
+    """A sanction on an account or on the registrant behind a token, by rung, degree or reach."""
+
+    token: Token = Field(default=ABSENT)
+    account: Id = Field(default=ABSENT)
+    rung: Literal["warn", "limit_publish", "suspend_updates", "close"] = Field(default=ABSENT)
+    degree: Literal["minor", "serious", "grave", "extreme"] = Field(default=ABSENT)
+    reach: Reach = Field(default=ABSENT)
+    until: Instant = Field(default=ABSENT)
+    ban_until: Instant = Field(default=ABSENT)
+    ground: Code
+    facts: Words = Field(default=ABSENT)
+    skip_reason: Words = Field(default=ABSENT)
+    by: Staff = Field(default=ABSENT)
+    automated: Literal["none", "partially", "fully"] = Field(default=ABSENT)
+    source: Literal["own_initiative", "report", "trusted_flagger", "authority"] = Field(default=ABSENT)
+
+
+class Lift(Body):
+    """Why a sanction is lifted before its end."""
+
+    reason: Literal["appeal", "mistake", "served", "other"]
+    by: Staff = Field(default=ABSENT)

@@ -5,7 +5,8 @@ plan, carried out by the service in this order, each step idempotent and never u
 
     ended         pids whose standing becomes a tombstone: the living one first, then its aliases (directory)
     elsewhere     pids that another provider knew by an exchange alone, when the person is no more (directory)
-    legacy        {pid, accounts: [[id, mac]]}: the fresh standing on which open accounts keep reading (directory)
+    legacy        {pid, accounts: [[id, mac, handle]]}: the fresh standing on which open accounts keep
+                  reading (directory)
     records       rids whose sealed fields, consents and evidence are deleted (identity)
     fingerprints  [tag, kind, sealed or nil] to write over what stands there, or to delete (identity)
 """
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete
 
-from keys import audit, intents, records, store
+from keys import audit, intents, records, statements, store
 from keys.accounts import account_mac
 from keys.agent.acts.matching import (
     ask_fingerprints,
@@ -89,10 +90,10 @@ def _locks(names: Names, subject: Standing) -> list[bytes]:
     return [subject.pid, *subject.alias_pids, *subject.rids, *uids]
 
 
-def _rebound(names: Names, subject: Standing, pid: bytes) -> list[list[bytes]]:
+def _rebound(names: Names, subject: Standing, pid: bytes) -> list[list[Any]]:
     key, deployment = names.keyring.current("account-mac").secret, names.keyring.deployment
     return [
-        [account, account_mac(key, deployment, provider, handle, pid, account)]
+        [account, account_mac(key, deployment, provider, handle, pid, account), handle]
         for account, provider, handle in subject.accounts
     ]
 
@@ -154,6 +155,8 @@ def _destroy(
     for rid in (*subject.rids, *(standing.record.rid for standing in bare)):
         records.remove(connection, records.load(connection, names.keyring, rid))
         connection.execute(delete(store.evidence_key).where(store.evidence_key.c.rid == rid))
+    pids = [subject.pid, *subject.alias_pids, *(standing.pid for standing in bare)]
+    statements.destroy(connection, names.keyring, pids)
     for uid in gone:
         connection.execute(delete(store.person).where(store.person.c.uid == uid))
     plan["records"] += [standing.record.rid for standing in bare]

@@ -20,7 +20,7 @@ from keys.agent.acts.matching import (
     sector_tags,
     vault_tags,
 )
-from keys.agent.arguments import Args, listed, mapping, octets, text
+from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.names import Names, Reviewer, Standing, check_standing, open_record, reviewer_of
 from keys.agent.wire import Dialogue
 from keys.engine import reading, writing
@@ -123,6 +123,12 @@ def _same(matching: Matching, args: Args) -> tuple[list[Candidate], list[Ban]]:
     return same, [ban for ban in matching.bans if ban.kind == EXACT or verdicts[ban.id] == "same_person"]
 
 
+def _caps(args: Args) -> list[uniting.Cap]:
+    """Return the caps that the provider's policy sets: none for a match, which adds no account."""
+    given = (mapping(cap, "cap") for cap in listed({"caps": args.get("caps", [])}, "caps", most=8))
+    return [uniting.Cap(text(cap, "kind"), whole(cap, "limit"), whole(cap, "adds")) for cap in given]
+
+
 def review_decide(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
     """Decide a registration: state, audit row and sealed plan in one transaction; the caller carries the plan out.
 
@@ -131,6 +137,7 @@ def review_decide(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any
 
     Raises:
         RefusedError: evidence or reviewer does not hold.
+        CapError: more accounts of the person than the provider allows.
         ConflictError: not in review; CandidatesError, BusyError: see there.
     """
     outcome = text(args, "decision")
@@ -183,7 +190,9 @@ def _approve(
     others = [lock for c in same for lock in (c.uid, *c.rids, *([c.standing.pid] if c.standing else []))]
     with writing(names.engine) as locking:
         intents.lock(locking, names.keyring, intent, others)
-    plan = uniting.plan_approval(names, connection, case.subject, case.reviewer, matching, same, intent, dialogue)
+    plan = uniting.plan_approval(
+        names, connection, case.subject, case.reviewer, matching, same, _caps(args), intent, dialogue
+    )
     plan["bans"] = [[ban.pid, case.subject.pid] for ban in bans]
     return plan
 

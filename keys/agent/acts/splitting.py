@@ -2,8 +2,8 @@
 
 The plan, carried out by the service, each step idempotent; `unite` closes it:
 
-    apart         {alias, survivor, group, accounts: [[id, mac]]}: the alias lives again, with what came with it;
-                  nil where the registration was one with persons elsewhere alone (directory)
+    apart         {alias, survivor, group, accounts: [[id, mac, handle]]}: the alias lives again, with what
+                  came with it; nil where the registration was one with persons elsewhere alone (directory)
     local         [tag, kind, pid]: local tags that go back (directory)
     tags          [old tag or nil, new tag, pid] person tags (directory)
     fingerprints  [tag, kind, sealed] to write over what stands there (identity)
@@ -133,7 +133,7 @@ def _apart(names: Names, case: _Case, args: Args) -> dict[str, Any] | None:
     back = set(listed(args, "accounts"))
     key, deployment = names.keyring.current("account-mac").secret, names.keyring.deployment
     accounts = [
-        [account, account_mac(key, deployment, provider, handle, case.group[0], account)]
+        [account, account_mac(key, deployment, provider, handle, case.group[0], account), handle]
         for account, provider, handle in case.living.accounts
         if account in back
     ]

@@ -8,12 +8,13 @@ A plan, carried out in this order by the service, each step idempotent:
     local         [tag, kind, pid] to add (directory)
     tags          [old tag or nil, new tag, pid] person tags (directory)
     bans          [pid, pid]: running sanctions of an erased registrant that go over to this one (directory)
-    merges        {alias, survivor, accounts: [[id, mac]]}: the alias becomes part of the survivor (directory)
+    merges        {alias, survivor, accounts: [[id, mac, handle]]}: the alias becomes part of the survivor (directory)
     map           [rid, uid, assurance] (key store, by `unite`)
     gone          uids that are no person any more (key store, by `unite`)
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -35,6 +36,7 @@ from keys.agent.arguments import listed, mapping, octets
 from keys.agent.names import Names, Reviewer, Standing, check_standing
 from keys.agent.wire import Dialogue
 from keys.engine import writing
+from keys.errors import CapError
 from keys.records import Assurance
 from keys.tags import Tag
 
@@ -46,6 +48,15 @@ def empty_plan() -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """How many accounts of a kind one person may have at the subject's provider, and how many an approval adds."""
+
+    kind: str
+    limit: int
+    adds: int
+
+
 def plan_approval(
     names: Names,
     connection: Connection,
@@ -53,12 +64,14 @@ def plan_approval(
     reviewer: Reviewer,
     matching: Matching,
     same: list[Candidate],
+    caps: list[Cap],
     intent: bytes,
     dialogue: Dialogue,
 ) -> dict[str, Any]:
     """Return the plan of an approval by this reviewer.
 
     Raises:
+        CapError: the standings that become one would have too many accounts.
         RefusedError: a row that was asked for does not hold.
         ConflictError: another act on one of these persons runs.
     """
@@ -72,6 +85,7 @@ def plan_approval(
         plan["assurance"] = [[subject.pid, Assurance.PROVIDER]]
         plan["map"] = [[subject.record.rid, subject.uid, Assurance.PROVIDER]]
         plan["tags"] = [[None, names.keyring.links(subject.sector).tag(subject.uid), subject.pid]]
+        _check_caps(caps, [*here, subject])
         _merge(names, plan, [*here, subject])
         return plan
     target, former = _person(subject, same)
@@ -85,7 +99,7 @@ def plan_approval(
             plan["map"].append([rid, target, assurance])
     plan["assurance"] = [[subject.pid, Assurance.VAULT]]
     plan["gone"] = sorted(former)
-    _retag(names, connection, plan, subject, here, target, former, dialogue)
+    _retag(names, connection, plan, subject, here, target, former, caps, dialogue)
     return plan
 
 
@@ -165,6 +179,7 @@ def _retag(
     here: list[Standing],
     target: bytes,
     former: set[bytes],
+    caps: list[Cap],
     dialogue: Dialogue,
 ) -> None:
     """Rewrite the person tags of those who became one, in each sector that has one of them."""
@@ -182,7 +197,20 @@ def _retag(
             if provisional:
                 plan["tags"].append([None, new, subject.pid])
                 group.append(subject)
+            _check_caps(caps, group)
         _merge(names, plan, group)
+
+
+def _check_caps(caps: list[Cap], group: Iterable[Standing]) -> None:
+    """Check that standings which become one stay within the caps of their provider.
+
+    Raises:
+        CapError: they do not.
+    """
+    distinct = {standing.pid: standing for standing in group}.values()
+    for cap in caps:
+        if cap.adds and cap.adds + sum(standing.counted.get(cap.kind, 0) for standing in distinct) > cap.limit:
+            raise CapError
 
 
 def _merge(names: Names, plan: dict[str, Any], group: Iterable[Standing]) -> None:
@@ -196,7 +224,7 @@ def _merge(names: Names, plan: dict[str, Any], group: Iterable[Standing]) -> Non
     key, deployment = names.keyring.current("account-mac").secret, names.keyring.deployment
     for alias in aliases:
         accounts = [
-            [account, account_mac(key, deployment, provider, handle, survivor.pid, account)]
+            [account, account_mac(key, deployment, provider, handle, survivor.pid, account), handle]
             for account, provider, handle in alias.accounts
         ]
         plan["merges"].append({"alias": alias.pid, "survivor": survivor.pid, "accounts": accounts})

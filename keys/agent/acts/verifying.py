@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from keys import handoffs, records, store
+from keys import handoffs, records, statements, store
 from keys.agent.acts.matching import ask_records, open_sealed, read_fingerprint, sector_tags
 from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, text
 from keys.agent.names import Names, check_accounts, check_standing, open_record
@@ -122,6 +122,7 @@ def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
             "evidence_key": lambda row: _own_evidence(names, row),
             "agreement": lambda row: Agreement.from_row(names.keyring, row),
             "handoff": lambda row: handoffs.from_row(names.keyring, row),
+            "statement_key": lambda row: statements.unwrap(names.keyring, row.address, row.wrapped),
         }
         result = {name: _count(connection, name, check) for name, check in tables.items()}
         rows, bad = names.keyring.verify()

@@ -4,8 +4,10 @@ from flask import Response
 
 from vault.web.api import ANSWER, api_blueprint
 from vault.web.gate import DIRECTORY, current_client, current_vault, requires
+from vault.web.idempotency import idempotency_of
 from vault.web.places import AccountPath, AccountsQuery
 from vault.web.requests import json_response
+from vault.web.schemas import AccountChange, NewAccount
 
 api = api_blueprint("accounts")
 
@@ -13,10 +15,10 @@ api = api_blueprint("accounts")
 @api.get("", responses={200: ANSWER})
 @requires("provider", "register", DIRECTORY)
 def accounts(query: AccountsQuery) -> Response:
-    """List the caller's accounts, a page at a time, or those behind one of its tokens."""
+    """List the caller's accounts, a page at a time, or those behind one of its tokens or of one external id."""
     vault = current_vault()
     limit = min(query.limit or vault.settings.page_items, vault.settings.page_items_max)
-    return json_response(vault.listing.accounts(current_client(), query.cursor, limit, query.token))
+    return json_response(vault.listing.accounts(current_client(), query.cursor, limit, query.token, query.external_id))
 
 
 @api.get("/<id>", responses={200: ANSWER})
@@ -24,3 +26,30 @@ def accounts(query: AccountsQuery) -> Response:
 def account(path: AccountPath) -> Response:
     """Show one account."""
     return json_response(current_vault().listing.account(current_client(), path.id))
+
+
+@api.post("", responses={201: ANSWER, 202: ANSWER})
+@requires("provider", "register", DIRECTORY)
+def add(body: NewAccount) -> Response:
+    """Add an account without an identity, or, with a token, a further one of a verified person."""
+    members = body.members()
+    status, answer = current_vault().accounts.add(current_client(), members, idempotency_of(members))
+    return json_response(answer, status)
+
+
+@api.patch("/<id>", responses={200: ANSWER})
+@requires("provider", "register", DIRECTORY)
+def change(path: AccountPath, body: AccountChange) -> Response:
+    """Rename an account, or change the caller's own id of it; the old handle is free at once."""
+    members = body.members()
+    idempotency = idempotency_of(members)
+    status, answer = current_vault().accounts.change(current_client(), path.id, members, idempotency)
+    return json_response(answer, status)
+
+
+@api.delete("/<id>", responses={204: None})
+@requires("provider", "register", DIRECTORY)
+def close(path: AccountPath) -> Response:
+    """Close an account for ever: its handle is free, and it counts no more."""
+    status, _ = current_vault().accounts.close(current_client(), path.id, idempotency_of({}))
+    return Response(status=status)

@@ -1,0 +1,203 @@
+"""Sanctions: set on an account or on a registrant at one provider, in force at the next call, ended by the clock.
+
+The words are sealed under the registrant's statement key; the directory holds codes, rung and times.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from keys.errors import OpenError
+from keys.primitives import random_bytes
+from vault.config import Settings
+from vault.domain import sanctions as rules
+from vault.domain.clock import from_epoch, to_text
+from vault.domain.errors import DomainError, InvalidFieldError
+from vault.domain.ids import AccountId, SanctionId
+from vault.domain.scopes import Rung
+from vault.errors import Kind, VaultError
+from vault.services import targets
+from vault.services.access import Client
+from vault.services.held_keys import HeldKeys
+from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
+from vault.services.showing import Showing
+from vault.services.targets import Target
+from vault.stores import answers, sanctions, standings
+from vault.stores.sanctions import SanctionRow
+from vault.stores.unit import Store, Unit
+
+_ID_BYTES: Final = 16
+_LIST: Final = "sanctions"
+_ONE_TARGET: Final = "exactly one of token and account"
+
+
+class Sanctioning:
+    """The flow of section 6.5 of the design."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Store,
+        keys: HeldKeys,
+        idempotent: Idempotent,
+        showing: Showing,
+        now: Callable[[], int],
+    ) -> None:
+        self._settings, self._directory, self._keys = settings, directory, keys
+        self._idempotent, self._showing, self._now = idempotent, showing, now
+
+    def sanction(self, client: Client, body: Mapping[str, Any], idempotency: Idempotency | None) -> Answer:
+        """Set a sanction; return (201, sanction).
+
+        Raises:
+            InvalidFieldError: which member breaks which rule.
+            VaultError: no such token or account.
+        """
+
+        def effect(attempt: Attempt) -> Answer:
+            now = self._now()
+            with self._directory.reading() as unit:
+                target = self._target(unit, client, body, now)
+            if target.account is not None and target.account.state == "closed":
+                raise VaultError(Kind.CONFLICT, "this account is closed; the registrant is sanctioned by the token")
+            measure = rules.measure(
+                body, client.policy, now, person=target.account is None, ban_years_max=self._settings.ban_years_max
+            )
+            words = _words(body)
+            statement = self._keys.seal_statement(target.standing.pid, attempt.ids, words) if words else None
+            with self._directory.writing() as unit:
+                # Read again: it may have become part of another meanwhile. The words stay under the key of `origin`.
+                living = self._target(unit, client, body, now)
+                rules.check_order(
+                    measure.rung, self._history(unit, living), body.get("facts") or body.get("skip_reason")
+                )
+                row = SanctionRow(
+                    attempt.ids, client.id, living.standing.pid, living.account_id, int(measure.rung), now,
+                    measure.until, measure.degree, body["ground"], body.get("by"), body.get("automated", "none"),
+                    body.get("source", "own_initiative"), statement, target.standing.pid, None, None, None,
+                )  # fmt: skip
+                sanctions.add(unit, row)
+                self._audit(unit, client, "sanction.set", row, now)
+                answer = 201, self._shown(unit, row, now)
+                attempt.finish(unit, answer)
+            return answer
+
+        return self._idempotent.run(client.id, idempotency, random_bytes(_ID_BYTES), effect)
+
+    def lift(
+        self, client: Client, sanction: str, reason: str, by: str | None, idempotency: Idempotency | None
+    ) -> Answer:
+        """Lift a sanction at once; return (200, sanction).
+
+        Raises:
+            VaultError: no such sanction, or it was lifted before.
+        """
+
+        def effect(attempt: Attempt) -> Answer:
+            now = self._now()
+            with self._directory.writing() as unit:
+                row = self._own(unit, client, sanction)
+                if not sanctions.lift(unit, row.id, now, reason, by):
+                    raise VaultError(Kind.CONFLICT, "this sanction was lifted before")
+                self._audit(unit, client, "sanction.lifted", row, now)
+                answer = 200, self._shown(unit, self._own(unit, client, sanction), now)
+                attempt.finish(unit, answer)
+            return answer
+
+        return self._idempotent.run(client.id, idempotency, b"", effect)
+
+    def sanction_of(self, client: Client, sanction: str) -> dict[str, Any]:
+        """Return a sanction of this provider.
+
+        Raises:
+            VaultError: there is none of this id.
+        """
+        with self._directory.reading() as unit:
+            return self._shown(unit, self._own(unit, client, sanction), self._now())
+
+    def sanctions(self, client: Client, cursor: str | None, limit: int, target: Mapping[str, str]) -> dict[str, Any]:
+        """Return a page of this provider's sanctions: all, or those of a registrant or an account.
+
+        Raises:
+            VaultError: no such token or account, or the cursor is of another list.
+        """
+        now = self._now()
+        after = self._after(client, cursor)
+        with self._directory.reading() as unit:
+            found = self._target(unit, client, target, now) if target else None
+            rows = sanctions.page(
+                unit, client.id, after, limit,
+                None if found is None else found.standing.pid, None if found is None else found.account_id,
+            )  # fmt: skip
+            items = [self._shown(unit, row, now) for row in rows]
+        if len(rows) < limit:
+            return {"items": items}
+        return {"items": items, "next": self._keys.directory().encode_cursor(_LIST, client.id, rows[-1].id)}
+
+    def _after(self, client: Client, cursor: str | None) -> bytes:
+        try:
+            return b"" if cursor is None else self._keys.directory().decode_cursor(_LIST, client.id, cursor)
+        except OpenError:
+            raise VaultError(Kind.MALFORMED, "the cursor is not one of this list") from None
+
+    def _target(self, unit: Unit, client: Client, body: Mapping[str, Any], now: int) -> Target:
+        if ("token" in body) == ("account" in body):
+            raise InvalidFieldError("/token", _ONE_TARGET)
+        if "account" in body:
+            return targets.by_account(unit, client, body["account"])
+        return Target(targets.by_token(unit, self._keys, client, body["token"], now))
+
+    @staticmethod
+    def _history(unit: Unit, target: Target) -> list[tuple[Rung, str | None]]:
+        """Return what was set on the same target before: on this account, or on the registrant himself."""
+        return [
+            (Rung(row.rung), row.lift_reason)
+            for row in sanctions.of_standing(unit, target.standing.pid)
+            if row.account == target.account_id
+        ]
+
+    @staticmethod
+    def _own(unit: Unit, client: Client, sanction: str) -> SanctionRow:
+        try:
+            row = sanctions.find(unit, client.id, SanctionId.parse(sanction).raw)
+        except DomainError:
+            row = None
+        if row is None:
+            raise VaultError(Kind.NOT_FOUND, "no such sanction")
+        return row
+
+    def _audit(self, unit: Unit, client: Client, kind: str, row: SanctionRow, now: int) -> None:
+        audit_id = random_bytes(_ID_BYTES)
+        answers.audit(unit, audit_id, kind, now // 60, client.id, self._keys.seal_audit(audit_id, row.id))
+
+    def _shown(self, unit: Unit, row: SanctionRow, now: int) -> dict[str, Any]:
+        """Return a sanction from an allow-list of members; its words are not sent back."""
+        rung = Rung(row.rung)
+        answer: dict[str, Any] = {
+            "id": str(SanctionId(row.id)),
+            "rung": rung.name,
+            "state": rules.state_of(row.until, row.lifted, now),
+            "starts": to_text(from_epoch(row.starts)),
+            "ground": row.ground,
+            **self._target_shown(unit, row),
+        }
+        if row.until is not None:
+            answer["ban_until" if rung is Rung.close else "until"] = to_text(from_epoch(row.until))
+        if row.degree is not None:
+            answer["degree"] = row.degree
+        if row.lifted is not None:
+            answer |= {"lifted": to_text(from_epoch(row.lifted)), "lift_reason": row.lift_reason}
+        return answer
+
+    def _target_shown(self, unit: Unit, row: SanctionRow) -> dict[str, str]:
+        if row.account is not None:
+            return {"account": str(AccountId(row.account))}
+        standing = standings.living(unit, row.pid)
+        return {} if standing is None else {"token": self._showing.token(standing)}
+
+
+def _words(body: Mapping[str, Any]) -> bytes:
+    """Return the words of a sanction in canonical JSON, nothing where there are none."""
+    words = {name: body[name] for name in ("facts", "skip_reason") if name in body}
+    return orjson.dumps(words, option=orjson.OPT_SORT_KEYS) if words else b""

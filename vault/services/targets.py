@@ -1,0 +1,68 @@
+"""Whom a provider means by a token or an account of its own; a foreign and an unknown one are answered alike."""
+
+from dataclasses import dataclass
+
+from keys.errors import OpenError
+from vault.domain.errors import DomainError
+from vault.domain.ids import AccountId
+from vault.errors import Kind, VaultError
+from vault.services.access import Client
+from vault.services.held_keys import HeldKeys
+from vault.stores import standings
+from vault.stores.standings import AccountRow, StandingRow
+from vault.stores.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A living standing, and one of its accounts where that was meant."""
+
+    standing: StandingRow
+    account: AccountRow | None = None
+
+    @property
+    def account_id(self) -> bytes | None:
+        """The account's id, or None for the registrant."""
+        return None if self.account is None else self.account.id
+
+
+def by_token(unit: Unit, keys: HeldKeys, client: Client, token: str, now: int) -> StandingRow:
+    """Return the living standing behind a token of this provider; a superseded one leads to what it has become.
+
+    Raises:
+        VaultError: there is none.
+    """
+    try:
+        pseudonym = keys.tokens(client.sector or "").decode(token)
+    except OpenError:
+        raise _no_such("token") from None
+    row = standings.find(unit, pseudonym.pid)
+    if row is None or row.generation != pseudonym.generation:
+        raise _no_such("token")
+    living = standings.living(unit, row.pid)
+    if living is None or living.state != "live" or living.provider != client.id:
+        raise _no_such("token")
+    if living.inactive_from is not None and living.inactive_from <= now:
+        raise _no_such("token")
+    return living
+
+
+def by_account(unit: Unit, client: Client, account: str) -> Target:
+    """Return an account of this provider with its standing.
+
+    Raises:
+        VaultError: there is none.
+    """
+    try:
+        raw = AccountId.parse(account).raw
+    except DomainError:
+        raise _no_such("account") from None
+    row = standings.account_by_id(unit, client.id, raw)
+    standing = standings.living(unit, row.pid) if row is not None else None
+    if row is None or standing is None:
+        raise _no_such("account")
+    return Target(standing, row)
+
+
+def _no_such(what: str) -> VaultError:
+    return VaultError(Kind.NOT_FOUND, f"no such {what}")
