@@ -107,7 +107,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
     idempotent = Idempotent(settings, directory, keys, now)
     showing = Showing(directory, keys, now)
     spread_seconds = 0 if development else settings.spread_hours * 3600
-    erasing = Erasing(directory, linking, idempotent, now, spread_seconds=spread_seconds)
+    accounts = Accounts(directory, keys, idempotent, showing, now)
+    erasing = Erasing(directory, linking, accounts, idempotent, now, spread_seconds=spread_seconds)
     tokens = Tokens(settings, directory, keys, showing, now)
     return Vault(
         settings=settings,
@@ -120,7 +121,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         reviewing=Reviewing(settings, directory, keys, linking, idempotent, now, development=development),
         listing=Listing(settings, directory, keys, showing),
         erasing=erasing,
-        accounts=Accounts(directory, keys, idempotent, showing, now),
+        accounts=accounts,
         sanctioning=Sanctioning(settings, directory, keys, idempotent, showing, now),
         credentials=Credentials(settings, directory, keys, idempotent, now),
         enrolling=Enrolling(directory, sockets["officer"], keys, now),

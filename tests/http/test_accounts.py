@@ -162,6 +162,20 @@ def test_r_cn_03_a_public_account_of_a_verified_person_has_a_review_of_its_own(c
     assert rita.decide(case["id"]).json()["type"].endswith("decided")
 
 
+def test_ending_the_registration_of_an_account_closes_it_and_leaves_its_person(chat: Client, rita: Client) -> None:
+    made = approved(chat, rita)
+    for state in ("in_review", "approved"):
+        case = added(chat, 202, token=made["token"], kind="public")
+        if state == "approved":
+            rita.approve(case["id"])
+        for _ in range(2):
+            assert chat.call("DELETE", f"/v1/registrations/{case['id']}").status_code == 204
+        assert chat.registration(case["id"])["state"] == "withdrawn"
+        assert chat.get(f"/v1/accounts/{case['account']}").json()["state"] == "closed"
+        assert chat.introspect(made["token"], account=case["account"]) == {"active": False}
+    assert chat.introspect(made["token"])["scope"] == "read publish"
+
+
 def test_a_rejected_account_falls_to_the_legacy_scope_and_its_person_keeps_his(chat: Client, rita: Client) -> None:
     made = approved(chat, rita)
     case = added(chat, 202, token=made["token"], kind="public")

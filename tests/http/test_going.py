@@ -102,6 +102,32 @@ def test_an_erased_person_who_returns_is_nobody_that_anyone_knew(fresh: Server) 
     assert "supersedes" not in after
 
 
+def test_r_de_08_a_person_erased_under_a_ban_meets_it_on_return_at_that_provider_alone(fresh: Server) -> None:
+    chat, blog, rita = fresh.provider("chat"), fresh.provider("blog"), fresh.reviewer("rita")
+    first = chat.registered(person(1), "anna")
+    rita.approve(first["id"])
+    ban = {"token": first["token"], "rung": "close", "ban_until": "2031-01-01T00:00:00Z", "ground": "threats",
+           "facts": "as seen", "by": "mod-1"}  # fmt: skip
+    assert chat.post("/v1/sanctions", ban).status_code == 201
+    assert delete(chat, first["id"]) == 204
+    assert rows(fresh, "keys", "select count(*) from statement_key") == [(0,)]
+    elsewhere = blog.registered(person(1), "anna")
+    shown = rita.reveal(elsewhere["id"])
+    assert (shown["returner"], shown["sanctions"], shown["candidates"]) == (False, [], [])
+    assert rita.decide(elsewhere["id"], shown=shown["shown"]).status_code == 200
+    assert blog.introspect(elsewhere["token"])["scope"] == "read publish"
+    back = chat.registered(person(1), "anna2")
+    assert back["token"] != first["token"]
+    assert chat.introspect(back["token"])["scope"] == "read"
+    shown = rita.reveal(back["id"])
+    assert shown["returner"] is True
+    assert shown["sanctions"][0]["rung"] == "close"
+    assert rita.decide(back["id"], shown=shown["shown"]).status_code == 200
+    assert chat.introspect(back["token"]) == {"active": False}
+    assert blog.introspect(elsewhere["token"])["scope"] == "read publish"
+    assert fresh.json("fsck", "--grace-minutes", "0")["clean"] is True
+
+
 def test_erasing_a_united_registrant_ends_all_of_his_records_at_that_provider(fresh: Server) -> None:
     chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
     before = counts(fresh)

@@ -151,13 +151,17 @@ class Accounts:
             with self._directory.writing() as unit:
                 found = self._target(unit, client, account).account
                 if found is not None and found.state != "closed":
-                    standings.close_account(unit, client.id, found.id)
-                    reviews.withdraw_account(unit, client.id, found.id)
-                    self._audit(unit, client, "account.closed", found.id, self._now())
+                    self.end(unit, client, found.provider, found.id)
                 attempt.finish(unit, answer)
             return answer
 
         return self._idempotent.run(client.id, idempotency, b"", effect)
+
+    def end(self, unit: Unit, client: Client, owner: str, account_id: bytes) -> None:
+        """Close an account of a provider, its open review too, in a transaction of the caller. Idempotent."""
+        standings.close_account(unit, owner, account_id)
+        reviews.withdraw_account(unit, owner, account_id)
+        self._audit(unit, client, "account.closed", account_id, self._now())
 
     @staticmethod
     def _target(unit: Unit, client: Client, account: str) -> Target:

@@ -16,6 +16,7 @@ from vault.domain.errors import DomainError
 from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
+from vault.services.accounts import Accounts
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.linking import ERASE, SPLIT, Linking
 from vault.stores import reviews, standings
@@ -33,9 +34,16 @@ class Erasing:
     """The flow of section 6.8 of the design, for one registration; and splits."""
 
     def __init__(
-        self, directory: Store, linking: Linking, idempotent: Idempotent, now: Callable[[], int], *, spread_seconds: int
+        self,
+        directory: Store,
+        linking: Linking,
+        accounts: Accounts,
+        idempotent: Idempotent,
+        now: Callable[[], int],
+        *,
+        spread_seconds: int,
     ) -> None:
-        self._directory, self._linking, self._idempotent = directory, linking, idempotent
+        self._directory, self._linking, self._accounts, self._idempotent = directory, linking, accounts, idempotent
         self._now, self._spread_seconds = now, spread_seconds
 
     def erase(self, client: Client, reg: str) -> None:
@@ -48,7 +56,7 @@ class Erasing:
         if row.state == WITHDRAWN:
             return
         if row.kind == "account":
-            self._withdraw_account(row)
+            self._withdraw_account(client, row)
             return
         self._end(standing, WITHDRAWN, client.id, reviewer=client.role == "reviewer")
 
@@ -66,11 +74,11 @@ class Erasing:
             raise VaultError(Kind.NOT_FOUND, "no such registration")
         return row, standing
 
-    def _withdraw_account(self, row: ReviewRow) -> None:
+    def _withdraw_account(self, client: Client, row: ReviewRow) -> None:
         with self._directory.writing() as unit:
             reviews.withdraw_one(unit, row.reg)
             if row.account is not None:
-                standings.close_account(unit, row.provider, row.account)
+                self._accounts.end(unit, client, row.provider, row.account)
 
     def _end(self, standing: StandingRow, why: str, by: str, *, reviewer: bool) -> None:
         spread = secrets.randbelow(self._spread_seconds + 1)
