@@ -1,6 +1,7 @@
 """The two servers under load: the vault with people in it, and the floor program, served alike."""
 
 import base64
+import itertools
 import json
 import os
 import random
@@ -10,17 +11,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import httpx
 
 from bench.floor_sqlite import load
-from bench.load import Target
+from bench.load import LoadError, Target
 from tests.people import person
 from tests.serving import BIN, Client, Server, free_port
 from vault.config import Settings
+from vault.services.exchanging import HANDOFF_TYPE, PSEUDONYM_TYPE
+from vault.web.oauth.exchange import EXCHANGE_GRANT
 
 PEOPLE: Final = 200
+BATCH: Final = 1000
+_PURPOSE: Final = "moderation"
+_EXCHANGE: Final = {"grant_type": EXCHANGE_GRANT}
+_REDEEMED_PER_SECOND: Final = 3000
 _START_SECONDS: Final = 20.0
 _BODIES_PER_SECOND: Final = 3000
 """More than can be registered on two cores; a body sent twice would void its run."""
@@ -64,10 +72,18 @@ class Vault:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.provider: Client = server.provider("bench")
+        self.taker: Client = server.provider("taker")
+        server.json("provider", "allow-exchange", "bench", "taker", "--purpose", _PURPOSE, "--basis", "legal",
+                    "--per-hour", str(10**9))  # fmt: skip
         self._number = 0
         made = [self.provider.registered(*self._next()) for _ in range(PEOPLE)]
-        server.reviewer("reviewer").approve(made[0]["id"])
+        reviewer = server.reviewer("reviewer")
+        for one in made:
+            reviewer.approve(one["id"])
         self._tokens = [one["token"] for one in made]
+        # The taker knows them all from here on: what is measured is the exchange, not the making of a standing.
+        handoffs = self._items(self.provider, self._opening(PEOPLE))
+        self._items(self.taker, [{"subject_token": one["access_token"]} for one in handoffs])
 
     def _next(self) -> tuple[dict[str, object], str]:
         self._number += 1
@@ -77,9 +93,56 @@ class Vault:
         """Return introspections of so many people's tokens, in random order; the first person is approved."""
         tokens = self._tokens[:people]
         random.shuffle(tokens)
-        basic = base64.b64encode(f"{self.provider.id}:{self.provider.secret}".encode()).decode()
+        return self._form("/oauth/introspect", self.provider, [f"token={token}" for token in tokens])
+
+    def openings(self) -> Target:
+        """Return exchanges that open a hand-off each."""
+        forms = [urlencode(_EXCHANGE | item | {"subject_token_type": PSEUDONYM_TYPE}) for item in self._opening(PEOPLE)]
+        return self._form("/oauth/token", self.provider, forms)
+
+    def redemptions(self, seconds: int) -> Target:
+        """Return exchanges that redeem a hand-off each, opened beforehand and enough for so many seconds."""
+        forms = []
+        for _ in range(seconds * _REDEEMED_PER_SECOND // BATCH):
+            for given in self._items(self.provider, self._opening(BATCH)):
+                form = {"subject_token": given["access_token"], "subject_token_type": HANDOFF_TYPE}
+                forms.append(urlencode(_EXCHANGE | form))
+        return self._form("/oauth/token", self.taker, forms)
+
+    def sanctions(self) -> Target:
+        """Return sanctions that replace each other on everyone."""
+        body = {"rung": "limit_publish", "until": "2027-06-01T00:00:00Z", "ground": "spam", "facts": "as seen"}
+        return self._post("/v1/sanctions", [body | {"token": token} for token in self._tokens])
+
+    def batch(self, act: str) -> Target:
+        """Return batches of introspections, translations or openings of hand-offs."""
+        if act == "exchange":
+            return self._post("/v1/tokens/exchange", [{"items": self._opening(BATCH)}])
+        return self._post(f"/v1/tokens/{act}", [{"tokens": self._some(BATCH)}])
+
+    def _some(self, count: int) -> list[str]:
+        return list(itertools.islice(itertools.cycle(self._tokens), count))
+
+    def _opening(self, count: int) -> list[dict[str, str]]:
+        tokens = self._some(count)
+        return [{"subject_token": token, "audience": self.taker.id, "scope": _PURPOSE} for token in tokens]
+
+    @staticmethod
+    def _items(client: Client, items: list[dict[str, str]]) -> list[dict[str, Any]]:
+        answer = client.post("/v1/tokens/exchange", {"items": items})
+        given: list[dict[str, Any]] = answer.json()["items"]
+        if any("error" in item for item in given):
+            raise LoadError("an exchange was refused")
+        return given
+
+    def _form(self, path: str, client: Client, forms: list[str]) -> Target:
+        basic = base64.b64encode(f"{client.id}:{client.secret}".encode()).decode()
         headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
-        return Target(self.server.url + "/oauth/introspect", "POST", [f"token={token}" for token in tokens], headers)
+        return Target(self.server.url + path, "POST", forms, headers)
+
+    def _post(self, path: str, bodies: list[dict[str, Any]]) -> Target:
+        headers = {"Authorization": f"Bearer {self.provider.authorise()}", "Content-Type": "application/json"}
+        return Target(self.server.url + path, "POST", [json.dumps(body) for body in bodies], headers)
 
     def registrations(self, seconds: int) -> Target:
         """Return registrations of people who were not registered before, enough for so many seconds."""
@@ -88,9 +151,8 @@ class Vault:
             identity, handle = self._next()
             accepts = {"terms": "2026-01", "truthful": True}
             body = {"handle": handle, "kind": "public", "accepts": accepts, "identity": identity}
-            bodies.append(json.dumps(body))
-        headers = {"Authorization": f"Bearer {self.provider.authorise()}", "Content-Type": "application/json"}
-        return Target(self.server.url + "/v1/registrations", "POST", bodies, headers)
+            bodies.append(body)
+        return self._post("/v1/registrations", bodies)
 
 
 @contextmanager

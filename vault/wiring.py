@@ -37,6 +37,7 @@ class Vault:
     settings: Settings
     stores: dict[str, Store]
     keys: HeldKeys
+    agent: dict[str, AgentClient]
     officer: AgentClient
     access: AccessControl
     introspecting: Introspecting
@@ -74,7 +75,9 @@ class Vault:
         return states
 
     def close(self) -> None:
-        """Close the stores' connections."""
+        """Close the connections to the stores, and this thread's to the agent."""
+        for client in self.agent.values():
+            client.close()
         for store in self.stores.values():
             store.engine.dispose()
 
@@ -114,6 +117,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         settings=settings,
         stores={"identity": identity, "directory": directory, "log": Store(engines["log"])},
         keys=keys,
+        agent=sockets,
         officer=sockets["officer"],
         access=AccessControl(settings, directory, keys, now),
         introspecting=Introspecting(directory, keys, now),

@@ -46,7 +46,7 @@ def token_at(giver: Client, token: str, taker: Client) -> str:
 
 
 def agree(server: Server, giver: Client, taker: Client, *more: str) -> None:
-    server.run("provider", "allow-exchange", giver.id, taker.id, "--purpose", PURPOSE, "--basis", "legal", *more)
+    server.json("provider", "allow-exchange", giver.id, taker.id, "--purpose", PURPOSE, "--basis", "legal", *more)
 
 
 def two_providers(server: Server, *more: str) -> tuple[Client, Client, Client]:

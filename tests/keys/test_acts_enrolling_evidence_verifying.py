@@ -185,10 +185,19 @@ def test_verify_own_counts_every_row_that_does_not_hold(store: KeyStore) -> None
     assert found["tables"] == {
         "record_key": {"rows": 2, "bad": 0}, "reviewer": {"rows": 1, "bad": 0}, "evidence_key": {"rows": 1, "bad": 0},
         "key": {"rows": 12, "bad": 0}, "agreement": {"rows": 0, "bad": 0}, "handoff": {"rows": 0, "bad": 0},
+        "statement_key": {"rows": 0, "bad": 0},
     }  # fmt: skip
     store.execute("UPDATE record_key SET state = 'verified'")
     store.execute("UPDATE reviewer SET state = 'disabled'")
     store.execute("UPDATE evidence_key SET views = 1")
     store.execute("UPDATE key SET state = 'suspended' WHERE purpose = 'map'")
     bad = {name: table["bad"] for name, table in _act(verifying.verify_own, store.names())["tables"].items()}
-    assert bad == {"record_key": 2, "reviewer": 1, "evidence_key": 1, "key": 1, "agreement": 0, "handoff": 0}
+    assert bad == {
+        "record_key": 2,
+        "reviewer": 1,
+        "evidence_key": 1,
+        "key": 1,
+        "agreement": 0,
+        "handoff": 0,
+        "statement_key": 0,
+    }

@@ -37,7 +37,7 @@ def test_the_keys_go_with_the_decision_and_one_row_says_so(vault: Vault) -> None
     assert kinds.count("registration.erased") == 1
     plan = found["plan"]
     assert (plan["ended"], plan["records"], plan["fingerprints"]) == ([made.pid], [made.rid], [])
-    assert [account for account, _ in plan["legacy"]["accounts"]] == [bytes(16)]
+    assert [account for account, *_ in plan["legacy"]["accounts"]] == [bytes(16)]
     assert vault.run(erasing.erase_done, intent=found["intent"]) == {}
     assert vault.store.rows("intent") == vault.store.rows("intent_lock") == []
 

@@ -210,7 +210,8 @@ def test_the_standing_key_opens_tokens_and_nothing_that_leads_to_a_record(store:
     assert standing.directory().decode_access(store.keyring.directory().encode_access(access)) == access
     assert standing.current("account-mac").secret == store.keyring.current("account-mac").secret
     assert standing.deployment == store.keyring.deployment
-    for purpose in (*keyrings.ROOT_PURPOSES, "link"):
+    assert standing.current(STANDING_KEK).id == store.keyring.current(STANDING_KEK).id
+    for purpose in (*(purpose for purpose in keyrings.ROOT_PURPOSES if purpose != STANDING_KEK), "link"):
         with pytest.raises(MissingError):
             standing.current(purpose, SHOP if purpose == "link" else "")
 

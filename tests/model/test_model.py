@@ -197,7 +197,7 @@ def test_the_vault_equals_its_model(fresh: Server, request: pytest.FixtureReques
     VaultMachine.providers = [fresh.provider("chat"), fresh.provider("blog")]
     VaultMachine.reviewer = fresh.reviewer("rita")
     for one, other in (("chat", "blog"), ("blog", "chat")):
-        fresh.run("provider", "allow-exchange", one, other, "--purpose", "safety", "--basis", "legal")
+        fresh.json("provider", "allow-exchange", one, other, "--purpose", "safety", "--basis", "legal")
     VaultMachine.steps = 0
     run_state_machine_as_test(
         VaultMachine,

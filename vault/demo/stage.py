@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from keys.agent.settings import socket_folder
 from vault.errors import StartError
 
 _START_SECONDS: Final = 30.0
@@ -118,6 +120,8 @@ def staged() -> Iterator[Stage]:
         finally:
             server.terminate()
             server.wait(30)
+            # Where the home's path is too long for sockets, they lie in a folder beside it.
+            shutil.rmtree(socket_folder(home), ignore_errors=True)
 
 
 def _free_port() -> int:

@@ -112,7 +112,8 @@ class Erasing:
         def effect(attempt: Attempt) -> Answer:
             with self._directory.reading() as unit:
                 own = standings.find(unit, row.pid)
-                group = [row.pid, *(alias.pid for alias in standings.aliases_of(unit, row.pid))]
+                taken_in = standings.aliases_of(unit, row.pid) if row.pid != living.pid else []
+                group = [row.pid, *(alias.pid for alias in taken_in)]
                 back = [account.id for account in standings.accounts_of(unit, living.pid)
                         if account.merged_from == row.pid]  # fmt: skip
             if own is None or own.assurance == "none":

@@ -213,14 +213,20 @@ def _check_caps(caps: list[Cap], group: Iterable[Standing]) -> None:
             raise CapError
 
 
+def _seniority(standing: Standing) -> tuple[object, ...]:
+    assurance = standing.record.assurance
+    return assurance is Assurance.NONE, standing.created, assurance is not Assurance.VAULT, standing.pid
+
+
 def _merge(names: Names, plan: dict[str, Any], group: Iterable[Standing]) -> None:
-    """Make the standings of one person in one sector one: approved before provisional, then the older lives on."""
+    """Make the standings of one person in one sector one: approved before provisional, then the older lives on.
+
+    Of two that are equally old it is the one whose token another approval or an exchange gave its meaning already.
+    """
     distinct = {standing.pid: standing for standing in group}
     if len(distinct) < 2:  # noqa: PLR2004 - two make a merge
         return
-    survivor, *aliases = sorted(
-        distinct.values(), key=lambda s: (s.record.assurance is Assurance.NONE, s.created, s.pid)
-    )
+    survivor, *aliases = sorted(distinct.values(), key=_seniority)
     key, deployment = names.keyring.current("account-mac").secret, names.keyring.deployment
     for alias in aliases:
         accounts = [
