@@ -180,8 +180,10 @@ class StubVault:
         self._note("batch", client.id, wishes, key)
         return 200, {"items": [self.outcome] * len(wishes)}
 
-    def accounts(self, _client: StubClient, cursor: str | None, limit: int, token: str | None) -> dict[str, Any]:
-        self._note("accounts", cursor, limit, token)
+    def accounts(
+        self, _client: StubClient, cursor: str | None, limit: int, token: str | None, external_id: str | None
+    ) -> dict[str, Any]:
+        self._note("accounts", cursor, limit, token, external_id)
         return {"items": []}
 
     def account(self, _client: StubClient, acc: str) -> dict[str, Any]:

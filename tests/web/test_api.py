@@ -51,7 +51,7 @@ def test_lists_page_within_the_limits(vault: StubVault, http: FlaskClient) -> No
     http.get("/v1/reviews?cursor=abc&limit=1000&state=in_review", headers=REVIEWER)
     assert last(vault) == ("reviews", "abc", 200, "in_review")
     http.get("/v1/accounts?token=nym_x&limit=7", headers=PROVIDER)
-    assert last(vault) == ("accounts", None, 7, "nym_x")
+    assert last(vault) == ("accounts", None, 7, "nym_x", None)
 
 
 @pytest.mark.parametrize(
