@@ -22,7 +22,7 @@ from tests.http.exchanges import (
     token_at,
     two_providers,
 )
-from tests.people import ANNA, person
+from tests.people import ANNA, WEI, WEI_BY_PASSPORT, person
 from tests.serving import Client, Server
 from vault.config import load
 from vault.errors import Kind, VaultError
@@ -138,6 +138,22 @@ def test_who_is_at_both_already_is_handed_over_to_the_token_that_the_taker_has(f
     chat, blog, rita = two_providers(fresh)
     here, there = approved(chat, rita), approved(blog, rita, handle="erika")
     assert token_at(chat, here, blog) == there
+
+
+def test_when_two_persons_become_one_so_do_the_tokens_that_a_third_has_of_them(fresh: Server) -> None:
+    chat, blog, rita = two_providers(fresh)
+    news = fresh.provider("news")
+    agree(fresh, news, blog)
+    card, passport = approved(chat, rita, WEI), approved(news, rita, WEI_BY_PASSPORT)
+    tokens = {token_at(chat, card, blog), token_at(news, passport, blog)}
+    assert len(tokens) == 2, "they are two persons so far"
+    made = chat.registered(WEI_BY_PASSPORT, "zhang")
+    shown = rita.reveal(made["id"])
+    verdict = [{"id": shown["candidates"][0]["id"], "verdict": "same_person"}]
+    rita.approve(made["id"], candidates=verdict, shown=shown["shown"])
+    found = {token_at(chat, card, blog), token_at(news, passport, blog)}
+    assert len(found) == 1
+    assert found <= tokens
 
 
 def test_an_exchange_can_go_on_only_where_that_was_agreed_too(fresh: Server) -> None:

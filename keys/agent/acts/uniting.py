@@ -191,6 +191,7 @@ def _retag(
         rows = [mapping(row, "tag") for row in answer]
         standings = {octets(row, "tag"): check_standing(names, connection, row.get("standing")) for row in rows}
         plan["tags"] += [[tag, new, standing.pid] for tag, standing in standings.items() if tag in old]
+        plan["map"] += _tagged_alone(names, connection, plan, standings.values(), target, former)
         group = list(standings.values())
         if sector == subject.sector:
             group += here
@@ -199,6 +200,20 @@ def _retag(
                 group.append(subject)
             _check_caps(caps, group)
         _merge(names, plan, group)
+
+
+def _tagged_alone(
+    names: Names,
+    connection: Connection,
+    plan: dict[str, Any],
+    standings: Iterable[Standing],
+    target: bytes,
+    former: set[bytes],
+) -> list[list[Any]]:
+    """Return the map of records that no fingerprint names: those of persons known by an exchange, or to a provider."""
+    mapped = {rid for rid, _, _ in plan["map"]}
+    found = [records.load(connection, names.keyring, rid) for s in standings for rid in s.rids if rid not in mapped]
+    return [[r.rid, target, str(r.assurance)] for r in found if records.uid_of(names.keyring, r) in former]
 
 
 def _check_caps(caps: list[Cap], group: Iterable[Standing]) -> None:
