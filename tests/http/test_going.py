@@ -1,6 +1,7 @@
 """Going and parting, over HTTP: what is gone opens nowhere, what is another's stays, a wrong union is taken back."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -183,6 +184,30 @@ def test_a_registrant_united_by_a_wrong_verdict_is_parted_with_account_and_token
     for made in (card, passport):
         assert chat.introspect(made["token"], account=made["account"])["scope"] == "read publish"
         assert chat.get(f"/v1/accounts/{made['account']}").json()["token"] == made["token"]
+
+
+def test_who_became_part_of_one_who_became_part_of_another_is_parted_with_what_was_his(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+
+    def approved(number: str, handle: str, same: set[str]) -> dict[str, Any]:
+        """Approve the holder of one more passport as the same person as these holders."""
+        document = {**WEI_BY_PASSPORT["document"], "number": number}
+        made = chat.registered({**WEI_BY_PASSPORT, "document": document}, handle)
+        shown = rita.reveal(made["id"])
+        held = {c["id"]: c["fields"]["document"]["number"] for c in shown["candidates"]}
+        verdicts = [{"id": i, "verdict": "same_person" if n in same else "other_person"} for i, n in held.items()]
+        rita.approve(made["id"], candidates=verdicts, shown=shown["shown"])
+        time.sleep(1)  # who is older is told in seconds
+        return made
+
+    first, second = approved("E1", "first", set()), approved("E2", "second", set())
+    third = approved("E3", "third", {"E2"})
+    approved("E4", "fourth", {"E1", "E2", "E3"})
+    tokens = {chat.registration(made["id"])["token"] for made in (first, second, third)}
+    assert tokens == {first["token"]}, "they are one"
+    assert rita.post(f"/v1/reviews/{third['id']}/split", {"reason": "wrong_verdict"}).status_code == 200
+    assert chat.introspect(third["token"], account=third["account"])["scope"] == "read publish"
+    assert chat.get(f"/v1/accounts/{second['account']}").json()["token"] == first["token"]
 
 
 def test_one_person_at_two_providers_is_parted_without_a_trace_at_either(fresh: Server) -> None:

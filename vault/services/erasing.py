@@ -115,7 +115,7 @@ class Erasing:
                 taken_in = standings.aliases_of(unit, row.pid) if row.pid != living.pid else []
                 group = [row.pid, *(alias.pid for alias in taken_in)]
                 back = [account.id for account in standings.accounts_of(unit, living.pid)
-                        if account.merged_from == row.pid]  # fmt: skip
+                        if account.merged_from in group]  # fmt: skip
             if own is None or own.assurance == "none":
                 raise VaultError(Kind.CONFLICT, "only an approved registration was united with a person")
             answer = 200, {"id": reg, "state": row.state}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, func, update
 
 from vault.domain.scopes import Rung, running
 from vault.stores import reviews, sanctions, standings
@@ -68,7 +68,7 @@ def parted(unit: Unit, plan: Plan, now: int) -> None:
     unit.execute(update(standing).where(standing.c.pid == alias).values(superseded_by=None))
     for account_id, mac in apart["accounts"]:
         back = update(account).where(account.c.pid == survivor, account.c.id == account_id)
-        unit.execute(back.values(pid=alias, mac=mac, merged_from=None))
+        unit.execute(back.values(pid=alias, mac=mac, merged_from=func.nullif(account.c.merged_from, alias)))
         unit.execute(update(handle).where(handle.c.account == account_id).values(pid=alias))
         sanctions.follow(unit, account_id, survivor, alias)
     for pid in apart["group"]:

@@ -285,7 +285,8 @@ def merge(unit: Unit, alias: bytes, survivor: bytes, macs: Iterable[tuple[bytes,
     """Make one standing part of another: accounts, handles, tags, sanctions, which are all kept. Idempotent."""
     for account_id, mac in macs:
         moved = update(account).where(account.c.pid == alias, account.c.id == account_id)
-        unit.execute(moved.values(pid=survivor, mac=mac, merged_from=alias))
+        origin = func.coalesce(account.c.merged_from, alias)
+        unit.execute(moved.values(pid=survivor, mac=mac, merged_from=origin))
     unit.execute(update(handle).where(handle.c.pid == alias).values(pid=survivor))
     for row in unit.execute(select(local_tag).where(local_tag.c.pid == alias)).all():
         unit.execute(delete(local_tag).where(local_tag.c.tag == row.tag, local_tag.c.pid == alias))
