@@ -186,6 +186,30 @@ def test_a_registrant_united_by_a_wrong_verdict_is_parted_with_account_and_token
         assert chat.get(f"/v1/accounts/{made['account']}").json()["token"] == made["token"]
 
 
+def test_a_ban_met_on_return_stays_with_the_returner_when_a_wrong_verdict_is_taken_back(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    one = chat.registered(WEI, "wei")
+    rita.approve(one["id"])
+
+    def passport(verdict: str, handle: str) -> dict[str, Any]:
+        made = chat.registered(WEI_BY_PASSPORT, handle)
+        shown = rita.reveal(made["id"])
+        verdicts = [{"id": candidate["id"], "verdict": verdict} for candidate in shown["candidates"]]
+        rita.approve(made["id"], candidates=verdicts, shown=shown["shown"])
+        return made
+
+    banned = passport("other_person", "zhang")
+    body = {"token": banned["token"], "rung": "suspend_updates", "until": "2027-06-01T00:00:00Z", "ground": "spam",
+            "facts": "as seen", "by": "mod-1"}  # fmt: skip
+    assert chat.post("/v1/sanctions", body).status_code == 201
+    assert delete(chat, banned["id"]) == 204
+    returned = passport("same_person", "zhang2")
+    assert chat.introspect(chat.registration(returned["id"])["token"])["scope"] == ""
+    assert rita.post(f"/v1/reviews/{returned['id']}/split", {"reason": "wrong_verdict"}).status_code == 200
+    scopes = [chat.introspect(chat.registration(made["id"])["token"])["scope"] for made in (one, returned)]
+    assert scopes == ["read publish", ""]
+
+
 def test_who_became_part_of_one_who_became_part_of_another_is_parted_with_what_was_his(fresh: Server) -> None:
     chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
 

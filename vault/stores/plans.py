@@ -52,7 +52,7 @@ def _go_over(unit: Unit, former: bytes, pid: bytes, now: int) -> None:
         if living is not None and row.account is None and runs:
             # The same id at each try, so that a retry adds nothing.
             copied = hashlib.sha256(row.id + living.pid).digest()[: len(row.id)]
-            sanctions.add(unit, replace(row, id=copied, pid=living.pid, statement=None))
+            sanctions.add(unit, replace(row, id=copied, pid=living.pid, origin=living.pid, statement=None))
     unit.execute(delete(local_tag).where(local_tag.c.pid == former))
 
 

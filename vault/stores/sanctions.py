@@ -86,8 +86,8 @@ def give_back(unit: Unit, origin: bytes, survivor: bytes, pid: bytes) -> None:
 
 
 def forget_statements(unit: Unit, pid: bytes) -> None:
-    """Delete sealed words whose key is gone."""
-    unit.execute(update(sanction).where(sanction.c.pid == pid).values(statement=None))
+    """Delete sealed words whose key is gone: whose standing sealed them says nothing any more."""
+    unit.execute(update(sanction).where(sanction.c.pid == pid).values(statement=None, origin=pid))
 
 
 def find(unit: Unit, owner: str, sanction_id: bytes) -> SanctionRow | None:
