@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -18,7 +18,8 @@ from vault.domain.clock import from_epoch, to_text
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 TYPE = "urn:idvault:token-type:"
 STEPS = 100
-EXAMPLES = 20
+EXAMPLES = 21
+LEAST_STEPS = 2_000
 PEOPLE = 3
 _numbers = itertools.count(1_000, PEOPLE)
 
@@ -36,12 +37,14 @@ class VaultMachine(RuleBasedStateMachine):
         self.model = Model()
         self.first = next(_numbers)
         self.handles = itertools.count()
+        self.brief = False
 
     def _registrations(self, *states: str) -> list[Registration]:
         return [one for one in self.model.registrations if one.state in states]
 
     def _pick(self, data: st.DataObject, among: list[Any]) -> Any:
-        return among[data.draw(st.integers(0, len(among) - 1))]
+        # What is drawn must not hang on the clock, nor on which of two equally old the vault made the other's heir.
+        return among[data.draw(st.integers(0, 999)) % len(among)]
 
     def _provider(self, standing: Standing) -> Client:
         return self.providers[standing.provider]
@@ -66,6 +69,9 @@ class VaultMachine(RuleBasedStateMachine):
             for alias in several:
                 if alias is not active[0]:
                     self.model.merge(alias, active[0])
+        self._shows_whose_it_is(one)
+
+    def _shows_whose_it_is(self, one: Registration) -> None:
         after = self._shown(one)
         assert after["token"] == one.standing.living.token
         assert after.get("supersedes") == (None if one.standing.became is None else one.standing.token)
@@ -96,10 +102,11 @@ class VaultMachine(RuleBasedStateMachine):
                 "facts": "as seen", "by": "mod-1"}  # fmt: skip
         made = self._provider(standing).post("/v1/sanctions", body)
         assert made.status_code == httpx.codes.CREATED, made.text
-        standing.sanctions.append(Sanction(made.json()["id"], rung, until))
+        self.brief = self.brief or brief
+        standing.sanctions.append(Sanction(made.json()["id"], rung, until, standing, brief))
 
     def _liftable(self) -> list[tuple[Standing, Sanction]]:
-        return [(s, one) for s in self._living() for one in s.sanctions if one.id and one.runs(time.time() + 1)]
+        return [(s, one) for s in self._living() for one in s.sanctions if one.id and not one.brief and not one.lifted]
 
     @precondition(lambda self: self._liftable())
     @rule(data=st.data(), reason=st.sampled_from(["appeal", "mistake", "other"]))
@@ -109,9 +116,10 @@ class VaultMachine(RuleBasedStateMachine):
         assert answer.status_code == httpx.codes.OK, answer.text
         one.lifted = True
 
-    @precondition(lambda self: any(s.rung(time.time()) for s in self._living()))
+    @precondition(lambda self: self.brief)
     @rule()
     def expire(self) -> None:
+        self.brief = False
         now = time.time()
         ends = [one.until for s in self._living() for one in s.sanctions if one.until and now < one.until < now + 3]
         if ends:
@@ -166,9 +174,11 @@ class VaultMachine(RuleBasedStateMachine):
     def split(self, data: st.DataObject) -> None:
         one = self._pick(data, self._registrations("approved"))
         answer = self.reviewer.post(f"/v1/reviews/{one.id}/split", {"reason": "wrong_verdict"})
-        # One person has one document here: what became one at a provider is one.
-        parted = one.standing.became is None and self.model.split(one.standing)
+        parted = self.model.split(one.standing)
         assert answer.status_code == (httpx.codes.OK if parted else httpx.codes.CONFLICT), answer.text
+        for other in self._registrations("approved"):
+            if other.standing.is_part_of(one.standing):
+                self._shows_whose_it_is(other)
 
     @invariant()
     def every_token_means_what_the_model_says(self) -> None:
@@ -190,22 +200,24 @@ class VaultMachine(RuleBasedStateMachine):
             }
 
 
-@pytest.mark.timeout(1200)
-def test_the_vault_equals_its_model(fresh: Server, request: pytest.FixtureRequest) -> None:
-    del request
+@pytest.mark.timeout(7200)
+def test_the_vault_equals_its_model(fresh: Server, *, full: bool) -> None:
     VaultMachine.server = fresh
     VaultMachine.providers = [fresh.provider("chat"), fresh.provider("blog")]
     VaultMachine.reviewer = fresh.reviewer("rita")
     for one, other in (("chat", "blog"), ("blog", "chat")):
         fresh.json("provider", "allow-exchange", one, other, "--purpose", "safety", "--basis", "legal")
     VaultMachine.steps = 0
+    examples = EXAMPLES * 10 if full else EXAMPLES
+    # A shorter example takes minutes to find: it is for the long run.
+    phases = list(Phase) if full else [Phase.explicit, Phase.generate]
     run_state_machine_as_test(
         VaultMachine,
         settings=settings(
-            max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, derandomize=True, print_blob=False,
-            suppress_health_check=list(HealthCheck),
+            max_examples=examples, stateful_step_count=STEPS, deadline=None, derandomize=not full, print_blob=False,
+            suppress_health_check=list(HealthCheck), phases=phases,
         ),
     )  # fmt: skip
-    assert VaultMachine.steps >= STEPS * EXAMPLES
+    assert VaultMachine.steps >= LEAST_STEPS
     report = fresh.json("fsck", "--grace-minutes", "0")
     assert report["clean"], report["findings"]

@@ -18,6 +18,8 @@ class Sanction:
     id: str
     rung: int
     until: float | None
+    origin: "Standing"
+    brief: bool
     lifted: bool = False
 
     def runs(self, now: float) -> bool:
@@ -42,6 +44,9 @@ class Standing:
     @property
     def living(self) -> "Standing":
         return self if self.became is None else self.became.living
+
+    def is_part_of(self, other: "Standing") -> bool:
+        return self is other or (self.became is not None and self.became.is_part_of(other))
 
     def rung(self, now: float) -> int:
         return max((s.rung for s in self.sanctions if s.runs(now)), default=0)
@@ -75,10 +80,12 @@ class Model:
         self.registrations: list[Registration] = []
         self.groups: list[set[Standing]] = []
         self.bans: list[Standing] = []
+        self.opened: dict[str, Standing] = {}
 
     def register(self, provider: int, person: int, token: str, reg: str, account: str) -> Registration:
         standing = Standing(provider, person, token, accounts={account: "in_review"})
         self.standings.append(standing)
+        self.opened[account] = standing
         registration = Registration(reg, account, standing)
         self.registrations.append(registration)
         return registration
@@ -112,7 +119,7 @@ class Model:
         for ban in [b for b in self.bans if (b.provider, b.person) == (standing.provider, standing.person)]:
             self.bans.remove(ban)
             if ban.rung(now) > 1:
-                standing.sanctions += [replace(s, id="") for s in ban.sanctions if s.runs(now)]
+                standing.sanctions += [replace(s, id="", origin=standing) for s in ban.sanctions if s.runs(now)]
 
     def merge(self, alias: Standing, survivor: Standing) -> None:
         alias.became = survivor
@@ -131,19 +138,37 @@ class Model:
         return bare
 
     def split(self, standing: Standing) -> bool:
-        """Part a standing from its person elsewhere; False where that is refused."""
-        if any(other.became is not None and other.living is standing for other in self.standings):
+        """Part a standing, with what became part of it, from its person; False where that is refused."""
+        living = standing.living
+        group = [s for s in self.standings if s.is_part_of(standing)]
+        staying = [s for s in self.standings if s.is_part_of(living) and s not in group]
+        if standing is living:
+            possible = len(group) == 1 and bool(self.mates(standing))
+        else:
+            # One person has one document here: two with a document are one whatever anybody says.
+            possible = all(s.bare for s in staying)
+        if not possible:
             return False
-        if not self.mates(standing):
-            return False
-        self.group_of(standing).discard(standing)
-        self.groups.append({standing})
+        if standing is not living:
+            self._give_back(standing, living, group)
+        whole = self.group_of(standing)
+        whole.difference_update(group)
+        self.groups.append(set(group))
         return True
+
+    def _give_back(self, standing: Standing, living: Standing, group: list[Standing]) -> None:
+        standing.became = None
+        for account in [a for a in living.accounts if self.opened[a] in group]:
+            standing.accounts[account] = living.accounts.pop(account)
+        standing.sanctions = [s for s in living.sanctions if s.origin in group]
+        living.sanctions = [s for s in living.sanctions if s.origin not in group]
 
     def erase(self, standing: Standing, fresh_token: str, now: float) -> None:
         """End a registrant at one provider: open accounts go on under a fresh token, and what runs goes with them."""
-        keeper = Standing(standing.provider, standing.person, fresh_token, sanctions=standing.sanctions)
+        keeper = Standing(standing.provider, standing.person, fresh_token)
+        keeper.sanctions = [replace(sanction, origin=keeper) for sanction in standing.sanctions]
         keeper.accounts = dict.fromkeys(standing.accounts, "legacy")
+        self.opened |= dict.fromkeys(standing.accounts, keeper)
         self.standings.append(keeper)
         if standing.approved and keeper.rung(now) > 1:
             self.bans.append(keeper)
@@ -164,4 +189,4 @@ class Model:
             bare.gone = True
 
     def _has_aliases(self, standing: Standing) -> bool:
-        return any(s.became is not None and s.living is standing for s in self.standings)
+        return any(s is not standing and s.is_part_of(standing) for s in self.standings)

@@ -73,7 +73,7 @@ def parted(unit: Unit, plan: Plan, now: int) -> None:
         sanctions.follow(unit, account_id, survivor, alias)
     for pid in apart["group"]:
         sanctions.give_back(unit, pid, survivor, alias)
-        reviews.stand_alone(unit, pid)
+    reviews.stand_alone(unit, alias)
     unit.execute(delete(local_tag).where(local_tag.c.pid == survivor))
     for tag, kind, pid in plan["local"]:
         standings.add_local_tag(unit, tag, kind, pid)
