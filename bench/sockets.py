@@ -43,8 +43,9 @@ class Acts:
     def create(self) -> None:
         """The two acts of a registration, each a durable commit in the key store."""
         pid = secrets.token_bytes(16)
-        made = self._agent.call("create", {"sector": self._sector, "pid": pid, "fields": _FIELDS})
-        self._agent.call("create.done", {"sector": self._sector, "pid": pid, "link": made["link"]})
+        args = {"sector": self._sector, "items": [{"pid": pid, "fields": _FIELDS}]}
+        link = self._agent.call("create", args)["items"][0]["link"]
+        self._agent.call("create.done", {"items": [{"sector": self._sector, "pid": pid, "link": link}]})
 
 
 @contextmanager

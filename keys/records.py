@@ -4,7 +4,7 @@ Guarantees: a row is read only if its MAC holds, and changed only if it still is
 conditional on the MAC), so that states and marks are rows, never memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -224,6 +224,26 @@ def add(connection: Connection, keyring: Keyring, record: Record) -> None:
     connection.execute(_INSERT, record.values(keyring))
 
 
+def add_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert fresh records by their column values."""
+    connection.execute(_INSERT, list(rows))
+
+
+def load_all(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) -> dict[bytes, Record]:
+    """Return the rows of records: rid → record.
+
+    Raises:
+        MissingError: one is not there.
+        OpenError: one was altered.
+    """
+    wanted = list(rids)
+    rows = connection.execute(select(store.record_key).where(store.record_key.c.rid.in_(wanted))).all()
+    found = {row.rid: Record.from_row(keyring, row) for row in rows}
+    if len(found) != len(set(wanted)):
+        raise MissingError("no such record")
+    return found
+
+
 def load(connection: Connection, keyring: Keyring, rid: bytes) -> Record:
     """Return the row of a record.
 
@@ -248,6 +268,22 @@ def change(connection: Connection, keyring: Keyring, record: Record, **changes: 
     if connection.execute(_UPDATE, {**values, "read_rid": record.rid, "read_mac": record.mac}).rowcount != 1:
         raise ConflictError
     return replace(changed, mac=values["mac"])
+
+
+def change_all(
+    connection: Connection, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]]
+) -> None:
+    """Write changes over records that were read, all or none: the caller's transaction ends with the error.
+
+    Raises:
+        ConflictError: another act changed one meanwhile.
+    """
+    rows = [
+        {**replace(record, **change).values(keyring), "read_rid": record.rid, "read_mac": record.mac}  # type: ignore[arg-type]
+        for record, change in changes
+    ]
+    if connection.execute(_UPDATE, rows).rowcount != len(rows):
+        raise ConflictError
 
 
 def remove(connection: Connection, record: Record) -> None:

@@ -17,7 +17,8 @@ from keys.primitives import Secret, hmac_sha256
 DOCUMENT_BIRTH: Final = "document_birth"
 DOCUMENT: Final = "document"
 NAME_BIRTH: Final = "name_birth"
-EXACT_KINDS: Final = frozenset((DOCUMENT_BIRTH, "registration"))
+REGISTRATION: Final = "registration"
+EXACT_KINDS: Final = frozenset((DOCUMENT_BIRTH, REGISTRATION))
 """Kinds of which one sector has each tag once: an equal one is the same registrant."""
 
 
@@ -32,19 +33,25 @@ class Tag:
 def _values(fields: Mapping[str, FieldValue]) -> list[tuple[str, tuple[bytes, ...]]]:
     birth = fields["birth_date"].match if "birth_date" in fields else ()
     document = fields["document"].match if "document" in fields else ()
+    number = fields["registration"].match if "registration" in fields else ()
     names = [m for name in ("legal_name", "names") if name in fields for m in fields[name].match]
     values: list[tuple[str, tuple[bytes, ...]]] = []
     if document and birth:
         values.append((DOCUMENT_BIRTH, (*document, *birth)))
     if document:
         values.append((DOCUMENT, document))
+    if number:
+        values.append((REGISTRATION, number))
     if birth:
         values += [(NAME_BIRTH, (name, *birth)) for name in sorted(set(names))]
     return values
 
 
 def fingerprints(key: Secret, version: int, fields: Mapping[str, FieldValue]) -> list[Tag]:
-    """Return the vault-wide tags of a person: document with birth date, and document alone; names never."""
+    """Return the vault-wide tags of a person: document with birth date, and document alone; names never.
+
+    An organisation's is its number in a register.
+    """
     return [
         Tag(kind, bytes((version,)) + hmac_sha256(key, length_prefixed(b"fingerprint", kind.encode(), *values)))
         for kind, values in _values(fields)

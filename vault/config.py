@@ -70,6 +70,8 @@ class Settings:
     page_items_max: int = 200
     max_body_bytes: int = 65_536
     batch_items_max: int = 1000
+    operators_max: int = 100
+    """Operators of one account."""
     max_batch_bytes: int = 4 * 1024 * 1024
     max_evidence_bytes: int = 10 * 1024 * 1024
     busy_seconds: int = 5

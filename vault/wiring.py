@@ -11,16 +11,19 @@ from vault.services.access import AccessControl
 from vault.services.accounts import Accounts
 from vault.services.agreeing import Agreeing
 from vault.services.checking import Checking
+from vault.services.creating import Creating
 from vault.services.credentials import Credentials
 from vault.services.enrolling import Enrolling
 from vault.services.erasing import Erasing
 from vault.services.exchanging import Exchanging
+from vault.services.existing import Existing
 from vault.services.held_keys import HeldKeys
 from vault.services.housekeeping import Housekeeping
 from vault.services.idempotency import Idempotent
 from vault.services.introspecting import Introspecting
 from vault.services.linking import Linking
 from vault.services.listing import Listing
+from vault.services.operating import Operating
 from vault.services.registering import Registering
 from vault.services.reviewing import Reviewing
 from vault.services.sanctioning import Sanctioning
@@ -46,6 +49,7 @@ class Vault:
     listing: Listing
     erasing: Erasing
     accounts: Accounts
+    operating: Operating
     sanctioning: Sanctioning
     credentials: Credentials
     enrolling: Enrolling
@@ -113,6 +117,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
     accounts = Accounts(directory, keys, idempotent, showing, now)
     erasing = Erasing(directory, linking, accounts, idempotent, now, spread_seconds=spread_seconds)
     tokens = Tokens(settings, directory, keys, showing, now)
+    existing = Existing(directory, erasing.make_room)
+    creating = Creating(directory, keys, linking, showing, existing, now)
     return Vault(
         settings=settings,
         stores={"identity": identity, "directory": directory, "log": Store(engines["log"])},
@@ -121,11 +127,12 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         officer=sockets["officer"],
         access=AccessControl(settings, directory, keys, now),
         introspecting=Introspecting(directory, keys, now),
-        registering=Registering(directory, keys, linking, idempotent, showing, now, development=development),
+        registering=Registering(directory, keys, linking, idempotent, showing, creating, now, development=development),
         reviewing=Reviewing(settings, directory, keys, linking, idempotent, now, development=development),
         listing=Listing(settings, directory, keys, showing),
         erasing=erasing,
         accounts=accounts,
+        operating=Operating(settings, directory, keys, idempotent, showing, now),
         sanctioning=Sanctioning(settings, directory, keys, idempotent, showing, now),
         credentials=Credentials(settings, directory, keys, idempotent, now),
         enrolling=Enrolling(directory, sockets["officer"], keys, now),

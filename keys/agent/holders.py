@@ -22,7 +22,7 @@ from keys.agent.acts import (
     stating,
     verifying,
 )
-from keys.agent.arguments import Args, octets, text
+from keys.agent.arguments import Args, listed, mapping, octets, text
 from keys.agent.holder import Act, Door, serve
 from keys.agent.names import Names
 from keys.agent.settings import AgentSettings
@@ -38,6 +38,7 @@ Control = Callable[[str], dict[str, Any]]
 """Asks the supervisor: status, seal, lockdown or unseal."""
 IDENTITY_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "create": registering.create,
+    "create.check": registering.create_check,
     "create.done": registering.create_done,
     "create.undo": registering.create_undo,
     "create.open": registering.create_open,
@@ -165,9 +166,14 @@ def _sector_keys(keyring: Keyring, args: Args, _: Dialogue) -> dict[str, Any]:
 
 
 def _account_bind(keyring: Keyring, args: Args, _: Dialogue) -> dict[str, Any]:
-    """Bind an account to its row; the audit row stands in the directory, with the account."""
-    mac = account_mac(
-        keyring.current("account-mac").secret, keyring.deployment, text(args, "provider"), text(args, "handle"),
-        octets(args, "pid", 16), octets(args, "account", 16),
-    )  # fmt: skip
-    return {"mac": mac}
+    """Bind accounts to their rows; the audit rows stand in the directory, with the accounts."""
+    key = keyring.current("account-mac").secret
+    accounts = [mapping(account, "account") for account in listed(args, "accounts", most=registering.MOST)]
+    macs = [
+        account_mac(
+            key, keyring.deployment, text(account, "provider"), text(account, "handle"), octets(account, "pid", 16),
+            octets(account, "account", 16),
+        )
+        for account in accounts
+    ]  # fmt: skip
+    return {"macs": macs}

@@ -155,11 +155,12 @@ class Registration:
 def registered(store: KeyStore, *fields: str, done: bool = True) -> Registration:
     """Create a registration through the acts, up to `in_review`."""
     pid = random_bytes(16)
-    args = {"sector": SHOP, "pid": pid, "fields": list(fields or ("legal_name", "phone"))}
+    args = {"sector": SHOP, "items": [{"pid": pid, "fields": list(fields or ("legal_name", "phone"))}]}
     with dialogue() as talk:
-        made = registering.create(store.names(), args, talk)
+        made = registering.create(store.names(), args, talk)["items"][0]
         if done:
-            registering.create_done(store.names(), {"sector": SHOP, "pid": pid, "link": made["link"]}, talk)
+            item = {"sector": SHOP, "pid": pid, "link": made["link"]}
+            registering.create_done(store.names(), {"items": [item]}, talk)
     return Registration(made["rid"], pid, made["link"], made["keys"])
 
 

@@ -350,7 +350,7 @@ def test_an_exchange_cut_off_after_the_standing_was_written_is_finished_as_verif
         "open": [{"rid": item["rid"], "sector": BANK, "pid": item["pid"]}]
     }
     done = {"sector": BANK, "pid": item["pid"], "link": item["link"], "rid": item["rid"]}
-    assert directory.run(registering.create_done, **done) == {}
+    assert directory.run(registering.create_done, items=[done]) == {}
     record = directory.record(item["rid"])
     assert (record.state, record.assurance) == (State.VERIFIED, Assurance.VAULT)
     assert directory.audit() == ["exchange.opened", "exchange.made"]
@@ -369,7 +369,7 @@ def test_an_exchange_that_never_reached_the_directory_is_undone_and_its_person_l
     made, evidence = directory.known()
     answer = directory.redeem(directory.opened(evidence))
     persons = directory.store.rows("person")
-    directory.run(registering.create_undo, rid=answer["items"][0]["rid"])
+    directory.run(registering.create_undo, rids=[answer["items"][0]["rid"]])
     assert directory.store.rows("person") == persons
     assert directory.record(made.rid).state is State.VERIFIED
     with pytest.raises(ConflictError):

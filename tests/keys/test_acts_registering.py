@@ -22,7 +22,7 @@ def _act(act: Any, names: Names, **args: object) -> dict[str, Any]:
 
 
 def _create(names: Names, sector: str = SHOP, fields: object = ("phone",)) -> dict[str, Any]:
-    return _act(registering.create, names, sector=sector, pid=PID, fields=list(fields) if fields else fields)  # type: ignore[call-overload]
+    return _act(registering.create, names, sector=sector, items=[{"pid": PID, "fields": list(fields)}])  # type: ignore[call-overload]
 
 
 def test_a_sector_creates_as_often_as_its_budget_of_the_hour_allows(store: KeyStore) -> None:
@@ -40,6 +40,35 @@ def test_a_sector_creates_as_often_as_its_budget_of_the_hour_allows(store: KeySt
     _create(store.names(now=NOW + 3600, creates_per_hour=2))
 
 
+def test_a_batch_is_counted_whole_and_a_batch_beyond_the_budget_makes_nothing(store: KeyStore) -> None:
+    names = store.names(creates_per_hour=5)
+    items = [{"pid": bytes([at] * 16), "fields": ["phone"]} for at in range(3)]
+    made = _act(registering.create, names, sector=SHOP, items=items)["items"]
+    assert len({item["rid"] for item in made}) == len(store.rows("record_key")) == 3
+    with pytest.raises(BudgetError):
+        _act(registering.create, names, sector=SHOP, items=items)
+    assert len(store.rows("record_key")) == 3
+    _act(registering.create, names, sector=SHOP, items=items[:2])
+
+
+def test_a_batch_is_finished_or_undone_whole(store: KeyStore) -> None:
+    one, other, done = registered(store, done=False), registered(store, done=False), registered(store)
+    items = [{"sector": SHOP, "pid": made.pid, "link": made.link} for made in (one, other, done)]
+    wrong = {**items[1], "link": one.link}
+    with pytest.raises(RefusedError):
+        _act(registering.create_done, store.names(), items=[items[0], wrong])
+    assert _act(registering.create_check, store.names(), rids=[one.rid, other.rid]) == {}
+    with pytest.raises(ConflictError):
+        _act(registering.create_undo, store.names(), rids=[one.rid, done.rid])
+    with pytest.raises(ConflictError):
+        _act(registering.create_check, store.names(), rids=[one.rid, done.rid])
+    assert _act(registering.create_done, store.names(), items=items) == {}
+    assert {row.state for row in store.rows("record_key")} == {"in_review"}
+    assert [row.type for row in store.rows("audit_outbox")] == ["registration.created"] * 3
+    with pytest.raises(MissingError):
+        _act(registering.create_check, store.names(), rids=[bytes(16)])
+
+
 def test_a_clock_set_back_does_not_renew_a_budget(store: KeyStore) -> None:
     _create(store.names(creates_per_hour=1))
     with pytest.raises(BudgetError):
@@ -49,7 +78,7 @@ def test_a_clock_set_back_does_not_renew_a_budget(store: KeyStore) -> None:
 @pytest.mark.parametrize("fields", [[], ["phone", "phone"], ["unknown"], "phone", None, ["phone"] * 10, [b"phone"]])
 def test_only_distinct_known_fields_get_keys(store: KeyStore, fields: object) -> None:
     with pytest.raises(ProtocolError):
-        _act(registering.create, store.names(), sector=SHOP, pid=PID, fields=fields)
+        _act(registering.create, store.names(), sector=SHOP, items=[{"pid": PID, "fields": fields}])
     assert store.rows("record_key") == []
 
 
@@ -65,7 +94,7 @@ def test_a_link_that_holds_but_was_made_for_another_standing_is_refused(store: K
     other = bytes(16)
     link = store.keyring.links(SHOP).link(made.rid, other)
     with pytest.raises(RefusedError):
-        _act(registering.create_done, store.names(), sector=SHOP, pid=other, link=link)
+        _act(registering.create_done, store.names(), items=[{"sector": SHOP, "pid": other, "link": link}])
 
 
 def test_a_link_of_another_row_or_record_finishes_nothing(store: KeyStore) -> None:
@@ -73,14 +102,18 @@ def test_a_link_of_another_row_or_record_finishes_nothing(store: KeyStore) -> No
     good = {"sector": SHOP, "pid": one.pid, "link": one.link, "rid": one.rid}
     for wrong in ({"link": other.link}, {"pid": other.pid}, {"rid": other.rid}, {"sector": BANK}):
         with pytest.raises(RefusedError):
-            _act(registering.create_done, store.names(), **{**good, **wrong})
+            _act(registering.create_done, store.names(), items=[{**good, **wrong}])
     assert {row.state for row in store.rows("record_key")} == {"creating"}
 
 
 def test_a_creation_is_done_once_and_writes_one_audit_row(store: KeyStore) -> None:
     made = registered(store)
     for _ in range(3):
-        _act(registering.create_done, store.names(), sector=SHOP, pid=made.pid, link=made.link, rid=made.rid)
+        _act(
+            registering.create_done,
+            store.names(),
+            items=[{"sector": SHOP, "pid": made.pid, "link": made.link, "rid": made.rid}],
+        )
     assert [row.type for row in store.rows("audit_outbox")] == ["registration.created"]
     with reading(store.engine) as connection:
         record = records.load(connection, store.keyring, made.rid)
@@ -90,9 +123,9 @@ def test_a_creation_is_done_once_and_writes_one_audit_row(store: KeyStore) -> No
 def test_an_undone_creation_is_gone_and_a_finished_one_stays(store: KeyStore) -> None:
     made, done = registered(store, done=False), registered(store)
     for _ in range(2):
-        assert _act(registering.create_undo, store.names(), rid=made.rid) == {}
+        assert _act(registering.create_undo, store.names(), rids=[made.rid]) == {}
     with pytest.raises(ConflictError):
-        _act(registering.create_undo, store.names(), rid=done.rid)
+        _act(registering.create_undo, store.names(), rids=[done.rid])
     assert [row.rid for row in store.rows("record_key")] == [done.rid]
     assert len(store.rows("person")) == 1
 
@@ -147,4 +180,4 @@ def test_a4_a_record_row_that_was_edited_serves_no_act(store: KeyStore, edit: st
     with pytest.raises(RefusedError):
         _act(registering.revise, store.names(), standing=made.evidence(store), fields=["phone"])
     with pytest.raises(OpenError):
-        _act(registering.create_done, store.names(), sector=SHOP, pid=made.pid, link=made.link)
+        _act(registering.create_done, store.names(), items=[{"sector": SHOP, "pid": made.pid, "link": made.link}])

@@ -86,7 +86,7 @@ def test_a_review_opens_the_fields_that_were_asked_for_and_writes_it_down(vault:
     ("change", "error"),
     [
         ({"reviewer": "other"}, RefusedError), ({"reviewer": "nobody"}, RefusedError),
-        ({"purpose": "curiosity"}, RefusedError), ({"fields": ["form"]}, RefusedError),
+        ({"purpose": "curiosity"}, RefusedError), ({"fields": ["mandate"]}, RefusedError),
         ({"kind": "match"}, RefusedError), ({"kind": "match", "reviewer": "vault"}, ConflictError),
         ({"kind": "other"}, ProtocolError), ({"reviewer": 7}, ProtocolError),
     ],

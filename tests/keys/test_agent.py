@@ -28,8 +28,8 @@ from tests.keys.stores import BANK, SHOP
 
 PID = bytes(range(16))
 ACTS = {
-    "identity": ("hello", "create", "create.done", "create.undo", "create.open", "revise", "revise.done",
-                 "review.open", "review.decide", "evidence", "unite", "intents", "verify"),
+    "identity": ("hello", "create", "create.check", "create.done", "create.undo", "create.open", "revise",
+                 "revise.done", "review.open", "review.decide", "evidence", "unite", "intents", "verify"),
     "directory": ("hello", "keys.directory", "keys.sector", "account.bind"),
     "officer": ("enrol", "reviewer.disable", "verify.own"),
 }  # fmt: skip
@@ -54,7 +54,9 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 
 def _create(agent: Agent, pid: bytes = PID, sector: str = SHOP) -> dict[str, object]:
-    return agent.identity.call("create", {"sector": sector, "pid": pid, "fields": ["legal_name", "phone"]})
+    made = agent.identity.call("create", {"sector": sector, "items": [{"pid": pid, "fields": ["legal_name", "phone"]}]})
+    item: dict[str, object] = made["items"][0]
+    return item
 
 
 def _gone(pid: int) -> bool:
@@ -156,9 +158,8 @@ def test_the_directory_socket_gives_token_keys_by_sector_and_binds_accounts(shar
     assert shop != bank
     assert len(shared.directory.call("keys.directory", {})["keys"][1]) == 64
     account = {"provider": "prov", "handle": "anna", "pid": PID, "account": PID}
-    mac = shared.directory.call("account.bind", account)["mac"]
-    assert mac == shared.directory.call("account.bind", account)["mac"]
-    assert mac != shared.directory.call("account.bind", {**account, "handle": "bob"})["mac"]
+    macs = shared.directory.call("account.bind", {"accounts": [account, {**account, "handle": "bob"}, account]})["macs"]
+    assert macs[0] == macs[2] != macs[1]
     with pytest.raises(MissingError):
         shared.directory.call("keys.sector", {"sector": "unknown.example"})
 
@@ -170,12 +171,12 @@ def test_a_creation_ends_in_review_and_may_be_finished_twice(shared: Agent) -> N
     assert {name: len(key) for name, key in keys.items()} == {"legal_name": 32, "phone": 32}
     waiting = shared.identity.call("create.open", {"older_minutes": 0, "limit": 1000})["open"]
     assert {"rid": made["rid"], "sector": SHOP, "pid": PID} in waiting
-    done = {"sector": SHOP, "pid": PID, "link": made["link"], "rid": made["rid"]}
+    done = {"items": [{"sector": SHOP, "pid": PID, "link": made["link"], "rid": made["rid"]}]}
     assert shared.identity.call("create.done", done) == shared.identity.call("create.done", done) == {}
     waiting = shared.identity.call("create.open", {"older_minutes": 0, "limit": 1000})["open"]
     assert made["rid"] not in [row["rid"] for row in waiting]
     with pytest.raises(ConflictError):
-        shared.identity.call("create.undo", {"rid": made["rid"]})
+        shared.identity.call("create.undo", {"rids": [made["rid"]]})
 
 
 def test_a_creation_is_not_finished_with_the_link_of_another_row(shared: Agent) -> None:
@@ -188,7 +189,7 @@ def test_a_creation_is_not_finished_with_the_link_of_another_row(shared: Agent) 
         {"sector": SHOP, "pid": bytes(16), "link": b""},
     ):
         with pytest.raises(RefusedError):
-            shared.identity.call("create.done", wrong)
+            shared.identity.call("create.done", {"items": [wrong]})
     open_rids = [row["rid"] for row in shared.identity.call("create.open", {"older_minutes": 0, "limit": 9})["open"]]
     assert {one["rid"], other["rid"]} <= set(open_rids)
 
@@ -196,9 +197,9 @@ def test_a_creation_is_not_finished_with_the_link_of_another_row(shared: Agent) 
 def test_a_creation_that_is_undone_leaves_nothing_and_may_be_undone_twice(shared: Agent) -> None:
     made = _create(shared)
     for _ in range(2):
-        assert shared.identity.call("create.undo", {"rid": made["rid"]}) == {}
+        assert shared.identity.call("create.undo", {"rids": [made["rid"]]}) == {}
     with pytest.raises(MissingError):
-        shared.identity.call("create.done", {"sector": SHOP, "pid": PID, "link": made["link"]})
+        shared.identity.call("create.done", {"items": [{"sector": SHOP, "pid": PID, "link": made["link"]}]})
 
 
 def test_the_agents_own_rows_are_good(shared: Agent) -> None:
@@ -264,7 +265,7 @@ def test_a_killed_holder_is_replaced_and_serves_again(agent: Agent, name: str) -
     agent.identity.close()
     agent.directory.close()
     assert agent.directory.call("keys.sector", {"sector": SHOP}) == keys
-    assert agent.identity.call("create.done", {"sector": SHOP, "pid": PID, "link": made["link"]}) == {}
+    assert agent.identity.call("create.done", {"items": [{"sector": SHOP, "pid": PID, "link": made["link"]}]}) == {}
     assert {"holder": name, "code": -9, "event": "holder_died"}.items() <= next(
         event for event in agent.events() if event["event"] == "holder_died"
     ).items()
@@ -359,12 +360,14 @@ def test_an_agent_that_cannot_open_its_keys_ends_with_one_line_and_no_value(tmp_
 
 def test_errors_come_back_as_the_class_that_was_raised(shared: Agent) -> None:
     for args, error in (
-        ({"sector": "unknown.example", "pid": PID, "fields": ["phone"]}, MissingError),
-        ({"sector": SHOP, "pid": b"", "fields": ["phone"]}, ProtocolError),
-        ({"sector": SHOP, "pid": PID, "fields": []}, ProtocolError),
-        ({"sector": SHOP, "pid": PID, "fields": ["phone", "phone"]}, ProtocolError),
-        ({"sector": SHOP, "pid": PID, "fields": ["ssn"]}, ProtocolError),
-        ({"sector": 7, "pid": PID, "fields": ["phone"]}, ProtocolError),
+        ({"sector": "unknown.example", "items": [{"pid": PID, "fields": ["phone"]}]}, MissingError),
+        ({"sector": SHOP, "items": [{"pid": b"", "fields": ["phone"]}]}, ProtocolError),
+        ({"sector": SHOP, "items": [{"pid": PID, "fields": []}]}, ProtocolError),
+        ({"sector": SHOP, "items": [{"pid": PID, "fields": ["phone", "phone"]}]}, ProtocolError),
+        ({"sector": SHOP, "items": [{"pid": PID, "fields": ["ssn"]}]}, ProtocolError),
+        ({"sector": 7, "items": [{"pid": PID, "fields": ["phone"]}]}, ProtocolError),
+        ({"sector": SHOP, "items": []}, ProtocolError),
+        ({"sector": SHOP, "items": [7]}, ProtocolError),
     ):
         with pytest.raises(error):
             shared.identity.call("create", args)

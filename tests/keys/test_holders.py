@@ -102,10 +102,10 @@ def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, 
     with pytest.raises(MissingError):
         _act(door, "keys.sector", sector="unknown.example")
     account = {"provider": "p", "handle": "h", "pid": PID, "account": PID}
-    assert len(_act(door, "account.bind", **account)["mac"]) == 32
+    assert [len(mac) for mac in _act(door, "account.bind", accounts=[account, account])["macs"]] == [32, 32]
     for wrong in ({"pid": b""}, {"account": "x"}, {"handle": 7}, {"provider": None}):
         with pytest.raises(ProtocolError):
-            _act(door, "account.bind", **{**account, **wrong})
+            _act(door, "account.bind", accounts=[account, {**account, **wrong}])
 
 
 @pytest.mark.parametrize(("reason", "refusal"), [("sealed", SealedError), ("lockdown", LockdownError)])

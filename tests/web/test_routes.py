@@ -157,7 +157,7 @@ def test_the_description_lists_every_gated_route_with_its_errors(app: VaultApp, 
             assert "application/problem+json" in operation["responses"]["422"]["content"]
     schemas = described["components"]["schemas"]
     assert schemas["Registration"]["additionalProperties"] is False
-    assert schemas["Registration"]["required"] == ["identity"]
+    assert schemas["NewOperator"]["required"] == ["token"]
     assert "default" not in schemas["Identity"]["properties"]["email"]
     assert "Problem" in schemas
     assert "/v1/registrations/{id}/evidence/{name}" in paths

@@ -21,7 +21,7 @@ from vault.services.showing import Showing
 from vault.services.targets import Target
 from vault.stores import answers, reviews, standings
 from vault.stores.reviews import ReviewRow
-from vault.stores.standings import AccountRow, StandingRow
+from vault.stores.standings import AccountRow, Newcomer, StandingRow
 from vault.stores.unit import Store, Unit
 
 CAP_REACHED: Final = "cap reached"
@@ -65,7 +65,7 @@ class Accounts:
         account = self._bound(_account(client, pid, account_id, body, handle, "legacy", now))
         answer = 201, self._showing.account(client, account, standing)
         with self._directory.writing() as unit:
-            standings.add(unit, standing, account, handles.handle_key(handle))
+            standings.add_all(unit, [Newcomer(standing, account, handles.handle_key(handle))])
             self._audit(unit, client, "account.bound", account_id, now)
             attempt.finish(unit, answer)
         return answer

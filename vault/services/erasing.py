@@ -19,7 +19,7 @@ from vault.services.access import Client
 from vault.services.accounts import Accounts
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.linking import ERASE, SPLIT, Linking
-from vault.stores import reviews, standings
+from vault.stores import operators, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Store
@@ -58,7 +58,16 @@ class Erasing:
         if row.kind == "account":
             self._withdraw_account(client, row)
             return
-        self._end(standing, WITHDRAWN, client.id, reviewer=client.role == "reviewer")
+        reviewer = client.role == "reviewer"
+        with self._directory.reading() as unit:
+            followed = row.state == REJECTED and reviews.followed(unit, row)
+        if followed:
+            # Its record went when its account was registered anew: what stands there now is another registration's.
+            with self._directory.writing() as unit:
+                reviews.withdraw_one(unit, row.reg)
+            return
+        self._end_representative(row, WITHDRAWN, client.id, reviewer=reviewer)
+        self._end(standing, WITHDRAWN, client.id, reviewer=reviewer)
 
     def _registration(self, client: Client, reg: str) -> tuple[ReviewRow, StandingRow]:
         try:
@@ -90,6 +99,32 @@ class Erasing:
         if ended is not None:
             self._linking.carry_out(ERASE, ended["intent"], ended["plan"])
 
+    def _end_representative(self, row: ReviewRow, why: str, by: str, *, reviewer: bool) -> None:
+        """End the representative's standing with his organisation's, unless he is a registrant of his own here."""
+        if row.representative is None:
+            return
+        with self._directory.reading() as unit:
+            own = standings.find(unit, row.representative)
+            others = bool(
+                standings.accounts_of(unit, row.representative)
+                or standings.aliases_of(unit, row.representative)
+                or operators.operates(unit, row.representative)
+            )
+        if own is not None and own.link is not None and own.superseded_by is None and not others:
+            self._end(own, why, by, reviewer=reviewer)
+
+    def make_room(self, standing: StandingRow) -> None:
+        """Erase the rejected record behind a standing at once: its account is being registered anew.
+
+        Raises:
+            ConflictError: the record there is not a rejected one.
+        """
+        with self._directory.reading() as unit:
+            rows = reviews.rejected_of(unit, standing.pid)
+        for row in rows:
+            self._end_representative(row, REJECTED, standing.provider, reviewer=False)
+        self._end(standing, REJECTED, standing.provider, reviewer=False)
+
     def forget_rejected(self, days: int) -> int:
         """Erase the records of registrations that were rejected so long ago; their accounts keep standing and scope."""
         with self._directory.reading() as unit:
@@ -98,6 +133,7 @@ class Erasing:
             with self._directory.reading() as unit:
                 standing = standings.find(unit, row.pid)
             if standing is not None and standing.link is not None:
+                self._end_representative(row, REJECTED, "policy", reviewer=False)
                 self._end(standing, REJECTED, "policy", reviewer=False)
         return len(rows)
 

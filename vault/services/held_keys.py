@@ -4,7 +4,7 @@ They live as long as the connection to the holder that gave them: when it is sea
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from keys.agent.client import AgentClient
@@ -93,7 +93,11 @@ class HeldKeys:
 
     def bind_account(self, account: Mapping[str, object]) -> bytes:
         """Return the account MAC of {provider, handle, pid, account}: the act `account.bind`."""
-        return bytes(self._directory.call("account.bind", account)["mac"])
+        return self.bind_accounts([account])[0]
+
+    def bind_accounts(self, accounts: Sequence[Mapping[str, object]]) -> list[bytes]:
+        """Return the account MACs of many accounts, in the same order."""
+        return [bytes(mac) for mac in self._directory.call("account.bind", {"accounts": list(accounts)})["macs"]]
 
     def sign_introspection(self, statement: Mapping[str, object]) -> str:
         """Return the signed answer (RFC 9701) of {issuer, audience, now, answer}: the act `sign.introspection`."""

@@ -17,7 +17,8 @@ from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of
 from vault.errors import Kind, VaultError
 from vault.services.access import secret_holds
 from vault.services.held_keys import HeldKeys
-from vault.stores import clients, standings
+from vault.stores import clients, operators, standings
+from vault.stores.operators import Operated
 from vault.stores.unit import Prepared, Store
 
 INACTIVE: Final[dict[str, object]] = {"active": False}
@@ -41,7 +42,13 @@ class Introspecting:
         rows = self._read.all(client=client_id, pid=pseudonym.pid)
         now = self._now()
         _authorised(rows, secret, now)
-        return answer_of(rows, pseudonym, _wanted(account), token, client_id, now, _policy(rows[0]))
+        wanted = _wanted(account)
+        operated = self._operated(client_id, pseudonym, wanted) if wanted and _is_another(rows, wanted) else None
+        return answer_of(rows, pseudonym, wanted, token, client_id, now, _policy(rows[0]), operated)
+
+    def _operated(self, client_id: str, pseudonym: Pseudonym, account: bytes) -> Operated | None:
+        with self._directory.reading() as unit:
+            return operators.operated(unit, client_id, pseudonym.pid, account)
 
     def _decode(self, client_id: str, token: str) -> Pseudonym:
         sector = self._sectors.get(client_id) or self._sector(client_id)
@@ -80,6 +87,11 @@ def _wanted(account: str | None) -> bytes | None:
         return b""  # no account has this id: answered like a foreign one
 
 
+def _is_another(rows: Sequence[Any], account: bytes) -> bool:
+    """Tell whether an account is none of this standing's own, so that it may be one that its registrant operates."""
+    return rows[0].pid is not None and all(row.account != account for row in rows)
+
+
 def _policy(row: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a SQL row
     policy: Mapping[str, Any] = orjson.loads(row.policy) if row.policy else {}
     return policy
@@ -93,6 +105,7 @@ def answer_of(
     client_id: str,
     now: int,
     policy: Mapping[str, Any],
+    operated: Operated | None = None,
 ) -> dict[str, object]:
     """Return what a token means, from the rows of its standing with its accounts.
 
@@ -104,6 +117,7 @@ def answer_of(
         client_id: of the provider that asks.
         now: seconds since 1970.
         policy: the provider's; it says what accounts that are not approved may.
+        operated: the account asked for, where it is another's and this registrant operates it.
     """
     row = rows[0]
     gone = (
@@ -116,7 +130,9 @@ def answer_of(
     if gone:
         return INACTIVE
     everywhere = running(row.ladder, now)
-    accounts = [found for found in rows if found.account is not None]
+    accounts: list[Any] = [found for found in rows if found.account is not None]
+    if operated is not None:
+        accounts.append(operated)
     if account is not None:
         accounts = [found for found in accounts if found.account == account]
         if not accounts:

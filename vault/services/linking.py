@@ -28,6 +28,8 @@ _WAIT_SECONDS: Final = 0.05
 _DAY_SECONDS: Final = 86_400
 _T = TypeVar("_T")
 Finish = Callable[[Unit], None]
+SealedRecord = tuple[bytes, str, Mapping[str, bytes], Mapping[str, bytes]]
+"""(rid, kind, fields, consents)"""
 
 
 class Linking:
@@ -82,16 +84,15 @@ class Linking:
             tags = standings.local_tags_of(unit, row.pid)
         return {**self.evidence(row), "local_tags": tags}
 
-    def add_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
-        """Insert a record, sealed by the caller."""
+    def add_records(self, rows: Iterable[SealedRecord]) -> None:
+        """Insert records, sealed by the caller, in one transaction."""
+        made = [people.NewRecord(*row) for row in rows]
         with self._identity.writing() as unit:
-            people.add(unit, rid, "natural", fields, consents, self._now() // _DAY_SECONDS)
+            people.add_all(unit, made, self._now() // _DAY_SECONDS)
 
     def add_bare_records(self, rids: Iterable[bytes]) -> None:
         """Insert records without fields: of persons whom an exchange brings to a provider."""
-        with self._identity.writing() as unit:
-            for rid in rids:
-                people.add(unit, rid, "natural", {}, {}, self._now() // _DAY_SECONDS)
+        self.add_records((rid, "natural", {}, {}) for rid in rids)
 
     def replace_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
         """Write a resubmission's fields and consents over the old ones. Idempotent."""
@@ -100,9 +101,14 @@ class Linking:
 
     def give_up_record(self, rid: bytes) -> None:
         """Remove a record that no directory row reached: it never existed. Idempotent."""
-        with self._identity.writing() as unit:
-            people.remove(unit, rid)
-        self.agent.call("create.undo", {"rid": rid})
+        self.give_up_records([rid])
+
+    def give_up_records(self, rids: Sequence[bytes]) -> None:
+        """Remove records that no directory row reached: they never existed. Idempotent."""
+        if rids:
+            with self._identity.writing() as unit:
+                people.remove_all(unit, rids)
+            self.agent.call("create.undo", {"rids": list(rids)})
 
     def put_piece(self, rid: bytes, name: str, content_type: str, sealed: bytes) -> None:
         """Write a sealed piece of evidence over one of the same name."""
@@ -255,12 +261,15 @@ class Linking:
 
     def _finish_creation(self, rid: bytes, pid: bytes) -> None:
         with self._directory.writing() as unit:
-            # A void standing keeps a late writer from finishing what is being removed.
+            # A void standing keeps a late writer from finishing what is being removed. One that stands already, of an
+            # existing account, cannot be made void: its late writer asks the agent under this same lock.
             standings.add_void(unit, pid)
             row = standings.find(unit, pid)
-        if row is not None and self._is_of(rid, row):
-            return
-        self.give_up_record(rid)
+            if row is not None and row.link is None and row.state != standings.VOID:
+                self.give_up_record(rid)
+                return
+        if row is None or not self._is_of(rid, row):
+            self.give_up_record(rid)
 
     def _is_of(self, rid: bytes, row: StandingRow) -> bool:
         """Finish the record if the standing that stands there is its own; another try's record is not."""
@@ -275,7 +284,16 @@ class Linking:
     def created(self, row: StandingRow, rid: bytes | None = None) -> None:
         """Tell the agent that a registration stands in the directory. Idempotent."""
         known = {} if rid is None else {"rid": rid}
-        self.agent.call("create.done", {"sector": row.sector, "pid": row.pid, "link": row.link, **known})
+        self.agent.call("create.done", {"items": [{**_claim(row), **known}]})
+
+    def all_created(self, rows: Sequence[StandingRow]) -> None:
+        """Tell the agent that registrations stand in the directory. Idempotent."""
+        if rows:
+            self.agent.call("create.done", {"items": [_claim(row) for row in rows]})
+
+
+def _claim(row: StandingRow) -> dict[str, Any]:
+    return {"sector": row.sector, "pid": row.pid, "link": row.link}
 
 
 def _account(row: AccountRow) -> dict[str, Any]:

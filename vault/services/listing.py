@@ -29,8 +29,10 @@ class Listing:
             items = []
             for row in rows:
                 standing = standings.living(unit, row.pid)
+                beside = None if row.representative is None else standings.living(unit, row.representative)
                 if standing is not None:
-                    items.append(self._showing.of(client, row, standing, standings.accounts_of(unit, standing.pid)))
+                    accounts = standings.accounts_of(unit, standing.pid)
+                    items.append(self._showing.of(client, row, standing, accounts, beside))
         return self._page("registrations", client, items, rows[-1].reg if len(rows) == limit else None)
 
     def reviews(self, client: Client, cursor: str | None, limit: int, state: str | None) -> dict[str, Any]:

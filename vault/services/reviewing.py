@@ -36,7 +36,10 @@ METHODS: Final = frozenset((
     "provider_attested",
 ))  # fmt: skip
 PURPOSE: Final = "review"
-REVIEW_FIELDS: Final = frozenset(("legal_name", "names", "birth_date", "document", "phone", "email"))
+_PERSONAL: Final = ("legal_name", "names", "birth_date", "document", "phone", "email")
+REVIEW_FIELDS: Final = frozenset(
+    (*_PERSONAL, "form", "registration", *(f"representative/{name}" for name in _PERSONAL))
+)  # fmt: skip
 """What the review form lists; the agent holds the same list and opens nothing else."""
 _ACCOUNT_STATE: Final = {"approved": "approved", "returned": "returned", "rejected": "legacy"}
 _EVIDENCE_FIX: Final = "evidence/"
@@ -200,7 +203,7 @@ class Reviewing:
         if bound_approval:
             match = [
                 random_bytes(16), row.provider, row.pid, row.account, "match", 1, "in_review", None, None, None, None,
-                None, None, None, 0, None, None, now, None,
+                None, None, None, 0, None, row.representative, now, None,
             ]  # fmt: skip
         return {
             "reg": row.reg, "attempt": row.attempt, "pid": row.pid, "account": row.account, "provider": row.provider,
@@ -271,8 +274,9 @@ class Reviewing:
 
         refusals = 0
         for _ in range(_BUSY_TRIES):
+            shown = dict(zip(("standing", "representative"), self._shown(row, standing), strict=False))
             try:
-                return self._linking.agent.call(verb, {**args, "standing": self._linking.evidence(standing)}, answers)
+                return self._linking.agent.call(verb, {**args, **shown}, answers)
             except BusyError:
                 if not self._linking.finish_due():
                     time.sleep(_BUSY_SECONDS)
@@ -291,6 +295,19 @@ class Reviewing:
                 self._heal(row, standing)
         raise VaultError(Kind.CONFLICT, "another act on the same person is under way; try again", retry_after_seconds=1)
 
+    def _standings(self, row: ReviewRow, standing: StandingRow) -> list[StandingRow]:
+        """Return the standings of a case: the registrant's, and of an organisation its representative's."""
+        if row.representative is None:
+            return [standing]
+        with self._directory.reading() as unit:
+            beside = standings.find(unit, row.representative)
+        if beside is None or beside.link is None:
+            raise VaultError(Kind.DECIDED, "the representative's record is gone; the organisation registers anew")
+        return [standing, beside]
+
+    def _shown(self, row: ReviewRow, standing: StandingRow) -> list[dict[str, Any]]:
+        return [self._linking.evidence(one) for one in self._standings(row, standing)]
+
     def _heal(self, row: ReviewRow, standing: StandingRow) -> None:
         """The directory says in review, the agent does not: finish what a crash left between the two, or refuse."""
         with self._directory.reading() as unit:
@@ -300,9 +317,10 @@ class Reviewing:
         if self._linking.finish_due():
             return
         try:
-            self._linking.created(standing)
-            if row.attempt > 1:
-                self._linking.agent.call("revise.done", {"standing": self._linking.evidence(standing)})
+            for one in self._standings(row, standing):
+                self._linking.created(one)
+                if row.attempt > 1:
+                    self._linking.agent.call("revise.done", {"standing": self._linking.evidence(one)})
         except ConflictError:
             raise VaultError(Kind.DECIDED, "this case is not in review any more") from None
         time.sleep(_BUSY_SECONDS)

@@ -38,13 +38,19 @@ class Showing:
                 raise VaultError(Kind.NOT_FOUND, "no such registration")
             alias = standings.find(unit, row.supersedes) if row.supersedes is not None else None
             accounts = standings.accounts_of(unit, standing.pid)
-        answer = self.of(client, row, standing, accounts)
+            beside = None if row.representative is None else standings.living(unit, row.representative)
+        answer = self.of(client, row, standing, accounts, beside)
         return answer if alias is None else answer | {"supersedes": self.token(alias)}
 
     def of(
-        self, client: Client, row: ReviewRow, standing: StandingRow, accounts: Sequence[AccountRow]
+        self,
+        client: Client,
+        row: ReviewRow,
+        standing: StandingRow,
+        accounts: Sequence[AccountRow],
+        representative: StandingRow | None = None,
     ) -> dict[str, Any]:
-        """Return a registration from its rows."""
+        """Return a registration from its rows, an organisation's with its representative."""
         now = self._now()
         own = [account for account in accounts if account.id == row.account]
         answer: dict[str, Any] = {
@@ -54,6 +60,8 @@ class Showing:
             "state": row.state,
             "scope": self._scope(client, standing, own, now),
         }
+        if representative is not None:
+            answer["representative_token"] = self.token(representative)
         if row.reason is not None:
             answer["reason"] = row.reason
         if row.fixes:

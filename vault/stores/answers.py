@@ -1,6 +1,8 @@
 """Idempotency rows and the audit outbox of the directory store."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -60,6 +62,12 @@ def expire(unit: Unit, before: int, now: int) -> None:
     """Delete rows older than the retention, and revocations of access tokens that have expired anyway."""
     unit.execute(delete(idempotency).where(idempotency.c.created < before))
     unit.execute(delete(revoked).where(revoked.c.until < now))
+
+
+def audit_all(unit: Unit, rows: Sequence[dict[str, Any]]) -> None:
+    """Write audit rows of one act, as their columns, in the act's own transaction."""
+    if rows:
+        unit.execute(_AUDIT, rows)
 
 
 def audit(unit: Unit, audit_id: bytes, kind: str, minute: int, address: str, detail: bytes) -> None:

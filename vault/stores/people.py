@@ -1,6 +1,6 @@
 """Records, consents, evidence and fingerprints of the identity store. Nothing here leads to an account."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,29 @@ class Piece:
     sealed: bytes
 
 
-def add(
-    unit: Unit, rid: bytes, kind: str, fields: Mapping[str, bytes], consents: Mapping[str, bytes], day: int
-) -> None:
-    """Insert a record with its consents; `day` since 1970."""
-    unit.execute(_ADD, {"rid": rid, "kind": kind, "day": day, **dict.fromkeys(FIELDS), **fields})
-    rows = [{"rid": rid, "kind": what, "text_hash": digest, "day": day} for what, digest in consents.items()]
-    if rows:
-        unit.execute(insert(consent), rows)
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record to insert, sealed by the caller."""
+
+    rid: bytes
+    kind: str
+    fields: Mapping[str, bytes]
+    consents: Mapping[str, bytes]
+
+
+def add_all(unit: Unit, rows: Sequence[NewRecord], day: int) -> None:
+    """Insert records with their consents; `day` since 1970."""
+    if not rows:
+        return
+    none = dict.fromkeys(FIELDS)
+    unit.execute(_ADD, [{"rid": row.rid, "kind": row.kind, "day": day, **none, **row.fields} for row in rows])
+    consents = [
+        {"rid": row.rid, "kind": what, "text_hash": digest, "day": day}
+        for row in rows
+        for what, digest in row.consents.items()
+    ]
+    if consents:
+        unit.execute(insert(consent), consents)
 
 
 def replace_fields(
@@ -48,8 +63,14 @@ def replace_fields(
 
 def remove(unit: Unit, rid: bytes) -> None:
     """Delete a record and everything beside it. Idempotent."""
+    remove_all(unit, [rid])
+
+
+def remove_all(unit: Unit, rids: Iterable[bytes]) -> None:
+    """Delete records and everything beside them. Idempotent."""
+    gone = list(rids)
     for table in (record, consent, evidence):
-        unit.execute(delete(table).where(table.c.rid == rid))
+        unit.execute(delete(table).where(table.c.rid.in_(gone)))
 
 
 def sealed_fields(unit: Unit, rids: Iterable[bytes]) -> dict[bytes, dict[str, bytes]]:

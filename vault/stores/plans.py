@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, update
 
 from vault.domain.scopes import Rung, running
-from vault.stores import reviews, sanctions, standings
+from vault.stores import operators, reviews, sanctions, standings
 from vault.stores.directory import account, handle, local_tag, operator, person_tag, standing
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Unit
@@ -112,6 +112,8 @@ def _keeper(unit: Unit, plan: Plan, living: StandingRow, now: int) -> bytes:
         moved = update(account).where(account.c.pid == living.pid, account.c.id == row.id)
         unit.execute(moved.values(pid=pid, mac=rebound[row.id], merged_from=None, state="legacy"))
         unit.execute(update(handle).where(handle.c.account == row.id).values(pid=pid))
+        # The mandate went with the record: nobody acts for this account any more.
+        operators.remove_all(unit, row.id)
     return pid
 
 

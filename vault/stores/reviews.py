@@ -1,5 +1,6 @@
 """Registrations and their reviews in the directory store: the queue, leases and decisions."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,25 @@ _FIND = select(*_COLUMNS).where(review.c.reg == bindparam("reg"))
 def add(unit: Unit, row: ReviewRow) -> None:
     """Insert a registration."""
     unit.execute(_ADD, {name: getattr(row, name) for name in ReviewRow.__slots__})
+
+
+def add_all(unit: Unit, rows: Iterable[ReviewRow]) -> None:
+    """Insert registrations."""
+    values = [{name: getattr(row, name) for name in ReviewRow.__slots__} for row in rows]
+    if values:
+        unit.execute(_ADD, values)
+
+
+def known(unit: Unit, regs: Iterable[bytes]) -> bool:
+    """Tell whether one of these registrations stands already."""
+    return bool(unit.execute(select(review.c.reg).where(review.c.reg.in_(list(regs))).limit(1)).all())
+
+
+def open_of(unit: Unit, pid: bytes) -> ReviewRow | None:
+    """Return the registration of a standing that is in review or returned."""
+    where = and_(review.c.pid == pid, review.c.kind == "identity", review.c.state.in_(("in_review", "returned")))
+    row = unit.execute(select(*_COLUMNS).where(where).limit(1)).one_or_none()
+    return None if row is None else ReviewRow(*row)
 
 
 def find(unit: Unit, reg: bytes) -> ReviewRow | None:
@@ -170,12 +190,31 @@ def withdraw_one(unit: Unit, reg: bytes) -> None:
     unit.execute(update(review).where(review.c.reg == reg).values(**_WITHDRAWN))
 
 
+_OTHER = review.alias("other")
+_LATER = and_(_OTHER.c.pid == review.c.pid, _OTHER.c.reg != review.c.reg, _OTHER.c.kind == "identity")
+_KEPT = ("in_review", "returned", "approved")
+
+
+def followed(unit: Unit, row: ReviewRow) -> bool:
+    """Tell whether the account of a rejected registration was registered anew."""
+    anew = select(_OTHER.c.reg).where(_LATER, _OTHER.c.state.in_(_KEPT))
+    return bool(unit.execute(select(review.c.reg).where(review.c.reg == row.reg, anew.exists())).all())
+
+
+def rejected_of(unit: Unit, pid: bytes) -> list[ReviewRow]:
+    """Return the rejected registrations of a standing."""
+    where = and_(review.c.pid == pid, review.c.kind == "identity", review.c.state == "rejected")
+    return [ReviewRow(*row) for row in unit.execute(select(*_COLUMNS).where(where))]
+
+
 def rejected_before(unit: Unit, before: int, limit: int) -> list[ReviewRow]:
-    """Return registrations that were rejected before a time and still have a record."""
+    """Return registrations that were rejected before a time and still have a record, none made anew since."""
+    since = or_(_OTHER.c.state.in_(_KEPT), and_(_OTHER.c.state == "rejected", _OTHER.c.decided >= before))
     query = (
         select(*_COLUMNS)
         .join(standing, standing.c.pid == review.c.pid)
         .where(review.c.state == "rejected", review.c.decided < before, standing.c.link.is_not(None))
         .where(standing.c.assurance == "none", standing.c.superseded_by.is_(None))
+        .where(~select(_OTHER.c.reg).where(_LATER, since).exists())
     )
     return [ReviewRow(*row) for row in unit.execute(query.limit(limit))]

@@ -1,6 +1,6 @@
 """Standings, accounts, handles, person tags and local tags of the directory store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from vault.domain.handles import handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
-from vault.stores.directory import account, client, handle, local_tag, person_tag, provider, standing
+from vault.stores.directory import account, client, handle, local_tag, operator, person_tag, provider, standing
 from vault.stores.unit import Unit
 
 
@@ -50,17 +50,14 @@ class StandingRow:
     created: int
 
 
+VOID: Final = "void"
+"""The state of a standing that only keeps a late writer away."""
 # Built once: building a statement costs more than running it.
 _ADD_STANDING: Final = insert(standing)
 _ADD_HANDLE: Final = insert(handle)
 _ADD_ACCOUNT: Final = insert(account)
 _FIND: Final = select(standing).where(standing.c.pid == bindparam("pid"))
 _ACCOUNTS_OF: Final = select(account).where(account.c.pid == bindparam("pid"))
-_HANDLE_TAKEN: Final = (
-    select(func.count())
-    .select_from(handle)
-    .where(handle.c.provider == bindparam("owner"), handle.c.handle == bindparam("key"))
-)
 INTROSPECTED: Final = (
     select(
         client.c.secret_hash, client.c.state.label("client_state"), client.c.scopes, provider.c.policy,
@@ -143,23 +140,40 @@ def by_local_tags(unit: Unit, tags: Iterable[bytes]) -> list[tuple[bytes, bytes]
     return [(row.tag, row.pid) for row in unit.execute(query)]
 
 
-def handle_taken(unit: Unit, owner: str, key: str) -> bool:
-    """Tell whether a handle is taken at this provider."""
-    return bool(unit.execute(_HANDLE_TAKEN, {"owner": owner, "key": key}).scalar_one())
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A standing with its first account and the folded handle; a representative's has neither."""
+
+    standing: StandingRow
+    account: AccountRow | None = None
+    handle_key: str = ""
 
 
-def add(unit: Unit, row: StandingRow, owned: AccountRow, handle_text: str) -> None:
-    """Insert a standing with its first account and handle.
+def handles_taken(unit: Unit, owner: str, keys: Iterable[str]) -> set[str]:
+    """Return those of these folded handles that are taken at a provider."""
+    query = select(handle.c.handle).where(handle.c.provider == owner, handle.c.handle.in_(set(keys)))
+    return set(unit.execute(query).scalars())
+
+
+def add_all(unit: Unit, newcomers: Sequence[Newcomer]) -> None:
+    """Insert standings with their accounts and handles: all, or none.
 
     Raises:
-        VaultError: the handle is taken at this provider, or the standing exists (a late writer).
+        VaultError: a handle is taken at this provider, or a standing exists (a late writer).
     """
+    if not newcomers:
+        return
     try:
-        unit.execute(_ADD_STANDING, _columns(row))
+        unit.execute(_ADD_STANDING, [_columns(one.standing) for one in newcomers])
     except IntegrityError:
-        raise VaultError(Kind.CONFLICT, "this registration was finished or given up meanwhile; read it again") from None
-    _add_handle(unit, owned, handle_text)
-    unit.execute(_ADD_ACCOUNT, _columns(owned))
+        raise VaultError(
+            Kind.CONFLICT, "this registration was finished or given up meanwhile; send it again", retry_after_seconds=1
+        ) from None
+    owned = [(one.account, one.handle_key) for one in newcomers if one.account is not None]
+    for row, key in owned:
+        _add_handle(unit, row, key)
+    if owned:
+        unit.execute(_ADD_ACCOUNT, [_columns(row) for row, _ in owned])
 
 
 def _add_handle(unit: Unit, owned: AccountRow, handle_text: str) -> None:
@@ -173,6 +187,13 @@ def _add_handle(unit: Unit, owned: AccountRow, handle_text: str) -> None:
         raise VaultError(Kind.HANDLE_TAKEN, "another account of this provider has this handle") from None
 
 
+def give_record(unit: Unit, pid: bytes, link: bytes, kind: str) -> bool:
+    """Put a record behind a standing that has none; False if it has one, or is no living standing any more."""
+    free = and_(standing.c.link.is_(None), standing.c.state == "live", standing.c.superseded_by.is_(None))
+    where = and_(standing.c.pid == pid, free)
+    return unit.execute(update(standing).where(where).values(link=link, kind=kind)).rowcount == 1
+
+
 def add_bare(unit: Unit, row: StandingRow) -> None:
     """Insert a standing with nobody behind it. Idempotent."""
     unit.execute(upsert(standing).values(**_columns(row)).on_conflict_do_nothing())
@@ -180,7 +201,7 @@ def add_bare(unit: Unit, row: StandingRow) -> None:
 
 def add_void(unit: Unit, pid: bytes) -> bool:
     """Occupy a pid so that a late writer fails; False if a standing stands there already."""
-    void = StandingRow(pid, "", "", None, "none", 0, None, None, None, "void", "natural", 0)
+    void = StandingRow(pid, "", "", None, "none", 0, None, None, None, VOID, "natural", 0)
     return bool(unit.execute(upsert(standing).values(**_columns(void)).on_conflict_do_nothing()).rowcount)
 
 
@@ -245,7 +266,8 @@ def looks_alike(unit: Unit, owned: AccountRow) -> bool:
 
 
 def close_account(unit: Unit, owner: str, account_id: bytes) -> None:
-    """Make a tombstone of an account and free its handle. Idempotent."""
+    """Make a tombstone of an account, free its handle, let its operators go. Idempotent."""
+    unit.execute(delete(operator).where(operator.c.account == account_id))
     where = (account.c.provider == owner) & (account.c.id == account_id)
     unit.execute(update(account).where(where).values(state="closed", handle="", external_id=None))
     unit.execute(delete(handle).where(handle.c.provider == owner, handle.c.account == account_id))

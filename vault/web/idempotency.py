@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Any, Final
 
-import rfc8785
+import orjson
 from flask import request
 
 from vault.errors import Kind, VaultError
@@ -34,5 +34,6 @@ def idempotency_of(members: dict[str, Any]) -> Idempotency | None:
     if header is None:
         return None
     key = hashlib.sha256(parse_key(header).encode()).digest()
-    seen = f"{request.method}\n{request.path}\n".encode() + rfc8785.dumps(members)
+    # Members in one order: the same request however it was written.
+    seen = f"{request.method}\n{request.path}\n".encode() + orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
     return Idempotency(key, hashlib.sha256(seen).digest())

@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 
-class _Query(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+
+class _Query(_Strict):
     cursor: Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_=.-]+$")] | None = None
     limit: int | None = Field(default=None, ge=1, le=1000)
 
@@ -33,6 +35,12 @@ class SanctionsQuery(_Query):
 
     token: Token | None = None
     account: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+class OperatorQuery(_Strict):
+    """One operator, by his token."""
+
+    token: Token
 
 
 class RegistrationPath(BaseModel):

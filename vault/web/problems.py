@@ -105,8 +105,24 @@ def _incident(error: Exception) -> str:
     return incident
 
 
+def item_of(error: Exception) -> dict[str, object]:
+    """Return what is shown of one item of a batch that was refused: {status, type, detail?, errors?}."""
+    shown = _body(refusal_of(error))
+    return {name: value for name, value in shown.items() if name != "title"}
+
+
 def problem_response(refusal: Refusal) -> Response:
     """Return the problem details (RFC 9457) of a refusal."""
+    error = refusal.error
+    response = Response(
+        orjson.dumps(_body(refusal)), refusal.status, refusal.headers(), mimetype="application/problem+json"
+    )
+    if error.kind is Kind.UNAUTHENTICATED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _body(refusal: Refusal) -> dict[str, object]:
     error = refusal.error
     body: dict[str, object] = {
         "type": TYPE_PREFIX + error.kind.value,
@@ -119,7 +135,4 @@ def problem_response(refusal: Refusal) -> Response:
         body["errors"] = [{"pointer": pointer, "detail": rule} for pointer, rule in error.errors]
     if refusal.incident:
         body["incident"] = refusal.incident
-    response = Response(orjson.dumps(body), refusal.status, refusal.headers(), mimetype="application/problem+json")
-    if error.kind is Kind.UNAUTHENTICATED:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+    return body

@@ -15,6 +15,7 @@ _RULES: Final = {
     "missing": "is required",
     "misses": "is required",
     "instead": "stands in place of handle and kind",
+    "beside": "stands in place of identity",
     "consent": "must be true",
     "extra_forbidden": "has a member that is not known here",
     "string_type": "must be a string",

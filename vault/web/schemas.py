@@ -5,7 +5,16 @@ Unknown members are refused; `refusals` says what the sender sees of it.
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SkipValidation,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 VARIANT: Final = "form:"
@@ -47,6 +56,8 @@ def _text(max_characters: int) -> StringConstraints:
 
 
 Code = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z_]+$")]
+FieldName = Annotated[str, StringConstraints(max_length=64, pattern=r"^([a-z]+/)?[a-z_]+$")]
+"""A field; of a representative also as representative/field."""
 Id = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 Date = Annotated[str, _text(10)]
 Name = Annotated[str, _text(200)]
@@ -96,6 +107,22 @@ class Identity(Body):
     email: Annotated[str, _text(254)] = Field(default=ABSENT)
 
 
+class OrganizationNumber(Body):
+    """A number in a register."""
+
+    scheme: Annotated[str, _text(16)] = Field(description="such as cn.uscc, lei, br.cnpj, eu.vat or de.vat")
+    number: Annotated[str, _text(64)]
+
+
+class Organization(Body):
+    """What an organisation is."""
+
+    legal_name: Name
+    form: Annotated[str, _text(100)] = Field(default=ABSENT)
+    country: Annotated[str, _text(3)] = Field(default=ABSENT, description="ISO 3166-1 alpha-3 code")
+    registration: OrganizationNumber = Field(default=ABSENT)
+
+
 class Accepts(Body):
     """What the person consented to."""
 
@@ -118,11 +145,29 @@ class Resubmission(Body):
     account: Id = Field(default=ABSENT)
     accepts: Accepts = Field(default=ABSENT)
     terms_version: Annotated[str, _text(64)] = Field(default=ABSENT)
-    identity: Identity
+    identity: Identity = Field(default=ABSENT)
+    organization: Organization = Field(default=ABSENT)
+    representative: Identity = Field(default=ABSENT)
+
+    def _missing(self) -> list[str]:
+        """Return what is missing of a person, or of an organisation with its representative."""
+        given = self.model_fields_set
+        pair = ("organization", "representative")
+        if "identity" in given and given & set(pair):
+            raise PydanticCustomError("beside", "", {"members": ("organization",)})
+        if given & set(pair):
+            return [name for name in pair if name not in given]
+        return [] if "identity" in given else ["identity"]
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Resubmission":
+        if wanted := self._missing():
+            raise _misses(*wanted)
+        return self
 
 
 class Registration(Resubmission):
-    """A new account with its person's identity, or, with `account`, an identity for an existing account."""
+    """A new account with its registrant's identity, or, with `account`, an identity for an existing account."""
 
     @model_validator(mode="after")
     def _whole(self) -> "Registration":
@@ -132,16 +177,30 @@ class Registration(Resubmission):
         wanted = [] if "account" in given else [name for name in ("handle", "kind") if name not in given]
         if not given & {"accepts", "terms_version"}:
             wanted.append("accepts")
+        wanted += self._missing()
         if wanted:
             raise _misses(*wanted)
         return self
+
+
+class Batch(Body):
+    """Registrations, each registered or refused by itself."""
+
+    # Each is validated by itself, later: one that is not valid does not hinder the others.
+    items: list[Annotated[Registration, SkipValidation]] = Field(min_length=1)
+
+
+class NewOperator(Body):
+    """A registrant of the same provider, by his token."""
+
+    token: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
 
 
 class Reveal(Body):
     """What a reviewer asks to see, and why."""
 
     purpose: Annotated[str, StringConstraints(max_length=32, pattern=r"^[a-z_]+$")]
-    fields: list[Code] = Field(min_length=1, max_length=16)
+    fields: list[FieldName] = Field(min_length=1, max_length=32)
 
 
 class Verdict(Body):
@@ -152,8 +211,9 @@ class Verdict(Body):
 
 
 _FIX: Final = (
-    r"^/?(handle|(identity[./])?(legal_name|names|birth_date|phone|email|evidence(/[a-z0-9_-]{1,32})?"
-    r"|document([./](type|country|number|expires|mrz))?))$"
+    r"^/?(handle|((identity|representative)[./])?(legal_name|names|birth_date|phone|email|evidence(/[a-z0-9_-]{1,32})?"
+    r"|document([./](type|country|number|expires|mrz))?)"
+    r"|organization([./](legal_name|form|country|registration([./](scheme|number))?))?|representative)$"
 )
 """What a returned registration must mend: a member, or a piece of evidence; never free words."""
 

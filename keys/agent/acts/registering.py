@@ -1,12 +1,17 @@
-"""The acts of a registration: `create`, `create.done`, `create.undo`, `revise`, `revise.done`."""
+"""The acts of a registration: `create`, `create.check`, `create.done`, `create.undo`, `revise`, `revise.done`.
 
+Those of a creation take lists, so that a batch costs one transaction; a single registration is a list of one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from keys import audit, records, store
-from keys.agent.arguments import Args, listed, octets, text, whole
+from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.names import Names, check_standing, open_record
 from keys.agent.wire import Dialogue
 from keys.engine import reading, writing
@@ -19,6 +24,9 @@ FIELDS: Final = frozenset(
 )
 MADE: Final = "exchange.made"
 """The audit row of a standing whose exchange was cut off after it was made, and its hand-off not consumed."""
+MOST: Final = 2000
+"""Records in one call: a batch of 1,000, each an organisation with its representative."""
+_TRIES: Final = 3
 _HOUR_SECONDS: Final = 3600
 _BUDGET: Final = store.budget.c
 _COUNT: Final = (
@@ -62,79 +70,156 @@ def spend(connection: Connection, name: str, limit: int, window: int, count: int
         raise BudgetError from None
 
 
+def _items(args: Args) -> list[dict[str, Any]]:
+    items = [mapping(item, "item") for item in listed(args, "items", most=MOST)]
+    if not items:
+        raise ProtocolError("items: at least one")
+    return items
+
+
+def _rids(args: Args) -> list[bytes]:
+    return [octets({"rid": rid}, "rid", RID_BYTES) for rid in listed(args, "rids", most=MOST)]
+
+
 def create(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
-    """Draw rid, uid and keys for a registration; return rid, record link and the first field keys. Sees no plain text.
+    """Draw rid, uid and keys for registrations; return record links and the first field keys. Sees no plain text.
+
+    Args:
+        names: the holder.
+        args: {sector, items: [{pid, fields}]}.
+
+    Returns:
+        {items: [{rid, link, keys, revisions}]} in the same order.
 
     Raises:
         BudgetError: this sector's creations of the hour are used up.
         MissingError: no such sector.
     """
-    sector, pid, fields = text(args, "sector"), octets(args, "pid", PID_BYTES), _fields(args)
-    links, revisions = names.keyring.links(sector), dict.fromkeys(fields, 1)
-    opened, uid = records.draw(names.keyring, sector, pid, revisions, names.minute)
+    sector = text(args, "sector")
+    wanted = [(octets(item, "pid", PID_BYTES), dict.fromkeys(_fields(item), 1)) for item in _items(args)]
+    links = names.keyring.links(sector)
+    drawn = [records.draw(names.keyring, sector, pid, revisions, names.minute) for pid, revisions in wanted]
+    rows = [opened.record.values(names.keyring) for opened, _ in drawn]
     with writing(names.engine) as connection:
-        spend(connection, f"create/{sector}", names.limits.creates_per_hour, names.now() // _HOUR_SECONDS)
-        records.add(connection, names.keyring, opened.record)
-        connection.execute(_NEW_PERSON, {"uid": uid, "state": "provisional"})
-    rid = opened.record.rid
-    return {"rid": rid, "link": links.link(rid, pid), "keys": opened.field_keys(revisions), "revisions": revisions}
+        window = names.now() // _HOUR_SECONDS
+        spend(connection, f"create/{sector}", names.limits.creates_per_hour, window, len(rows))
+        records.add_rows(connection, rows)
+        connection.execute(_NEW_PERSON, [{"uid": uid, "state": "provisional"} for _, uid in drawn])
+    made = [
+        {
+            "rid": opened.record.rid, "link": links.link(opened.record.rid, pid),
+            "keys": opened.field_keys(revisions), "revisions": revisions,
+        }
+        for (pid, revisions), (opened, _) in zip(wanted, drawn, strict=True)
+    ]  # fmt: skip
+    return {"items": made}
 
 
-def _in_creation(names: Names, connection: Connection, args: Args) -> tuple[Record, str, bytes]:
-    record = records.load(connection, names.keyring, octets(args, "rid", RID_BYTES))
+def _in_creation(names: Names, connection: Connection, rid: bytes) -> Record:
+    record = records.load(connection, names.keyring, rid)
     if record.state is not State.CREATING:
         raise ConflictError
-    return record, *records.origin_of(names.keyring, record)
+    return record
+
+
+def create_check(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
+    """Check that records still are in creation: nobody has given them up.
+
+    Raises:
+        ConflictError: one is finished; MissingError: one was undone.
+    """
+    with reading(names.engine) as connection:
+        for rid in _rids(args):
+            _in_creation(names, connection, rid)
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What a directory row says of its record."""
+
+    rid: bytes
+    sector: str
+    pid: bytes
+
+
+def _claim(names: Names, item: Args) -> _Claim:
+    sector, pid = text(item, "sector"), octets(item, "pid", PID_BYTES)
+    try:
+        rid = names.keyring.links(sector).rid(octets(item, "link"), pid)
+    except OpenError:
+        raise RefusedError from None
+    if item.get("rid", rid) != rid:
+        raise RefusedError
+    return _Claim(rid, sector, pid)
 
 
 def create_done(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
-    """The directory row stands: the record is in review from now on. Idempotent.
+    """The directory rows stand: their records are in review from now on. Idempotent.
 
     Args:
         names: the holder.
-        args: {sector, pid, link} as the directory row has them; `rid` where the caller knows which record it must be.
+        args: {items: [{sector, pid, link}]} as the directory rows have them; `rid` where the caller knows which record
+            one must be.
 
     Raises:
-        RefusedError: the link is not that of this record at its own standing.
+        RefusedError: a link is not that of its record at its own standing.
+        ConflictError: other acts keep changing the records.
     """
-    sector, pid = text(args, "sector"), octets(args, "pid", PID_BYTES)
-    try:
-        rid = names.keyring.links(sector).rid(octets(args, "link"), pid)
-    except OpenError:
-        raise RefusedError from None
-    if args.get("rid", rid) != rid:
-        raise RefusedError
-    with writing(names.engine) as connection:
-        record = records.load(connection, names.keyring, rid)
-        if record.state is not State.CREATING:
-            return {}
-        if records.origin_of(names.keyring, record) != (sector, pid):
+    claims = {claim.rid: claim for claim in (_claim(names, item) for item in _items(args))}
+    for _try in range(_TRIES):
+        try:
+            _finish(names, claims)
+        except ConflictError:
+            continue
+        return {}
+    raise ConflictError
+
+
+def _finish(names: Names, claims: Mapping[bytes, _Claim]) -> None:
+    """Write state and audit row of each record still in creation; all is sealed before the transaction begins."""
+    with reading(names.engine) as connection:
+        found = records.load_all(connection, names.keyring, claims)
+    creating = [record for record in found.values() if record.state is State.CREATING]
+    for record in creating:
+        claim = claims[record.rid]
+        if records.origin_of(names.keyring, record) != (claim.sector, claim.pid):
             raise RefusedError
+    rows, changes = [], []
+    for record in creating:
         exchange = records.exchange_of(names.keyring, record)
         # An exchange makes a record of somebody who is verified already: nothing of it is reviewed.
         state, kind = (State.IN_REVIEW, "registration.created") if exchange is None else (State.VERIFIED, MADE)
-        record = records.change(connection, names.keyring, record, state=state, origin=None)
         opened = open_record(names, record)
-        audit.write(connection, names.keyring.deployment, opened, kind, names.minute, exchange or {})
-    return {}
+        rows.append(audit.row(names.keyring.deployment, opened, kind, names.minute, exchange or {}))
+        changes.append((record, {"state": state, "origin": None}))
+    if creating:
+        with writing(names.engine) as connection:
+            records.change_all(connection, names.keyring, changes)
+            audit.write_all(connection, rows)
 
 
 def create_undo(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
-    """Remove a record that no directory row ever reached. Idempotent.
+    """Remove records that no directory row ever reached. Idempotent.
 
     Raises:
-        ConflictError: it was finished.
+        ConflictError: one was finished; none is removed then.
     """
     with writing(names.engine) as connection:
-        try:
-            record, _sector, _pid = _in_creation(names, connection, args)
-        except MissingError:
-            return {}
-        uid = records.uid_of(names.keyring, record)
-        records.remove(connection, record)
-        if records.exchange_of(names.keyring, record) is None:  # the person of an exchange lives on
-            connection.execute(delete(store.person).where(store.person.c.uid == uid))
+        for rid in _rids(args):
+            _undo(names, connection, rid)
     return {}
+
+
+def _undo(names: Names, connection: Connection, rid: bytes) -> None:
+    try:
+        record = _in_creation(names, connection, rid)
+    except MissingError:
+        return
+    uid = records.uid_of(names.keyring, record)
+    records.remove(connection, record)
+    if records.exchange_of(names.keyring, record) is None:  # the person of an exchange lives on
+        connection.execute(delete(store.person).where(store.person.c.uid == uid))
 
 
 def create_open(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:

@@ -31,7 +31,11 @@ from keys.records import Assurance, State
 REVIEW: Final = "review"
 MATCH: Final = "match"
 PURPOSES: Final = frozenset((REVIEW,))
-REVIEW_FIELDS: Final = frozenset(("legal_name", "names", "birth_date", "document", "phone", "email"))
+_PERSONAL: Final = ("legal_name", "names", "birth_date", "document", "phone", "email")
+REPRESENTATIVE: Final = "representative/"
+"""What the fields of an organisation's representative begin with."""
+MANDATE: Final = "mandate"
+REVIEW_FIELDS: Final = frozenset((*_PERSONAL, "form", "registration", *(REPRESENTATIVE + name for name in _PERSONAL)))
 OUTCOMES: Final = {"approved": State.VERIFIED, "returned": State.RETURNED, "rejected": State.REJECTED}
 
 
@@ -39,26 +43,69 @@ OUTCOMES: Final = {"approved": State.VERIFIED, "returned": State.RETURNED, "reje
 class _Case:
     kind: str
     reviewer: Reviewer
-    subject: Standing
+    subjects: tuple[Standing, ...]
+    """the registrant, and after an organisation its representative"""
+
+    @property
+    def subject(self) -> Standing:
+        """The registrant."""
+        return self.subjects[0]
 
 
 def _case(names: Names, connection: Connection, args: Args) -> _Case:
     """Return the case if this reviewer may see it and the agent's own row says that it is open."""
     kind, reviewer = text(args, "kind"), reviewer_of(names, text(args, "reviewer"))
-    subject = check_standing(names, connection, args.get("standing"))
-    if not reviewer.may_review(subject.sector):
+    shown = [args.get("standing"), *([args["representative"]] if args.get("representative") is not None else [])]
+    subjects = tuple(check_standing(names, connection, evidence) for evidence in shown)
+    if not all(reviewer.may_review(subject.sector) for subject in subjects):
         raise RefusedError
-    if kind == MATCH:
-        is_open = subject.record.state is State.VERIFIED and subject.record.assurance is Assurance.PROVIDER
-        if not reviewer.vault:
-            raise RefusedError
-    elif kind == REVIEW:
-        is_open = subject.record.state is State.IN_REVIEW
-    else:
-        raise ProtocolError("kind: review or match")
-    if not is_open:
+    if (MANDATE in subjects[0].record.revisions) != (len(subjects) > 1):
+        raise RefusedError
+    if kind == MATCH and not reviewer.vault:
+        raise RefusedError
+    if not all(_is_open(kind, subject) for subject in subjects):
         raise ConflictError
-    return _Case(kind, reviewer, subject)
+    return _Case(kind, reviewer, subjects)
+
+
+def _is_open(kind: str, subject: Standing) -> bool:
+    if kind == MATCH:
+        return subject.record.state is State.VERIFIED and subject.record.assurance is Assurance.PROVIDER
+    if kind == REVIEW:
+        return subject.record.state is State.IN_REVIEW
+    raise ProtocolError("kind: review or match")
+
+
+def _fields(names: Names, case: _Case, dialogue: Dialogue) -> list[Mapping[str, FieldValue]]:
+    """Open the fields of a case inside the agent.
+
+    Raises:
+        RefusedError: a field was altered, or the mandate is another's.
+    """
+    sealed = ask_records(dialogue, [subject.record.rid for subject in case.subjects])
+    fields: list[Mapping[str, FieldValue]] = [
+        open_sealed(names, subject.record, sealed.get(subject.record.rid)) for subject in case.subjects
+    ]
+    if MANDATE in fields[0] and fields[0][MANDATE].match != (case.subjects[1].record.rid,):
+        raise RefusedError
+    return fields
+
+
+def _matched(
+    names: Names, connection: Connection, case: _Case, fields: list[Mapping[str, FieldValue]], dialogue: Dialogue
+) -> list[Matching]:
+    return [
+        match(names, connection, subject, case.reviewer, own, dialogue)
+        for subject, own in zip(case.subjects, fields, strict=True)
+    ]
+
+
+def _doubtful(matchings: list[Matching]) -> list[Candidate | Ban]:
+    return [one for matching in matchings for one in matching.doubtful]
+
+
+def _shown(matchings: list[Matching]) -> list[dict[str, Any]]:
+    return [shown for matching in matchings for shown in matching.shown()]
 
 
 def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
@@ -75,21 +122,23 @@ def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         raise RefusedError("this purpose does not open these fields")
     with reading(names.engine) as connection:
         case = _case(names, connection, args)
-        sealed = ask_records(dialogue, [case.subject.record.rid])
-        fields = open_sealed(names, case.subject.record, sealed.get(case.subject.record.rid))
-        matching = match(names, connection, case.subject, case.reviewer, fields, dialogue)
+        fields = _fields(names, case, dialogue)
+        matchings = _matched(names, connection, case, fields, dialogue)
     detail = {"reviewer": case.reviewer.client, "purpose": purpose, "kind": case.kind, "fields": sorted(wanted)}
     with writing(names.engine) as connection:
         # Read again under the write lock: a decision that came meanwhile closes the case.
         case = _case(names, connection, args)
-        for record in (case.subject.record, *(c.matched for c in matching.conflicts)):
+        conflicts = [c.matched for matching in matchings for c in matching.conflicts]
+        for record in (*(subject.record for subject in case.subjects), *conflicts):
             opened = open_record(names, record)
             audit.write(connection, names.keyring.deployment, opened, "review.opened", names.minute, detail)
-    shown = matching.shown()
-    known: list[Candidate | Ban] = [c for c in matching.exact if c.standing is not None]
-    known += [ban for ban in matching.bans if ban.kind == EXACT]
+    shown = _shown(matchings)
+    known: list[Candidate | Ban] = [c for matching in matchings for c in matching.exact if c.standing is not None]
+    known += [ban for matching in matchings for ban in matching.bans if ban.kind == EXACT]
+    named = [{name: value.shown for name, value in own.items()} for own in fields]
+    beside = {REPRESENTATIVE + name: value for own in named[1:] for name, value in own.items()}
     return {
-        "fields": {name: fields[name].shown for name in wanted if name in fields},
+        "fields": {name: value for name, value in (named[0] | beside).items() if name in wanted},
         "candidates": shown,
         "shown": digest(shown),
         "returner": [dict(s) for one in known for s in one.sanctions],
@@ -107,20 +156,25 @@ def _verdicts(args: Args) -> dict[str, str]:
     return verdicts
 
 
-def _same(matching: Matching, args: Args) -> tuple[list[Candidate], list[Ban]]:
-    """Return everyone whom this decision says the registrant to be, and the bans that are his.
+def _same(matchings: list[Matching], args: Args) -> list[tuple[list[Candidate], list[Ban]]]:
+    """Return everyone whom this decision says each subject to be, and the bans that are his.
 
     Raises:
         CandidatesError: the conflicts are not those that were shown, or not each has a verdict.
     """
-    verdicts = _verdicts(args)
+    verdicts, doubtful = _verdicts(args), _doubtful(matchings)
     shown = args.get("shown")
-    if (matching.doubtful or shown is not None) and shown != digest(matching.shown()):
+    if (doubtful or shown is not None) and shown != digest(_shown(matchings)):
         raise CandidatesError
-    if set(verdicts) != {candidate.id for candidate in matching.doubtful}:
+    if set(verdicts) != {candidate.id for candidate in doubtful}:
         raise CandidatesError
-    same = matching.exact + [c for c in matching.conflicts if verdicts[c.id] == "same_person"]
-    return same, [ban for ban in matching.bans if ban.kind == EXACT or verdicts[ban.id] == "same_person"]
+    return [
+        (
+            matching.exact + [c for c in matching.conflicts if verdicts[c.id] == "same_person"],
+            [ban for ban in matching.bans if ban.kind == EXACT or verdicts[ban.id] == "same_person"],
+        )
+        for matching in matchings
+    ]
 
 
 def _caps(args: Args) -> list[uniting.Cap]:
@@ -146,14 +200,13 @@ def review_decide(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any
     faulted = [name for name in listed(args, "faulted", most=16) if isinstance(name, str)]
     with reading(names.engine) as connection:
         case = _case(names, connection, args)
-    locks = [case.subject.pid, case.subject.record.rid, case.subject.uid]
+    locks = [lock for subject in case.subjects for lock in (subject.pid, subject.record.rid, subject.uid)]
     with intents.taken(names.engine, names.keyring, "review", locks, names.now()) as intent:
         with reading(names.engine) as connection:
             case = _case(names, connection, args)
             plan = uniting.empty_plan()
             if outcome == "approved":
-                sealed = ask_records(dialogue, [case.subject.record.rid])
-                fields = open_sealed(names, case.subject.record, sealed.get(case.subject.record.rid))
+                fields = _fields(names, case, dialogue)
                 plan = _approve(names, connection, case, fields, intent, args, dialogue)
         plan["decision"] = mapping(args.get("memo"), "memo")
         tick = names.limits.match_tick_seconds if case.kind == MATCH else 0
@@ -161,9 +214,9 @@ def review_decide(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any
         with writing(names.engine) as connection:
             _record_decision(names, connection, args, outcome)
             if outcome != "returned":
-                rid = case.subject.record.rid
-                connection.execute(delete(store.evidence_key).where(store.evidence_key.c.rid == rid))
-                plan["evidence"] = [[rid, None]]
+                rids = [subject.record.rid for subject in case.subjects]
+                connection.execute(delete(store.evidence_key).where(store.evidence_key.c.rid.in_(rids)))
+                plan["evidence"] = [[rid, None] for rid in rids]
             elif faulted:
                 keys = store.evidence_key
                 rid = case.subject.record.rid
@@ -177,34 +230,44 @@ def _approve(
     names: Names,
     connection: Connection,
     case: _Case,
-    fields: Mapping[str, FieldValue],
+    fields: list[Mapping[str, FieldValue]],
     intent: bytes,
     args: Args,
     dialogue: Dialogue,
 ) -> dict[str, Any]:
-    tags = (*sector_tags(names, case.subject.sector, fields), *vault_tags(names, fields))
+    tags = [
+        tag.value
+        for subject, own in zip(case.subjects, fields, strict=True)
+        for tag in (*sector_tags(names, subject.sector, own), *vault_tags(names, own))
+    ]
     with writing(names.engine) as locking:
-        intents.lock(locking, names.keyring, intent, [tag.value for tag in tags])
-    matching = match(names, connection, case.subject, case.reviewer, fields, dialogue)
-    same, bans = _same(matching, args)
-    others = [lock for c in same for lock in (c.uid, *c.rids, *([c.standing.pid] if c.standing else []))]
+        intents.lock(locking, names.keyring, intent, tags)
+    matchings = _matched(names, connection, case, fields, dialogue)
+    said = _same(matchings, args)
+    everyone = [candidate for same, _ in said for candidate in same]
+    others = [lock for c in everyone for lock in (c.uid, *c.rids, *([c.standing.pid] if c.standing else []))]
     with writing(names.engine) as locking:
         intents.lock(locking, names.keyring, intent, others)
-    plan = uniting.plan_approval(
-        names, connection, case.subject, case.reviewer, matching, same, _caps(args), intent, dialogue
-    )
-    plan["bans"] = [[ban.pid, case.subject.pid] for ban in bans]
+    plan = uniting.empty_plan()
+    # An approval adds accounts to the registrant alone; his representative has none of this registration.
+    caps = [_caps(args), *([] for _ in case.subjects[1:])]
+    for subject, matching, (same, bans), limits in zip(case.subjects, matchings, said, caps, strict=True):
+        own = uniting.plan_approval(
+            names, connection, subject, case.reviewer, matching, same, limits, intent, dialogue
+        )  # fmt: skip
+        own["bans"] = [[ban.pid, subject.pid] for ban in bans]
+        plan = {part: rows + own[part] for part, rows in plan.items()}
     return plan
 
 
 def _record_decision(names: Names, connection: Connection, args: Args, outcome: str) -> None:
     case = _case(names, connection, args)
-    record = case.subject.record
-    opened = open_record(names, record)
     detail = {"reviewer": case.reviewer.client, "kind": case.kind, "decision": outcome}
-    audit.write(connection, names.keyring.deployment, opened, "review.decided", names.minute, detail)
-    if case.kind == REVIEW:
-        records.change(connection, names.keyring, record, state=OUTCOMES[outcome])
+    for subject in case.subjects:
+        opened = open_record(names, subject.record)
+        audit.write(connection, names.keyring.deployment, opened, "review.decided", names.minute, detail)
+        if case.kind == REVIEW:
+            records.change(connection, names.keyring, subject.record, state=OUTCOMES[outcome])
 
 
 def unite(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:

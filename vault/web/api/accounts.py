@@ -5,9 +5,9 @@ from flask import Response
 from vault.web.api import ANSWER, api_blueprint
 from vault.web.gate import DIRECTORY, current_client, current_vault, requires
 from vault.web.idempotency import idempotency_of
-from vault.web.places import AccountPath, AccountsQuery
+from vault.web.places import AccountPath, AccountsQuery, OperatorQuery
 from vault.web.requests import json_response
-from vault.web.schemas import AccountChange, NewAccount
+from vault.web.schemas import AccountChange, NewAccount, NewOperator
 
 api = api_blueprint("accounts")
 
@@ -52,4 +52,30 @@ def change(path: AccountPath, body: AccountChange) -> Response:
 def close(path: AccountPath) -> Response:
     """Close an account for ever: its handle is free, and it counts no more."""
     status, _ = current_vault().accounts.close(current_client(), path.id, idempotency_of({}))
+    return Response(status=status)
+
+
+@api.get("/<id>/operators", responses={200: ANSWER})
+@requires("provider", "register", DIRECTORY)
+def operators(path: AccountPath) -> Response:
+    """List who may act for an organisation's account."""
+    return json_response(current_vault().operating.operators(current_client(), path.id))
+
+
+@api.post("/<id>/operators", responses={201: ANSWER})
+@requires("provider", "register", DIRECTORY)
+def add_operator(path: AccountPath, body: NewOperator) -> Response:
+    """Let a verified person act for an organisation's account; the account stays the organisation's."""
+    members = body.members()
+    idempotency = idempotency_of(members)
+    status, answer = current_vault().operating.add(current_client(), path.id, members["token"], idempotency)
+    return json_response(answer, status)
+
+
+@api.delete("/<id>/operators", responses={204: None})
+@requires("provider", "register", DIRECTORY)
+def remove_operator(path: AccountPath, query: OperatorQuery) -> Response:
+    """Let a person, named by his token, act for the account no more."""
+    idempotency = idempotency_of({"token": query.token})
+    status, _ = current_vault().operating.remove(current_client(), path.id, query.token, idempotency)
     return Response(status=status)

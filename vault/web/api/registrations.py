@@ -1,17 +1,20 @@
 """`/v1/registrations`: a provider hands in identities and their evidence, and mends what was returned."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from flask import Response, request
+from pydantic import ValidationError
 
 from vault.errors import Kind, VaultError
 from vault.web.api import ANSWER, api_blueprint
 from vault.web.gate import IDENTITY, current_client, current_vault, requires
 from vault.web.idempotency import idempotency_of
 from vault.web.places import EvidencePath, RegistrationPath, RegistrationsQuery
+from vault.web.problems import item_of
+from vault.web.refusals import refusal
 from vault.web.requests import json_response
-from vault.web.schemas import Registration, Resubmission
+from vault.web.schemas import Batch, Registration, Resubmission
 from vault.web.strict import read_body
 
 EVIDENCE_TYPES: Final = ("image/png", "image/jpeg", "application/pdf")
@@ -28,6 +31,27 @@ def register(body: Registration) -> Response:
     members = body.members()
     status, answer = current_vault().registering.register(current_client(), members, idempotency_of(members))
     return json_response(answer, status)
+
+
+@api.post("/batch", responses={200: ANSWER})
+@requires("provider", "register", IDENTITY, batch=True)
+def register_batch(body: Batch) -> Response:
+    """Hand in many registrations at once: each is registered or refused by itself, in the same order."""
+    vault = current_vault()
+    most = vault.settings.batch_items_max
+    if len(body.items) > most:
+        raise VaultError(Kind.VALIDATION, errors=(("/items", f"has more than {most} items"),))
+    items = [_item(raw) for raw in body.items]
+    idempotency = idempotency_of({"items": body.items})
+    status, answer = vault.registering.register_batch(current_client(), items, idempotency, item_of)
+    return json_response(answer, status)
+
+
+def _item(raw: object) -> dict[str, Any] | VaultError:
+    try:
+        return Registration.model_validate(raw).members()
+    except ValidationError as error:
+        return refusal(error)
 
 
 @api.get("", responses={200: ANSWER})

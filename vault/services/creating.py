@@ -1,0 +1,280 @@
+"""Carries registrations over the stores, one transaction each: keys, identity, directory (the commit point), keys.
+
+A single registration is a batch of one. Where another took a handle, or an account, meanwhile, that registration alone
+is refused, and its record given up.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from keys.errors import ConflictError, MissingError
+from keys.fields import seal_field
+from keys.primitives import Secret, expand_sha256, random_bytes
+from vault.domain.errors import InvalidFieldError
+from vault.domain.handles import handle_key
+from vault.errors import Kind, VaultError
+from vault.services.access import Client
+from vault.services.existing import Existing
+from vault.services.held_keys import HeldKeys
+from vault.services.idempotency import Answer, Attempt
+from vault.services.linking import Linking, SealedRecord
+from vault.services.showing import Showing
+from vault.services.submissions import NATURAL, Submission, Wish
+from vault.stores import answers, reviews, standings
+from vault.stores.reviews import ReviewRow
+from vault.stores.standings import AccountRow, Newcomer, StandingRow
+from vault.stores.unit import Store, Unit
+
+SEED_BYTES: Final = 32
+_ID_BYTES: Final = 16
+_IDS_LABEL: Final = b"idvault/v1/registration-ids"
+Refused = VaultError | InvalidFieldError
+Results = list[dict[str, Any] | Refused]
+Answering = Callable[[Results], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """What is drawn for one registration; a pid of a representative is used where there is one."""
+
+    pid: bytes
+    reg: bytes
+    account: bytes
+    representative: bytes
+
+    @classmethod
+    def of(cls, seed: bytes, index: int) -> "Ids":
+        """Return the ids of one item of a request: the same ones at each try, since its seed is stored first."""
+        info = _IDS_LABEL + index.to_bytes(4, "big")
+        drawn = expand_sha256(Secret(seed), info, 4 * _ID_BYTES).expose_cleartext()
+        return cls(*(drawn[at : at + _ID_BYTES] for at in range(0, len(drawn), _ID_BYTES)))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A registration on its way; `place` is its place in the request."""
+
+    place: int
+    submission: Submission
+    standing: StandingRow
+    account: AccountRow
+    review: ReviewRow
+    representative: StandingRow | None
+    exists: bool
+    """Whether the standing and its account stand already."""
+
+    @property
+    def key(self) -> str:
+        """What the handle is unique by."""
+        return handle_key(self.account.handle)
+
+    @property
+    def standings(self) -> list[StandingRow]:
+        """The standings that get a record, as the submission's statements are ordered."""
+        return [self.standing] if self.representative is None else [self.standing, self.representative]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A draft with the records that the agent drew for it."""
+
+    draft: Draft
+    given: Sequence[Mapping[str, Any]]
+
+    @property
+    def rids(self) -> list[bytes]:
+        """Its records."""
+        return [given["rid"] for given in self.given]
+
+
+class Creating:
+    """The way of registrations through the stores (`docs/architecture.md`)."""
+
+    def __init__(
+        self,
+        directory: Store,
+        keys: HeldKeys,
+        linking: Linking,
+        showing: Showing,
+        existing: Existing,
+        now: Callable[[], int],
+    ) -> None:
+        self._directory, self._keys, self._linking, self._showing = directory, keys, linking, showing
+        self._existing, self._now = existing, now
+
+    def create(
+        self, client: Client, wishes: Sequence[Wish | Refused], attempt: Attempt, answering: Answering
+    ) -> Answer:
+        """Make all registrations that may be made; return the answer, which is stored with them.
+
+        Args:
+            client: the provider.
+            wishes: what is to be made, or why it is not, in the order of the request.
+            attempt: the seed of its ids.
+            answering: makes the answer of each item's registration or refusal; what it raises undoes everything.
+
+        Raises:
+            VaultError: it was finished or given up meanwhile; a store cannot be written.
+            KeysError: the agent refused.
+        """
+        results: Results = [one if not isinstance(one, Wish) else {} for one in wishes]
+        drafts = self._drafts(client, wishes, attempt.ids, results)
+        made = self._made(client, drafts)
+        try:
+            self._linking.add_records(self._sealed(made))
+            entered, answer = self._entered(client, made, results, attempt, answering)
+        except (VaultError, InvalidFieldError):
+            self._linking.give_up_records([rid for one in made for rid in one.rids])
+            raise
+        kept = {id(one) for one in entered}
+        self._linking.give_up_records([rid for one in made if id(one) not in kept for rid in one.rids])
+        self._linking.all_created([row for one in entered for row in one.draft.standings])
+        return answer
+
+    def _drafts(self, client: Client, wishes: Sequence[Wish | Refused], seed: bytes, results: Results) -> list[Draft]:
+        """Return what can be made as far as is known now; the reasons of the others go into the results."""
+        ids = [Ids.of(seed, place) for place in range(len(wishes))]
+        keys = [handle_key(one.handle) for one in wishes if isinstance(one, Wish) and one.account is None]
+        with self._directory.reading() as unit:
+            if reviews.known(unit, [one.reg for one in ids]):
+                raise VaultError(Kind.CONFLICT, "this request was carried out meanwhile")
+            taken = standings.handles_taken(unit, client.id, keys)
+        drafts: list[Draft] = []
+        for place, one in enumerate(wishes):
+            if isinstance(one, Wish):
+                try:
+                    draft = self._draft(client, place, one, ids[place])
+                    self._claim(draft, taken)
+                except VaultError as refusal:
+                    results[place] = refusal
+                else:
+                    drafts.append(draft)
+        return drafts
+
+    @staticmethod
+    def _claim(draft: Draft, taken: set[str]) -> None:
+        """Take the handle, or the existing account's standing, within this request."""
+        claimed = draft.standing.pid.hex() if draft.exists else draft.key
+        if claimed in taken:
+            raise _account_taken() if draft.exists else _handle_taken()
+        taken.add(claimed)
+
+    def _draft(self, client: Client, place: int, one: Wish, ids: Ids) -> Draft:
+        now, submission = self._now(), one.submission
+        if one.account is not None:
+            standing, account = self._existing.legacy(client, one.account)
+            account = replace(account, state="in_review")
+        else:
+            standing = _standing(ids.pid, client, submission.subject.kind, now)
+            account = AccountRow(
+                ids.pid, ids.account, client.id, one.external_id, one.kind, "in_review", one.handle, b"", None, None,
+                now,
+            )  # fmt: skip
+        beside = None if submission.representative is None else _standing(ids.representative, client, NATURAL, now)
+        review = ReviewRow(
+            ids.reg, client.id, standing.pid, account.id, "identity", 1, "in_review", None, None, None, None, None,
+            None, None, int(submission.expired_document), None, None if beside is None else beside.pid, now, None,
+        )  # fmt: skip
+        return Draft(place, submission, standing, account, review, beside, exists=one.account is not None)
+
+    def _made(self, client: Client, drafts: Sequence[Draft]) -> list[Made]:
+        """Have the agent draw records, and bind the new accounts to their rows."""
+        items = [
+            {"pid": row.pid, "fields": names}
+            for draft in drafts
+            for row, names in zip(draft.standings, draft.submission.names(), strict=True)
+        ]
+        if not items:
+            return []
+        given = iter(self._linking.agent.call("create", {"sector": client.sector, "items": items})["items"])
+        fresh = [draft for draft in drafts if not draft.exists]
+        macs = iter(self._keys.bind_accounts([_bound(draft.account) for draft in fresh]) if fresh else [])
+        return [
+            self._linked(draft, [next(given) for _ in draft.standings], b"" if draft.exists else next(macs))
+            for draft in drafts
+        ]
+
+    @staticmethod
+    def _linked(draft: Draft, given: Sequence[Mapping[str, Any]], mac: bytes) -> Made:
+        subject = replace(draft.standing, link=given[0]["link"], kind=draft.submission.subject.kind)
+        beside = draft.representative and replace(draft.representative, link=given[1]["link"])
+        account = draft.account if draft.exists else replace(draft.account, mac=mac)
+        return Made(replace(draft, standing=subject, representative=beside, account=account), given)
+
+    def _sealed(self, made: Sequence[Made]) -> Iterator[SealedRecord]:
+        for one in made:
+            submission = one.draft.submission
+            for given, (rid, statement) in zip(one.given, submission.joined(one.rids), strict=True):
+                fields = {
+                    name: seal_field(
+                        Secret(given["keys"][name]), self._keys.deployment, rid, name, given["revisions"][name], value
+                    )
+                    for name, value in statement.fields.items()
+                }
+                yield rid, statement.kind, fields, submission.consents
+
+    def _entered(
+        self, client: Client, made: Sequence[Made], results: Results, attempt: Attempt, answering: Answering
+    ) -> tuple[list[Made], Answer]:
+        """Write the directory's rows with the answer; return what was entered."""
+        with self._directory.writing() as unit:
+            taken = standings.handles_taken(unit, client.id, [one.draft.key for one in made if not one.draft.exists])
+            entered = []
+            for one in made:
+                refusal = self._refusal(unit, client, one, taken)
+                results[one.draft.place] = refusal or self._shown(client, one.draft)
+                if refusal is None:
+                    entered.append(one)
+            self._write(unit, client, [one.draft for one in entered])
+            answer = answering(results)
+            attempt.finish(unit, answer)
+        return entered, answer
+
+    def _refusal(self, unit: Unit, client: Client, one: Made, taken: set[str]) -> VaultError | None:
+        """Return why a draft cannot be entered after all; an existing standing gets its record here."""
+        draft = one.draft
+        if not draft.exists:
+            return _handle_taken() if draft.key in taken else None
+        try:
+            self._linking.agent.call("create.check", {"rids": one.rids})
+        except (ConflictError, MissingError):
+            return _account_taken()
+        if not standings.give_record(unit, draft.standing.pid, draft.standing.link or b"", draft.standing.kind):
+            return _account_taken()
+        standings.set_account_state(unit, draft.account.id, client.id, "in_review")
+        return None
+
+    def _write(self, unit: Unit, client: Client, drafts: Sequence[Draft]) -> None:
+        fresh = [draft for draft in drafts if not draft.exists]
+        newcomers = [Newcomer(draft.standing, draft.account, draft.key) for draft in fresh]
+        newcomers += [Newcomer(draft.representative) for draft in drafts if draft.representative is not None]
+        standings.add_all(unit, newcomers)
+        reviews.add_all(unit, [draft.review for draft in drafts])
+        answers.audit_all(unit, [self._audit_bound(client, draft.account) for draft in fresh])
+
+    def _audit_bound(self, client: Client, account: AccountRow) -> dict[str, Any]:
+        audit_id = random_bytes(_ID_BYTES)
+        return {
+            "id": audit_id, "type": "account.bound", "minute": account.created // 60, "address": client.id.encode(),
+            "detail": self._keys.seal_audit(audit_id, account.id),
+        }  # fmt: skip
+
+    def _shown(self, client: Client, draft: Draft) -> dict[str, Any]:
+        return self._showing.of(client, draft.review, draft.standing, [draft.account], draft.representative)
+
+
+def _standing(pid: bytes, client: Client, kind: str, now: int) -> StandingRow:
+    return StandingRow(pid, client.id, client.sector or "", None, "none", 0, None, None, None, "live", kind, now)
+
+
+def _bound(account: AccountRow) -> dict[str, Any]:
+    return {"provider": account.provider, "handle": account.handle, "pid": account.pid, "account": account.id}
+
+
+def _handle_taken() -> VaultError:
+    return VaultError(Kind.HANDLE_TAKEN, "another account of this provider has this handle")
+
+
+def _account_taken() -> VaultError:
+    return VaultError(Kind.CONFLICT, "another registration for this account was quicker; read the account again")
