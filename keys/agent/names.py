@@ -29,7 +29,7 @@ class Limits:
     exchanges_per_hour: int = 10_000
     """Of one agreement that names no budget of its own."""
     handoff_seconds: int = 300
-    exchange_lease_seconds: int = 10
+    exchange_lease_seconds: int = 2
     """After which an exchange that was cut off is finished or undone by others."""
 
 

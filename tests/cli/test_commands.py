@@ -383,7 +383,8 @@ def test_openapi_is_the_document_that_the_server_gives(served: Server) -> None:
     document = json.loads(served.run("openapi"))
     assert document["openapi"].startswith("3.")
     assert set(document["paths"]) == {
-        "/v1/registrations", "/v1/registrations/batch", "/v1/registrations/{id}", "/v1/registrations/{id}/evidence/{name}", "/v1/reviews",
+        "/v1/registrations", "/v1/registrations/batch",
+        "/v1/registrations/{id}", "/v1/registrations/{id}/evidence/{name}", "/v1/reviews",
         "/v1/reviews/next", "/v1/reviews/{id}/reveal", "/v1/reviews/{id}/evidence/{name}",
         "/v1/reviews/{id}/decision", "/v1/reviews/{id}/split", "/v1/accounts", "/v1/accounts/{id}",
         "/v1/accounts/{id}/operators",

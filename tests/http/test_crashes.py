@@ -1,18 +1,14 @@
 """Kill -9 at any moment: what was acknowledged is there, what was not is retried to exactly one effect (I1, I8, I10).
 
 Sampled, not exhaustive: each round kills at another offset from the start of the traffic, so that over many runs every
-step of an act is hit; the offsets are drawn from a seed that a failure names. The sweep with strace at the end is
-exact for the calls that it samples: the process dies on entering its Nth write.
+step of an act is hit; the offsets are drawn from a seed that a failure names. `test_crash_sweep.py` is exact instead.
 """
 
 import os
 import random
-import shutil
 import signal
-import subprocess
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,30 +17,19 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from tests.http.test_processes import eventually, holders, is_ready, workers
+from tests.http.crashing import again, assert_whole, is_whole, items, key, roughly_ended
+from tests.http.test_processes import eventually, holders, workers
 from tests.people import person
-from tests.serving import BIN, Client, Server
+from tests.serving import Client, Server
 
 ROUNDS = 2
 THREADS = 3
-RETRY_SECONDS = 12.0
-STRACE = shutil.which("strace")
 
 
 @pytest.fixture
 def crashing(tmp_path: Path) -> Iterator[Server]:
-    """A served vault that a test kills parts of; its end may be rough. The lease of a key is as short as may be."""
-    server = Server(tmp_path / "home", IDVAULT_IDEMPOTENCY_RUNNING_SECONDS="1").start()
-    yield server
-    for client in server.clients:
-        client.http.close()
-    for pid in server.processes():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    assert server.process is not None
-    server.process.wait(10)
+    with roughly_ended(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture
@@ -52,31 +37,6 @@ def drawn() -> random.Random:
     seed = int.from_bytes(os.urandom(4))
     print("seed of the offsets:", seed)  # noqa: T201 - pytest shows it with a failure
     return random.Random(seed)  # noqa: S311 - offsets, not keys
-
-
-def key() -> dict[str, str]:
-    return {"Idempotency-Key": f'"{uuid.uuid4()}"'}
-
-
-def again(client: Client, path: str, body: dict[str, Any], headers: dict[str, str], wanted: int) -> httpx.Response:
-    """Repeat a request with its key until it has its answer: 409 while the first still counts as running, 503 and a
-    lost connection while a part is away; nothing else is allowed, and not for ever."""
-    end = time.monotonic() + RETRY_SECONDS
-    seen: list[str] = []
-    while time.monotonic() < end:
-        try:
-            answer = client.post(path, body, headers=headers)
-        except httpx.TransportError as error:
-            seen.append(type(error).__name__)
-            time.sleep(0.1)
-            continue
-        if answer.status_code == wanted:
-            return answer
-        seen.append(f"{answer.status_code} {answer.json().get('type', '').rpartition(':')[2]}")
-        retried = answer.status_code == 503 or answer.json()["type"].endswith("idempotency-running")
-        assert retried, (seen, answer.text)
-        time.sleep(0.1)
-    raise AssertionError(f"no answer after {RETRY_SECONDS} s: {seen[:3]} … {seen[-3:]}")
 
 
 @dataclass
@@ -167,7 +127,7 @@ def back(server: Server, which: str) -> None:
         assert eventually(lambda: not server.processes()), "orphans"
         server.start()
     else:
-        assert eventually(lambda: is_ready(server) and len(workers(server)) == 2 and len(holders(server)) == 2, 12)
+        assert eventually(lambda: is_whole(server), 12)
 
 
 def settle(client: Client, tries: list[Try]) -> int:
@@ -179,34 +139,6 @@ def settle(client: Client, tries: list[Try]) -> int:
         answer = again(client, one.path, one.body, one.headers, one.wanted).json()
         assert one.answer is None or answer == one.answer, "the acknowledged answer is the stored one"
     return sum(one.answer is None for one in tries)
-
-
-def items(client: Client, path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    cursor: dict[str, str] = {}
-    while True:
-        page = client.get(path, params={"limit": "200", **cursor}).json()
-        found += page["items"]
-        if not page.get("next"):
-            return found
-        cursor = {"cursor": page["next"]}
-
-
-def assert_whole(server: Server) -> dict[str, Any]:
-    """fsck is clean after at most one run that repairs; nothing stays half-way."""
-    report: dict[str, Any] = {}
-    for _ in range(2):
-        done = subprocess.run(
-            [BIN / "idvault", "fsck", "--grace-minutes", "0", "--json"], env=server.environment, timeout=60,
-            capture_output=True, check=False,
-        )  # fmt: skip
-        assert done.returncode in {0, 4}, done.stderr[-600:]
-        report = httpx.Response(200, content=done.stdout).json()
-        if report["clean"] and not report["finished"]:
-            break
-    assert report["clean"], report["findings"]
-    assert (report["finished"], report["waiting"]) == (0, 0)
-    return report
 
 
 @pytest.mark.parametrize("which", ["server", "worker", "names", "standing"])
@@ -265,44 +197,3 @@ def test_killed_decisions_have_one_effect_each(crashing: Server, which: str, dra
                 rita.approve(registration["id"], headers=key())
                 break
     assert_whole(crashing)
-
-
-def await_traced(pids: list[int]) -> None:
-    def traced(pid: int) -> bool:
-        return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
-
-    assert eventually(lambda: all(traced(pid) for pid in pids))
-
-
-@pytest.mark.parametrize("which", ["workers", "names"])
-def test_a_process_killed_on_its_nth_write_leaves_one_effect(crashing: Server, tmp_path: Path, which: str) -> None:
-    """F1: SQLite writes with pwrite64, and a registration is three transactions in the worker and two in `names`."""
-    server, killed = crashing, 0
-    chat, rita = server.provider("chat"), server.reviewer("rita")
-    chat.registered(person(0), "h0")
-    points = (1, 4, 9, 16)
-    for at, write in enumerate(points, 1):
-        pids = workers(server) if which == "workers" else [holders(server)["names"]]
-        command = [str(STRACE), "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", "trace=pwrite64",
-                   "-e", f"inject=pwrite64:signal=KILL:when={write}"]  # fmt: skip
-        command += [argument for pid in pids for argument in ("-p", str(pid))]
-        tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            await_traced(pids)
-            one = next(registrations(counter(at)))
-            made = again(chat, one.path, one.body, one.headers, 202).json()
-            decided = key()
-            path, body = f"/v1/reviews/{made['id']}/decision", {"decision": "approved", "method": "document_checked"}
-            again(rita, path, body, decided, 200)
-            killed += any(not Path(f"/proc/{pid}").exists() for pid in pids)
-        finally:
-            tracer.terminate()
-            tracer.wait(10)
-        assert eventually(lambda: is_ready(server) and len(workers(server)) == 2 and len(holders(server)) == 2, 12)
-        assert again(chat, one.path, one.body, one.headers, 202).json() == made
-        assert chat.registration(made["id"])["state"] == "approved"
-    assert killed >= len(points) // 2, "the injection must really hit"
-    handles = sorted(account["handle"] for account in items(chat, "/v1/accounts"))
-    assert handles == sorted(f"h{at}" for at in range(len(points) + 1))
-    assert_whole(server)
-    assert server.stop() == 0

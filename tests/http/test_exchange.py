@@ -422,6 +422,7 @@ def test_a_review_of_the_same_person_waits_for_an_exchange_that_was_cut_off(
     with monkeypatch.context() as patch:
         patch.setattr("vault.stores.exchanges.add", _fail)
         _cut_off(vault, blog, handoff)
+    execute(fresh, "keys", "UPDATE intent SET not_before = not_before + 60")  # a lease as long as this test
     assert rita.decide(made["id"]).status_code == 409
     execute(fresh, "keys", "UPDATE intent SET not_before = 0")  # its lease is over
     rita.approve(made["id"])

@@ -313,7 +313,7 @@ def test_an_open_exchange_holds_the_person_against_others_until_it_is_done(direc
         pass
     directory.place(answer["items"][0])
     # The standing stands, but the exchange is not done: nothing else is redeemed by it yet.
-    assert directory.redeem(second) == {"items": [{"error": "refused"}]}
+    assert directory.redeem(second) == {"items": [{"error": "busy"}]}
     assert directory.run(redeeming.done, intent=answer["intent"]) == {"consumed": [handoff_hash(first)]}
     assert directory.redeem(second)["items"][0]["pid"] == answer["items"][0]["pid"]
 

@@ -5,7 +5,7 @@ field is drawn under a lock on the person; the service writes it and its standin
 `exchange.done` consumes the hand-off. A hand-off that is refused is never consumed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -68,8 +68,10 @@ def redeem(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         items = _valid(names, connection, taker, wishes, answers)
         items = _still_good(items, dialogue, answers)
         living = _living(names, connection, {item.person for item in items.values()}, dialogue)
+        unclear = {uid for (_, uid), standing in living.items() if standing is None}
+        held = intents.held(connection, names.keyring, unclear)
     here = {at: item for at, item in items.items() if item.person in living}
-    _consume(names, here, living, answers)
+    _consume(names, here, living, held, answers)
     intent = _draw(names, {at: item for at, item in items.items() if at not in here}, dialogue, answers)
     return {"items": [answers[at] for at in range(len(wishes))]} | ({} if intent is None else {"intent": intent})
 
@@ -157,13 +159,18 @@ def _checked(names: Names, connection: Connection, sector: str, uid: bytes, evid
     return standing if agrees else None
 
 
-def _consume(names: Names, here: Mapping[int, _Item], living: _Living, answers: Answers) -> None:
-    """Consume hand-offs of persons whom the taker has: of parallel calls one wins."""
+def _consume(
+    names: Names, here: Mapping[int, _Item], living: _Living, held: Collection[bytes], answers: Answers
+) -> None:
+    """Consume hand-offs of persons whom the taker has: of parallel calls one wins.
+
+    Rows that do not agree are somebody's doing, unless an act on the person (`held`) is between two stores.
+    """
     rows = {}
     for at, item in here.items():
         standing = living[item.person]
         if standing is None:
-            answers[at] = refused(Refusal.REFUSED)
+            answers[at] = refused(Refusal.BUSY if item.uid in held else Refusal.REFUSED)
             continue
         rows[item.digest] = _audit(names, standing.record, _REDEEMED, item.handoff)
         answers[at] = {"pid": standing.pid, "purpose": item.handoff.purpose}
