@@ -280,9 +280,12 @@ class Reviewing:
             except BusyError:
                 if not self._linking.finish_due():
                     time.sleep(_BUSY_SECONDS)
-            except RefusedError:
+            except (RefusedError, MissingError) as error:
+                if verb == "evidence" and isinstance(error, MissingError):
+                    raise
                 # Between two stores of another act the rows do not agree yet: finish it, then they must.
                 refusals += 1
+                self._check_open(row)
                 if not self._linking.finish_due() and refusals > _REFUSALS:
                     raise
                 time.sleep(_BUSY_SECONDS)
@@ -308,12 +311,15 @@ class Reviewing:
     def _shown(self, row: ReviewRow, standing: StandingRow) -> list[dict[str, Any]]:
         return [self._linking.evidence(one) for one in self._standings(row, standing)]
 
-    def _heal(self, row: ReviewRow, standing: StandingRow) -> None:
-        """The directory says in review, the agent does not: finish what a crash left between the two, or refuse."""
+    def _check_open(self, row: ReviewRow) -> None:
         with self._directory.reading() as unit:
             again = reviews.find(unit, row.reg)
         if again is None or again.state != "in_review" or again.attempt != row.attempt:
             raise VaultError(Kind.DECIDED, "this case was decided meanwhile")
+
+    def _heal(self, row: ReviewRow, standing: StandingRow) -> None:
+        """The directory says in review, the agent does not: finish what a crash left between the two, or refuse."""
+        self._check_open(row)
         if self._linking.finish_due():
             return
         try:
