@@ -42,6 +42,7 @@ REVIEW_FIELDS: Final = frozenset(
 )  # fmt: skip
 """What the review form lists; the agent holds the same list and opens nothing else."""
 _ACCOUNT_STATE: Final = {"approved": "approved", "returned": "returned", "rejected": "legacy"}
+_EVIDENCE: Final = "evidence"
 _EVIDENCE_FIX: Final = "evidence/"
 KINDS: Final = ("personal", "public")
 _BUSY_TRIES: Final = 20
@@ -125,7 +126,7 @@ class Reviewing:
         self._lease(client, row)
         args: dict[str, Any] = {"use": "view", "name": name, **self._args(client, row)}
         try:
-            given = self._with_agent(row, standing, "evidence", args, [])
+            given = self._with_agent(row, standing, _EVIDENCE, args, [])
         except MissingError:
             raise VaultError(Kind.NOT_FOUND, "no such piece of evidence") from None
         except BudgetError:
@@ -272,28 +273,24 @@ class Reviewing:
                 pieces.extend(self._linking.piece_names(asked["values"][0]))
             return self._linking.answers(what, asked)
 
-        refusals = 0
-        for _ in range(_BUSY_TRIES):
+        for tried in range(_BUSY_TRIES):
             shown = dict(zip(("standing", "representative"), self._shown(row, standing), strict=False))
             try:
                 return self._linking.agent.call(verb, {**args, **shown}, answers)
-            except BusyError:
-                if not self._linking.finish_due():
-                    time.sleep(_BUSY_SECONDS)
-            except (RefusedError, MissingError) as error:
-                if verb == "evidence" and isinstance(error, MissingError):
-                    raise
-                # Between two stores of another act the rows do not agree yet: finish it, then they must.
-                refusals += 1
-                self._check_open(row)
-                if not self._linking.finish_due() and refusals > _REFUSALS:
-                    raise
-                time.sleep(_BUSY_SECONDS)
-                self._heal(row, standing)
             except CandidatesError:
                 raise VaultError(
                     Kind.CANDIDATES_CHANGED, "the candidates are not those that were shown; reveal the case again"
                 ) from None
+            except BusyError:
+                if not self._linking.finish_due():
+                    time.sleep(_BUSY_SECONDS)
+            except (RefusedError, MissingError):
+                # Between two stores of another act the rows do not agree yet: finish it, then they must.
+                self._check_open(row)
+                if not self._linking.finish_due() and (verb == _EVIDENCE or tried >= _REFUSALS):
+                    raise
+                time.sleep(_BUSY_SECONDS)
+                self._heal(row, standing)
             except ConflictError:
                 self._heal(row, standing)
         raise VaultError(Kind.CONFLICT, "another act on the same person is under way; try again", retry_after_seconds=1)

@@ -52,7 +52,7 @@ def _misses(*members: str) -> PydanticCustomError:
 
 def _text(max_characters: int) -> StringConstraints:
     """Return the rule of a text: not empty, no control characters, at most so long."""
-    return StringConstraints(min_length=1, max_length=max_characters, pattern=r"^\P{Cc}*$")
+    return StringConstraints(min_length=1, max_length=max_characters, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
 
 
 Code = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z_]+$")]
@@ -266,7 +266,9 @@ class ExchangeBatch(Body):
 Handle = Annotated[str, _text(64)]
 ExternalId = Annotated[str, _text(128)]
 Instant = Annotated[str, _text(20)]
-Words = Annotated[str, StringConstraints(min_length=1, max_length=5000, pattern=r"^[\P{Cc}\n\r\t]*$")]
+Words = Annotated[
+    str, StringConstraints(min_length=1, max_length=5000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$")
+]
 Staff = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
