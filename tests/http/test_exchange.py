@@ -98,6 +98,25 @@ def test_two_hand_offs_of_a_new_person_redeemed_in_parallel_give_one_token(fresh
     assert len(execute(fresh, "directory", "SELECT 1 FROM standing")) == 2
 
 
+def test_a38_a_hand_off_is_good_once_at_once_after_a_restart_and_in_any_spelling(fresh: Server) -> None:
+    chat, blog, rita = two_providers(fresh)
+    token = approved(chat, rita)
+    handoff = handed(chat, token, blog)
+    last = "B" if handoff[-1] != "B" else "C"
+    spellings = [handoff + "=", handoff + "==", handoff + " ", " " + handoff, handoff[:-1] + last, handoff + "A",
+                 handoff.upper(), handoff.replace("hnd_", "hnd-"), handoff.removeprefix("hnd_"),
+                 handoff + "\n"]  # fmt: skip
+    for spelling in spellings:
+        refused(redeem(blog, spelling), "invalid_request")
+    answers = at_once([lambda: redeem(blog, handoff)] * 50)
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49
+    fresh.stop()
+    fresh.start()
+    blog = Client(fresh, blog.id, blog.secret)
+    for spelling in (handoff, *spellings):
+        refused(redeem(blog, spelling), "invalid_request")
+
+
 def test_one_hand_off_redeemed_in_parallel_is_redeemed_once(fresh: Server) -> None:
     chat, blog, rita = two_providers(fresh)
     token = approved(chat, rita)

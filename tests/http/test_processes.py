@@ -180,7 +180,7 @@ def _sealed_everywhere(chat: Client, token: str) -> bool:
     return {answer.status_code for answer in answers} == {503}
 
 
-def test_seal_closes_all_and_unseal_opens_all_without_a_restart(unstarted: Server) -> None:
+def test_a19_seal_closes_all_and_unseal_opens_all_without_a_restart(unstarted: Server) -> None:
     unstarted.start()
     chat, rita = unstarted.provider("chat"), unstarted.reviewer("rita")
     made = chat.registered(person(1), "one")

@@ -251,7 +251,7 @@ def test_the_search_itself_finds_what_is_there(story: dict[str, Any]) -> None:
     assert any(place.endswith("-wal") for place in story["places"])
 
 
-def test_no_personal_value_stands_in_any_file_log_or_process(story: dict[str, Any]) -> None:
+def test_a52_no_personal_value_stands_in_any_file_log_or_process(story: dict[str, Any]) -> None:
     for one in story["people"]:
         markers = {name: set(_traces(value)) for name, value in one.personal().items()}
         markers |= {f"{one.where} hash of {at}": set(_digests(value)) for at, value in enumerate(one.whole())}
