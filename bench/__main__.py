@@ -11,7 +11,7 @@ import click
 from bench import figures, load, sockets
 from bench.figures import Measure, alternate
 from bench.load import Sample, Target
-from bench.served import BATCH, PEOPLE, Vault, served_floor, served_vault
+from bench.served import BATCH, PEOPLE, REGISTERED_TOGETHER, Vault, served_floor, served_vault
 
 RESULTS: Final = Path(__file__).with_name("results")
 ECHO_SECONDS: Final = 1
@@ -55,6 +55,10 @@ def _measures(floor: str, vault: Vault, folder: Path, seconds: int, rounds: int)
 
     click.echo("registrations …", err=True)
     yield alternate("register", "floor /write", rounds, write, register)
+    yield alternate(
+        "batch register, items", "floor /write", rounds, write,
+        lambda: load.run(vault.batches_of_registrations(seconds), seconds, folder).times(REGISTERED_TOGETHER),
+    )  # fmt: skip
     for name, target_of in (
         ("exchange, opening", vault.openings),
         ("exchange, redeeming", lambda: vault.redemptions(seconds)),

@@ -31,7 +31,9 @@ _EXCHANGE: Final = {"grant_type": EXCHANGE_GRANT}
 _REDEEMED_PER_SECOND: Final = 3000
 _START_SECONDS: Final = 20.0
 _BODIES_PER_SECOND: Final = 3000
-"""More than can be registered on two cores; a body sent twice would void its run."""
+REGISTERED_TOGETHER: Final = 100
+_REGISTERED_PER_SECOND: Final = 6_000
+"""More than can be registered on two cores: what is sent twice is refused."""
 
 
 @contextmanager
@@ -146,13 +148,18 @@ class Vault:
 
     def registrations(self, seconds: int) -> Target:
         """Return registrations of people who were not registered before, enough for so many seconds."""
-        bodies = []
-        for _ in range(seconds * _BODIES_PER_SECOND):
-            identity, handle = self._next()
-            accepts = {"terms": "2026-01", "truthful": True}
-            body = {"handle": handle, "kind": "public", "accepts": accepts, "identity": identity}
-            bodies.append(body)
-        return self._post("/v1/registrations", bodies)
+        return self._post("/v1/registrations", [self._registration() for _ in range(seconds * _BODIES_PER_SECOND)])
+
+    def batches_of_registrations(self, seconds: int) -> Target:
+        """Return batches of registrations of such people, each of `REGISTERED_TOGETHER`, enough for so many seconds."""
+        batches = seconds * _REGISTERED_PER_SECOND // REGISTERED_TOGETHER
+        bodies = [{"items": [self._registration() for _ in range(REGISTERED_TOGETHER)]} for _ in range(batches)]
+        return self._post("/v1/registrations/batch", bodies)
+
+    def _registration(self) -> dict[str, Any]:
+        identity, handle = self._next()
+        accepts = {"terms": "2026-01", "truthful": True}
+        return {"handle": handle, "kind": "public", "accepts": accepts, "identity": identity}
 
 
 @contextmanager
