@@ -12,6 +12,8 @@ NUMBERS = [field.name for field in fields(Settings) if isinstance(field.default,
 TEXTS = [field.name for field in fields(Settings) if isinstance(field.default, str)]
 PATHS = [field.name for field in fields(Settings) if isinstance(field.default, Path)]
 
+LEAST = {"sanction_retention_days": 183}
+
 
 def test_every_setting_is_of_one_of_three_types() -> None:
     assert sorted([*NUMBERS, *TEXTS, *PATHS]) == sorted(field.name for field in fields(Settings))
@@ -29,8 +31,12 @@ def test_without_anything_it_is_an_embedded_vault_on_this_machine() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_comes_from_the_environment_and_is_at_least_one(name: str) -> None:
     variable = f"IDVAULT_{name.upper()}"
-    assert getattr(load({variable: "7"}), name) == 7
-    assert getattr(load({variable: "1"}), name) == 1
+    least = LEAST.get(name, 1)
+    for good in (least, least + 3):
+        assert getattr(load({variable: str(good)}), name) == good
+    for short in range(1, least, 50):
+        with pytest.raises(StartError, match=f"^{name}: at least {least}$"):
+            load({variable: str(short)})
     for bad in ("0", "-1"):
         with pytest.raises(StartError) as caught:
             load({variable: bad})

@@ -155,7 +155,8 @@ class Erasing:
             if own is None or own.assurance == "none":
                 raise VaultError(Kind.CONFLICT, "only an approved registration was united with a person")
             answer = 200, {"id": reg, "state": row.state}
-            args = {"reviewer": client.id, "group": group, "accounts": back, "memo": {"reason": reason, "answer": None}}
+            memo = {"reason": reason, "answer": self._idempotent.sealed(client.id, idempotency, answer)}
+            args = {"reviewer": client.id, "group": group, "accounts": back, "memo": memo}
             try:
                 parted = self._linking.act("split", living, args)
             except ConflictError as error:

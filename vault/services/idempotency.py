@@ -75,6 +75,13 @@ class Idempotent:
         # Refused because a first try, cut off by a crash, was carried out just now: this is its answer.
         return self._stored(client, idempotency, row)
 
+    def sealed(self, client: str, idempotency: Idempotency | None, answer: Answer) -> list[Any] | None:
+        """Return an answer as a plan carries it, so that whoever finishes the plan after a crash stores it too."""
+        if idempotency is None:
+            return None
+        status, body = answer
+        return [client, idempotency.key, status, self._keys.seal_answer(client, idempotency.key, orjson.dumps(body))]
+
     def _begin(self, client: str, idempotency: Idempotency, ids: bytes) -> tuple[Answer | None, bytes]:
         now = self._now()
         until = now + self._settings.idempotency_running_seconds

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import orjson
-
 from keys.errors import BudgetError, BusyError, CandidatesError, CapError, ConflictError, MissingError, RefusedError
 from keys.frame import Purpose, open_frame
 from keys.primitives import Secret, random_bytes
@@ -165,9 +163,7 @@ class Reviewing:
                 self._accounts.decide(client, row, decision, attempt, answer)
                 return answer
             memo = self._memo(client, row, decision, now)
-            if idempotency is not None:
-                sealed = self._keys.seal_answer(client.id, idempotency.key, orjson.dumps(answer[1]))
-                memo["answer"] = [client.id, idempotency.key, answer[0], sealed]
+            memo["answer"] = self._idempotent.sealed(client.id, idempotency, answer)
             args: dict[str, Any] = {
                 **self._args(client, row),
                 "decision": decision["state"],
