@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -43,9 +44,11 @@ def open_engine(url: str, *, busy_seconds: int = DEFAULT_BUSY_SECONDS) -> Engine
     path = Path(parsed.database or "")
     if not path.is_file():
         raise SetupError(f"the store {path.stem} is missing; restore it from a backup, or set another home folder")
+    # Without mode=rw a connection made after the file was taken away would make an empty one in its place.
+    existing = f"file:{quote(str(path.resolve()))}?mode=rw"
     engine = create_engine(
         url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, pool_size=_POOL_CONNECTIONS, max_overflow=-1,
-        connect_args={"timeout": busy_seconds, "check_same_thread": False},
+        creator=lambda: sqlite3.connect(existing, uri=True, timeout=busy_seconds, check_same_thread=False),
     )  # fmt: skip
     event.listen(engine, "connect", _prepare)
     return engine

@@ -1,6 +1,7 @@
 """Stores that fail (I2): a full disk, one that errs, a store that another holds: 503, nothing lost, no restart."""
 
 import os
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -12,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.http.crashing import STRACE, again, assert_whole, await_traced, items, key, roughly_ended
-from tests.http.test_processes import holders, workers
+from tests.http.crashing import STRACE, again, assert_whole, await_traced, is_whole, items, key, roughly_ended
+from tests.http.test_processes import eventually, holders, workers
 from tests.people import person
 from tests.serving import Client, Server
 
@@ -155,6 +156,66 @@ def test_a_store_that_another_holds_refuses_after_its_wait_and_recovers_by_itsel
         again(chat, "/v1/registrations", body, headers, 202)
         assert_whole(server)
         assert server.stop() == 0
+
+
+def test_a_key_store_that_is_gone_is_not_made_anew_and_its_return_is_all_it_needs(tmp_path: Path) -> None:
+    """Its holders are killed meanwhile, so that nobody goes on with a file that was open already."""
+    with roughly_ended(tmp_path) as server:
+        chat, headers = server.provider("chat"), key()
+        chat.authorise()
+        away = moved_away(server, "keys", tmp_path / "away")
+        for pid in holders(server).values():
+            os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: register(chat, 1, headers).status_code == 503)
+        time.sleep(1)
+        assert_refused(register(chat, 1, headers))
+        assert not (server.home / "keys.db").exists()
+        moved_back(server, away)
+        assert eventually(lambda: is_whole(server), 20)
+        body = {"handle": "h1", "kind": "public", "accepts": ACCEPTS, "identity": person(1)}
+        again(chat, "/v1/registrations", body, headers, 202)
+        assert_whole(server)
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("store", ["identity", "directory"])
+def test_what_was_acknowledged_while_a_store_was_moved_is_there_when_it_is_back(tmp_path: Path, store: str) -> None:
+    """Who has the file open goes on in it; who has not is refused, and makes no empty one in its place."""
+    with roughly_ended(tmp_path) as server:
+        chat = server.provider("chat")
+        chat.registered(person(0), "h0")
+        away = moved_away(server, store, tmp_path / "away")
+        answers: list[httpx.Response] = []
+        numbers = [range(first, first + 10) for first in range(1, 81, 10)]
+        threads = [
+            threading.Thread(target=lambda some=some: answers.extend(register(chat, number) for number in some))
+            for some in numbers
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        acknowledged = {answer.json()["id"] for answer in answers if answer.status_code == 202}
+        for answer in answers:
+            if answer.status_code != 202:
+                assert_refused(answer)
+        assert not (server.home / f"{store}.db").exists()
+        moved_back(server, away)
+        assert acknowledged <= {item["id"] for item in items(chat, "/v1/registrations")}
+        assert_whole(server)
+        assert server.stop() == 0
+
+
+def moved_away(server: Server, store: str, away: Path) -> Path:
+    away.mkdir()
+    for path in sorted(server.home.glob(f"{store}.db*")):
+        path.rename(away / path.name)
+    return away
+
+
+def moved_back(server: Server, away: Path) -> None:
+    for path in sorted(away.iterdir()):
+        path.rename(server.home / path.name)
 
 
 def test_acts_in_parallel_on_one_person_have_one_outcome(fresh: Server) -> None:
