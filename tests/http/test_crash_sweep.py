@@ -39,6 +39,9 @@ DECISION = {"decision": "approved", "method": "document_checked"}
 SANCTION = {"rung": "limit_publish", "until": "2031-01-01T00:00:00Z", "ground": "spam", "facts": "as seen",
             "by": "mod-1"}  # fmt: skip
 
+POINTS_A_LIFE = 3
+"""A server whose workers are killed again and again within seconds gives up, as it should."""
+
 
 @pytest.fixture
 def drawn() -> random.Random:
@@ -294,6 +297,14 @@ def traced(pids: list[int], output: Path, *more: str) -> Iterator[None]:
         tracer.wait(10)
 
 
+def anew(server: Server) -> None:
+    """End the server and start it again."""
+    assert server.process is not None
+    server.process.terminate()
+    assert server.process.wait(20) == 0
+    server.start()
+
+
 def writes(server: Server, act: Act, output: Path) -> dict[str, int]:
     """Return how many writes an act makes at most in one thread, by the kind of process; strace counts by thread."""
     kinds = {pid: kind for kind, pids in processes(server).items() for pid in pids}
@@ -330,6 +341,8 @@ def test_an_act_that_is_cut_off_on_any_write_has_one_effect(
                     hit[kind] += any(not Path(f"/proc/{pid}").exists() for pid in victims)
                 assert eventually(lambda: is_whole(server), 12)
                 act.check()
+                if number % POINTS_A_LIFE == 0:
+                    anew(server)
         assert set(hit) == set(counted)
         assert all(hit.values()), f"the injection must really hit: {dict(hit)} of {counted}"
         accounts = [account["id"] for account in items(world.chat, "/v1/accounts")]
