@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from keys.agent.client import AgentClient
 from vault.domain.ids import AccountId
-from vault.services.linking import FSCK_BATCH, Linking
+from vault.services.linking import AT_ONCE, FSCK_BATCH, Linking
 from vault.stores import standings
 from vault.stores.unit import Store
 
@@ -48,7 +48,11 @@ class Checking:
             KeysError: the agent is sealed or not there.
         """
         report = Report()
-        report.finished = self._linking.finish_due() + self._linking.finish_creations(grace_minutes)
+        for finish in (self._linking.finish_due, lambda: self._linking.finish_creations(grace_minutes)):
+            while finished := finish():
+                report.finished += finished
+                if finished < AT_ONCE:
+                    break
         report.waiting = int(self._linking.agent.call("intents", {"limit": 1})["waiting"])
         self._batches(report, progress, "standings", self._standings())
         self._batches(report, progress, "records", self._records())

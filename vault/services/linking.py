@@ -19,6 +19,8 @@ from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store, Unit
 
 FSCK_BATCH: Final = 500
+AT_ONCE: Final = 100
+"""Acts that are finished in one go."""
 ERASE: Final = "erase"
 REVIEW: Final = "review"
 SPLIT: Final = "split"
@@ -237,7 +239,7 @@ class Linking:
 
     def finish_due(self) -> int:
         """Carry out the planned intents that are due; return how many."""
-        due = self.agent.call("intents", {"limit": 100})["due"]
+        due = self.agent.call("intents", {"limit": AT_ONCE})["due"]
         for intent in due:
             if "fresh" in intent["plan"]:
                 self._finish_exchange(intent["intent"], intent["plan"])
@@ -253,7 +255,7 @@ class Linking:
 
     def finish_creations(self, older_minutes: int) -> int:
         """Finish or undo registrations that were left between two stores; return how many."""
-        args = {"older_minutes": older_minutes, "limit": 100}
+        args = {"older_minutes": older_minutes, "limit": AT_ONCE}
         found = self.agent.call("create.open", args)["open"]
         for creation in found:
             self._finish_creation(creation["rid"], creation["pid"])
