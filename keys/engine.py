@@ -1,16 +1,16 @@
-"""Engines of the stores: no default transaction, one round trip a read, explicit write transactions.
+"""Engines of the stores, SQLite or PostgreSQL: no default transaction, one round trip a read, explicit writes.
 
 SQLite is set to lose nothing that was committed and to overwrite what is deleted; a missing file is never created.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -22,12 +22,24 @@ _POOL_CONNECTIONS: Final = 8
 _PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
 """WAL with synchronous=FULL: a commit is on disk when it returns (sqlite.org/pragma.html)."""
 
+_PSYCOPG: Final = "postgresql+psycopg"
+_BEGIN: Final[Mapping[str, tuple[str, ...]]] = {
+    "sqlite": ("BEGIN IMMEDIATE",),
+    # One writer at a time, as in SQLite: what is read in a write transaction stays so until its end, without retries.
+    "postgresql": ("BEGIN", "SELECT pg_advisory_xact_lock(1768191585)"),
+}
+
+_SNAPSHOT: Final[Mapping[str, str]] = {
+    "sqlite": "BEGIN",
+    "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+}
+
 
 def open_engine(url: str, *, busy_seconds: int = DEFAULT_BUSY_SECONDS) -> Engine:
     """Return the engine of a store.
 
     Args:
-        url: a SQLAlchemy URL without a password, such as sqlite:////folder/keys.db.
+        url: a SQLAlchemy URL without a password, such as sqlite:////folder/keys.db or postgresql://keys@host/keys.
         busy_seconds: how long a writer waits for another.
 
     Raises:
@@ -37,19 +49,34 @@ def open_engine(url: str, *, busy_seconds: int = DEFAULT_BUSY_SECONDS) -> Engine
         parsed = make_url(url)
     except ArgumentError:
         raise SetupError("a store's URL is not a SQLAlchemy URL") from None
-    if parsed.password is not None:
+    if parsed.password is not None or "password" in parsed.query:
         raise SetupError("a store's URL holds no password; use peer, certificate or a password file")
-    if parsed.get_backend_name() != "sqlite":
-        raise SetupError("this version keeps its stores in SQLite")
-    path = Path(parsed.database or "")
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return _sqlite(parsed, busy_seconds)
+    if backend == "postgresql":
+        return _postgresql(parsed, busy_seconds)
+    raise SetupError("a store's URL begins with sqlite: or postgresql:")
+
+
+def _engine(url: URL, **more: Any) -> Engine:  # noqa: ANN401 - handed on
+    return create_engine(
+        url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, pool_size=_POOL_CONNECTIONS, max_overflow=-1,
+        **more,
+    )  # fmt: skip
+
+
+def _sqlite(url: URL, busy_seconds: int) -> Engine:
+    path = Path(url.database or "")
     if not path.is_file():
         raise SetupError(f"the store {path.stem} is missing; restore it from a backup, or set another home folder")
     # Without mode=rw a connection made after the file was taken away would make an empty one in its place.
     existing = f"file:{quote(str(path.resolve()))}?mode=rw"
-    engine = create_engine(
-        url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, pool_size=_POOL_CONNECTIONS, max_overflow=-1,
-        creator=lambda: sqlite3.connect(existing, uri=True, timeout=busy_seconds, check_same_thread=False),
-    )  # fmt: skip
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(existing, uri=True, timeout=busy_seconds, check_same_thread=False)
+
+    engine = _engine(url, creator=connect)
     event.listen(engine, "connect", _prepare)
     return engine
 
@@ -57,6 +84,13 @@ def open_engine(url: str, *, busy_seconds: int = DEFAULT_BUSY_SECONDS) -> Engine
 def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _postgresql(url: URL, busy_seconds: int) -> Engine:
+    # A commit is on disk when it returns (synchronous_commit), whatever the server's own setting says.
+    options = f"-c lock_timeout={busy_seconds}s -c synchronous_commit=on -c application_name=idvault"
+    arguments = {"connect_timeout": busy_seconds, "options": options}
+    return _engine(url.set(drivername=_PSYCOPG), connect_args=arguments)
 
 
 @contextmanager
@@ -67,13 +101,25 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """Return a connection that sees one moment of the store: for reading much of it, row by row."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql(_SNAPSHOT[engine.dialect.name])
+        try:
+            yield connection
+        finally:
+            connection.rollback()
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """Return a connection in a write transaction: leaving normally commits, raising rolls back.
 
     The write lock is taken at the start, so that what is read in the transaction is still so when it is written.
     """
     with engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        for statement in _BEGIN[engine.dialect.name]:
+            connection.exec_driver_sql(statement)
         try:
             yield connection
             connection.exec_driver_sql("COMMIT")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import Cluster
 from tests.serving import Server
 
 
@@ -25,6 +26,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     served = Server(tmp_path_factory.mktemp("vault") / "home").start()
     yield served
     assert served.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A PostgreSQL that tests share: each vault has databases of its own."""
+    made = Cluster(tmp_path_factory.mktemp("postgresql"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def on_postgresql(cluster: Cluster, tmp_path: Path) -> Iterator[Server]:
+    """A served vault of the test's own on PostgreSQL."""
+    served = Server(tmp_path / "home", **cluster.vault())
+    served.run("db", "upgrade")
+    served.start()
+    yield served
+    served.stop()
 
 
 @pytest.fixture

@@ -18,8 +18,6 @@ from vault.domain.clock import from_epoch, to_text
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 TYPE = "urn:idvault:token-type:"
 STEPS = 100
-EXAMPLES = 21
-LEAST_STEPS = 2_000
 PEOPLE = 3
 _numbers = itertools.count(1_000, PEOPLE)
 
@@ -201,14 +199,18 @@ class VaultMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(7200)
-def test_the_vault_equals_its_model(fresh: Server, *, full: bool) -> None:
-    VaultMachine.server = fresh
-    VaultMachine.providers = [fresh.provider("chat"), fresh.provider("blog")]
-    VaultMachine.reviewer = fresh.reviewer("rita")
+@pytest.mark.parametrize(("database", "examples", "least"), [("fresh", 21, 2_000), ("on_postgresql", 7, 600)])
+def test_the_vault_equals_its_model(
+    request: pytest.FixtureRequest, database: str, examples: int, least: int, *, full: bool
+) -> None:
+    server: Server = request.getfixturevalue(database)
+    VaultMachine.server = server
+    VaultMachine.providers = [server.provider("chat"), server.provider("blog")]
+    VaultMachine.reviewer = server.reviewer("rita")
     for one, other in (("chat", "blog"), ("blog", "chat")):
-        fresh.json("provider", "allow-exchange", one, other, "--purpose", "safety", "--basis", "legal")
+        server.json("provider", "allow-exchange", one, other, "--purpose", "safety", "--basis", "legal")
     VaultMachine.steps = 0
-    examples = EXAMPLES * 10 if full else EXAMPLES
+    examples *= 10 if full else 1
     # A shorter example takes minutes to find: it is for the long run.
     phases = list(Phase) if full else [Phase.explicit, Phase.generate]
     run_state_machine_as_test(
@@ -218,6 +220,6 @@ def test_the_vault_equals_its_model(fresh: Server, *, full: bool) -> None:
             suppress_health_check=list(HealthCheck), phases=phases,
         ),
     )  # fmt: skip
-    assert VaultMachine.steps >= LEAST_STEPS
-    report = fresh.json("fsck", "--grace-minutes", "0")
+    assert VaultMachine.steps >= least
+    report = server.json("fsck", "--grace-minutes", "0")
     assert report["clean"], report["findings"]

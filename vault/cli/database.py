@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from keys.seals import development
-from keys.setup import complete_development
+from keys.setup import complete_development, create_development
 from vault.cli.common import json_option, prepared, show
 from vault.config import STORES, Settings
 from vault.domain.clock import SystemClock, epoch
@@ -26,13 +26,19 @@ def db() -> None:
 def upgrade(*, as_json: bool) -> None:
     """Run the migrations of all four stores, each in a transaction. Stop the service before.
 
-    A key store of an earlier version is given the keys that this version adds.
+    Four empty databases become a new vault with the development seal. A key store of an earlier version is given the
+    keys that this version adds.
     """
     settings = prepared()
+    now, seal = epoch(SystemClock().now()), settings.home / development.FILE_NAME
     with _opened(settings) as engines:
+        fresh = not settings.embedded and schema.are_empty(engines) and not seal.exists()
         schema.upgrade_all(engines)
-        seal = settings.home / development.FILE_NAME
-        written = complete_development(engines["keys"], seal, epoch(SystemClock().now()))
+        if fresh:
+            settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_development(engines["keys"], seal, now)
+            click.echo(f"idvault: warning: {development.WARNING}", err=True)
+        written = complete_development(engines["keys"], seal, now)
     result = dict.fromkeys(STORES, "up to date")
     show(result | ({"keys": f"completed: {', '.join(written)}"} if written else {}), as_json=as_json)
 

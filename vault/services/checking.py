@@ -63,7 +63,7 @@ class Checking:
             report.checked[f"keys.{table}"] = counts["rows"]
             if counts["bad"]:
                 report.findings.append({"row": f"keys.{table}", "rule": f"{counts['bad']} rows are not as written"})
-        with self._directory.reading() as unit:
+        with self._directory.snapshot() as unit:
             for account in standings.stray_handles(unit):
                 where = f"directory.handle of {AccountId(account)}"
                 report.findings.append({"row": where, "rule": "not the handle of this account"})

@@ -100,7 +100,13 @@ local_tag = Table(
     Column("kind", Text, nullable=False),
     Index("local_tag_pid", "pid"),
     # One standing a document with birth date, or an organisation's number, in a sector; other kinds may have several.
-    Index("local_tag_exact", "tag", unique=True, sqlite_where=text("kind in ('document_birth', 'registration')")),
+    Index(
+        "local_tag_exact",
+        "tag",
+        unique=True,
+        sqlite_where=text("kind in ('document_birth', 'registration')"),
+        postgresql_where=text("kind in ('document_birth', 'registration')"),
+    ),
 )
 
 review = Table(

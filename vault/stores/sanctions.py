@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import and_, bindparam, delete, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from vault.domain.scopes import Ladder, Rung
 from vault.stores.directory import account, sanction, standing

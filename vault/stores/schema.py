@@ -43,6 +43,21 @@ def opened(urls: Mapping[str, str], busy_seconds: int) -> Iterator[dict[str, Eng
             engine.dispose()
 
 
+def are_empty(engines: Mapping[str, Engine]) -> bool:
+    """Tell whether no store has any table.
+
+    Raises:
+        SetupError: it names the store that cannot be read.
+    """
+    for name, engine in engines.items():
+        try:
+            if inspect(engine).get_table_names():
+                return False
+        except SQLAlchemyError:
+            raise SetupError(f"the store {name} cannot be read") from None
+    return True
+
+
 def upgrade_all(engines: Mapping[str, Engine]) -> None:
     """Bring stores up to this version."""
     for name, engine in engines.items():
@@ -70,9 +85,13 @@ def check_all(engines: Mapping[str, Engine]) -> None:
 def compact(engine: Engine) -> bool:
     """Write a store anew without what was deleted, and empty its write-ahead log; False while readers hold it.
 
-    SQLite overwrites what is deleted (secure_delete), but the log keeps old pages until it is written over.
+    SQLite overwrites what is deleted (secure_delete), but the log keeps old pages until it is written over. The log of
+    PostgreSQL is its server's affair: it goes as its checkpoints and archives do.
     """
     with reading(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("VACUUM FULL")
+            return True
         connection.exec_driver_sql("VACUUM")
         busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
         return not busy

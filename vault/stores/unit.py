@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.exc import OperationalError
 
-from keys.engine import reading, writing
+from keys.engine import reading, snapshot, writing
 from vault.errors import Kind, VaultError
 
 Unit = Connection
@@ -78,6 +78,16 @@ class Store:
             VaultError: the store cannot be read now.
         """
         with _available(), reading(self.engine) as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Unit]:
+        """Return a connection that sees one moment of the store, for reading much of it.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        with _available(), snapshot(self.engine) as connection:
             yield connection
 
     @contextmanager

@@ -12,7 +12,7 @@ from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, t
 from keys.agent.names import Names, check_accounts, check_standing, open_record
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement
-from keys.engine import reading
+from keys.engine import reading, snapshot
 from keys.errors import KeysError, OpenError, ProtocolError
 from keys.frame import Place, Purpose, open_frame
 from keys.primitives import Secret
@@ -113,7 +113,7 @@ def _fingerprint(names: Names, connection: Connection, row: object) -> None:
 
 def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
     """Check every row of the agent's own store; return {table: {rows, bad}}, and the number of open intents."""
-    with reading(names.engine) as connection:
+    with snapshot(names.engine) as connection:
         tables: dict[str, Callable[[Any], object]] = {
             "record_key": lambda row: _own_record(names, row),
             "reviewer": lambda row: check_row(

@@ -91,7 +91,12 @@ def upgrade() -> None:
     )
     op.create_index("local_tag_pid", "local_tag", ["pid"])
     op.create_index(
-        "local_tag_document_birth", "local_tag", ["tag"], unique=True, sqlite_where=sa.text("kind = 'document_birth'")
+        "local_tag_document_birth",
+        "local_tag",
+        ["tag"],
+        unique=True,
+        sqlite_where=sa.text("kind = 'document_birth'"),
+        postgresql_where=sa.text("kind = 'document_birth'"),
     )
     op.create_table(
         "review",

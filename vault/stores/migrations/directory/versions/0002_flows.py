@@ -7,6 +7,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+_EXACT = sa.text("kind in ('document_birth', 'registration')")
 
 
 def upgrade() -> None:
@@ -14,7 +15,7 @@ def upgrade() -> None:
     op.drop_index("local_tag_document_birth", "local_tag")
     op.create_index(
         "local_tag_exact", "local_tag", ["tag"], unique=True,
-        sqlite_where=sa.text("kind in ('document_birth', 'registration')"),
+        sqlite_where=_EXACT, postgresql_where=_EXACT,
     )  # fmt: skip
     for table in ("account", "standing"):
         with op.batch_alter_table(table) as batch:
@@ -84,5 +85,10 @@ def downgrade() -> None:
             batch.add_column(sa.Column("until", sa.BigInteger, nullable=True))
     op.drop_index("local_tag_exact", "local_tag")
     op.create_index(
-        "local_tag_document_birth", "local_tag", ["tag"], unique=True, sqlite_where=sa.text("kind = 'document_birth'")
+        "local_tag_document_birth",
+        "local_tag",
+        ["tag"],
+        unique=True,
+        sqlite_where=sa.text("kind = 'document_birth'"),
+        postgresql_where=sa.text("kind = 'document_birth'"),
     )
