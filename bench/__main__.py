@@ -11,7 +11,7 @@ import click
 from bench import figures, load, sockets
 from bench.figures import Measure, alternate
 from bench.load import Sample, Target
-from bench.served import BATCH, PEOPLE, REGISTERED_TOGETHER, Vault, served_floor, served_vault
+from bench.served import BATCH, EXCHANGED_TOGETHER, PEOPLE, REGISTERED_TOGETHER, Vault, served_floor, served_vault
 
 RESULTS: Final = Path(__file__).with_name("results")
 ECHO_SECONDS: Final = 1
@@ -69,12 +69,12 @@ def _measures(floor: str, vault: Vault, folder: Path, seconds: int, rounds: int)
             name, "floor /write", rounds, write,
             lambda target_of=target_of: load.run(target_of(), seconds, folder),  # type: ignore[misc]
         )  # fmt: skip
-    for act in ("introspect", "translate", "exchange"):
+    for act, items in (("introspect", BATCH), ("translate", BATCH), ("exchange", EXCHANGED_TOGETHER)):
         click.echo(f"batch {act} …", err=True)
         target = vault.batch(act)
         yield alternate(
             f"batch {act}, items", "floor /read", rounds, read,
-            lambda target=target: load.run(target, seconds, folder).times(BATCH),  # type: ignore[misc]
+            lambda target=target, items=items: load.run(target, seconds, folder).times(items),  # type: ignore[misc]
         )  # fmt: skip
     yield from _acts(vault, folder, rounds)
 

@@ -32,6 +32,7 @@ _REDEEMED_PER_SECOND: Final = 3000
 _START_SECONDS: Final = 20.0
 _BODIES_PER_SECOND: Final = 3000
 REGISTERED_TOGETHER: Final = 100
+EXCHANGED_TOGETHER: Final = 100
 _REGISTERED_PER_SECOND: Final = 6_000
 """More than can be registered on two cores: what is sent twice is refused."""
 
@@ -119,7 +120,7 @@ class Vault:
     def batch(self, act: str) -> Target:
         """Return batches of introspections, translations or openings of hand-offs."""
         if act == "exchange":
-            return self._post("/v1/tokens/exchange", [{"items": self._opening(BATCH)}])
+            return self._post("/v1/tokens/exchange", [{"items": self._opening(EXCHANGED_TOGETHER)}])
         return self._post(f"/v1/tokens/{act}", [{"tokens": self._some(BATCH)}])
 
     def _some(self, count: int) -> list[str]:
