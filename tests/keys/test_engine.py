@@ -28,7 +28,8 @@ def test_a_store_is_set_to_keep_what_was_committed_and_to_overwrite_what_is_dele
     [
         ("not a url", "a store's URL is not a SQLAlchemy URL"),
         ("sqlite://user:secret@/keys.db", "a store's URL holds no password"),
-        ("postgresql://host/keys", "this version keeps its stores in SQLite"),
+        ("postgresql://keys:secret@host/keys", "a store's URL holds no password"),
+        ("mysql://host/keys", "a store's URL begins with sqlite: or postgresql:"),
         ("sqlite:////nowhere/keys.db", "the store keys is missing; restore it from a backup"),
         ("sqlite://", "is missing"),
     ],
