@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROCESSES ?= 3
 
 .PHONY: serve demo test test-full setup dev lint lock clean bench
 
@@ -11,13 +12,15 @@ serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:840
 demo: setup  ## play the whole story on specimen people in a vault of its own
 	$(BIN)/idvault demo
 
-test: dev  ## run the tests
+test: dev  ## run the tests: all with SQLite, then what has stores with PostgreSQL
 	scripts/system-packages
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --database postgresql
 
 test-full: dev  ## the same with whole sweeps and large samples; takes hours
 	scripts/system-packages
 	$(BIN)/pytest --full
+	$(BIN)/pytest --full --database postgresql
 
 setup: $(VENV)/.run  ## the environment from the hash-pinned run lock
 

@@ -5,13 +5,45 @@ from pathlib import Path
 
 import pytest
 
+from tests import serving
 from tests.databases import Cluster
 from tests.serving import Server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --full: sweeps whole and samples large (`make test-full`)."""
+    """Add --full (sweeps whole and samples large, `make test-full`) and --database."""
+    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite", help="where the stores are")
     parser.addoption("--full", action="store_true", help="run the sweeps whole and with large samples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker of tests that need what only SQLite has."""
+    config.addinivalue_line(
+        "markers", "sqlite: looks into the files of the stores, or uses SQLite's triggers and locks"
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest first, so that no process ends long after the others; on PostgreSQL take what has a store."""
+    items.sort(key=lambda item: "tests/model/" not in item.nodeid)
+    if config.getoption("--database") == "sqlite":
+        return
+    kept = [item for item in items if _runs_on_postgresql(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _runs_on_postgresql(item: pytest.Item) -> bool:
+    """Whether a test has a whole vault, and needs nothing of SQLite."""
+    served = any(folder in item.nodeid for folder in ("tests/http/", "tests/model/"))
+    return served and not item.get_closest_marker("sqlite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _database(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--database") == "postgresql":
+        serving.cluster = request.getfixturevalue("cluster")
 
 
 @pytest.fixture(scope="session")
@@ -34,16 +66,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(tmp_path_factory.mktemp("postgresql"))
     yield made
     made.stop()
-
-
-@pytest.fixture
-def on_postgresql(cluster: Cluster, tmp_path: Path) -> Iterator[Server]:
-    """A served vault of the test's own on PostgreSQL."""
-    served = Server(tmp_path / "home", **cluster.vault())
-    served.run("db", "upgrade")
-    served.start()
-    yield served
-    served.stop()
 
 
 @pytest.fixture

@@ -1,30 +1,49 @@
 """A really started vault for tests: `idvault serve` as a process, clients enrolled by its own command line."""
 
+import itertools
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import psycopg
 
+from tests.databases import Cluster
 from vault.cli.main import main
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
+cluster: Cluster | None = None
+"""Where the stores of all servers are, for tests on PostgreSQL."""
+
+
+_FIRST_PORT, _PORTS = 10_000, 2_500
+"""Below the ports that the system gives to clients, a range for each process of the tests."""
+_ports = itertools.count()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a port that no other process of the tests will take."""
+    first = _FIRST_PORT + _PORTS * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = first + next(_ports) % _PORTS
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 
@@ -60,11 +79,15 @@ class Server:
             "IDVAULT_WORKERS": "2",
             **settings,
         }
+        self.databases = cluster.vault() if cluster is not None else {}
+        self.environment |= self.databases
         self.log = home.parent / f"{home.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
 
     def start(self) -> Self:
+        if self.databases:
+            self.json("db", "upgrade")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [BIN / "idvault", "serve"], env=self.environment, stdout=log, stderr=log, start_new_session=True
@@ -127,6 +150,16 @@ class Server:
             assert ended == code, errors.read().decode()[-600:]
             printed.seek(0)
             return json.loads(printed.read())
+
+    def sql(self, store: str, statement: str, *values: object) -> list[Any]:
+        """Do what somebody with a store would do: one statement with ? for its values; return its rows."""
+        url = self.environment.get(f"IDVAULT_{store.upper()}_URL")
+        if url is None:
+            with closing(sqlite3.connect(self.home / f"{store}.db", timeout=10)) as connection, connection:
+                return connection.execute(statement, values).fetchall()
+        with psycopg.connect(url, autocommit=True) as database:
+            done = database.execute(statement.replace("?", "%s").encode(), values or None)
+            return done.fetchall() if done.description else []
 
     def provider(self, name: str, **more: str) -> "Client":
         arguments = [f"--{key}={value}" for key, value in more.items()]

@@ -1,13 +1,12 @@
 """What tests of exchanges share: asking for them as a provider does, agreeing on them, and counting what stands."""
 
-import sqlite3
-from contextlib import closing
 from typing import Any
 
 import httpx
 
 from tests.people import ANNA
 from tests.serving import Client, Server
+from vault.stores.schema import METADATA
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 PSEUDONYM = "urn:idvault:token-type:pseudonym"
@@ -66,15 +65,13 @@ def approved(provider: Client, reviewer: Client, identity: dict[str, Any] = ANNA
 
 def execute(server: Server, store: str, statement: str, *values: object) -> list[Any]:
     """Do what somebody with the store would do."""
-    with closing(sqlite3.connect(server.home / f"{store}.db", timeout=10)) as connection, connection:
-        return connection.execute(statement, values).fetchall()
+    return server.sql(store, statement, *values)
 
 
 def rows(server: Server) -> dict[str, list[Any]]:
     """Return every row of every store."""
     found = {}
     for store in ("identity", "directory", "keys"):
-        tables = execute(server, store, "SELECT name FROM sqlite_master WHERE type = 'table'")
-        for (table,) in tables:
+        for table in METADATA[store].tables:
             found[f"{store}.{table}"] = execute(server, store, f'SELECT * FROM "{table}"')  # noqa: S608
     return found

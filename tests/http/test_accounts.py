@@ -2,10 +2,8 @@
 
 import base64
 import itertools
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -284,11 +282,9 @@ def test_r_cn_10_a_closed_account_is_a_tombstone_and_counts_no_more(
     assert patched(tight, side["id"], 409, handle="abc")["type"].endswith("conflict")
     # The quota and the handle are free at once.
     assert added(tight, token=made["token"], handle=side["handle"])["state"] == "approved"
-    with closing(sqlite3.connect(served.home / "directory.db")) as directory:
-        raw = base64.urlsafe_b64decode(side["id"][4:] + "==")
-        rows = directory.execute("SELECT handle, external_id FROM account WHERE id = ?", (raw,)).fetchall()
-        assert rows == [("", None)]
-        assert directory.execute("SELECT * FROM handle WHERE account = ?", (raw,)).fetchall() == []
+    raw = base64.urlsafe_b64decode(side["id"][4:] + "==")
+    assert served.sql("directory", "SELECT handle, external_id FROM account WHERE id = ?", raw) == [("", None)]
+    assert served.sql("directory", "SELECT * FROM handle WHERE account = ?", raw) == []
     assert served.json("fsck")["clean"]
 
 
@@ -343,8 +339,7 @@ def test_r_cn_09_the_cap_counts_the_person_at_the_decision_and_a_refusal_changes
         assert (answer.status_code, answer.json()["detail"]) == (409, "cap reached")
         assert answer.json()["type"] == "urn:idvault:problem:cap-reached"
         assert shown["returner"] is True
-        with closing(sqlite3.connect(served.home / "directory.db")) as directory, directory:
-            directory.execute("UPDATE review SET lease_by = NULL, lease_until = NULL")
+        served.sql("directory", "UPDATE review SET lease_by = NULL, lease_until = NULL")
     assert (tight.registration(again["id"]), tight.introspect(again["token"])) == before
     assert closed(tight, first["account"]) == 204
     rita.approve(again["id"])

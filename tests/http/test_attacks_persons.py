@@ -1,10 +1,8 @@
 """One person however written, two never one (A25), numbers of several countries, and registering in parallel (A35)."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 
 import httpx
@@ -208,16 +206,11 @@ def test_a35_fifty_registrations_and_fifty_approvals_at_once_make_one_person(fre
         assert introspected["scope"] == "read publish"
     assert {len(tokens) for tokens in living.values()} == {1}
     assert len(set.union(*living.values())) == 5
-    with closing(sqlite3.connect(fresh.home / "directory.db")) as connection:
-        query = (
-            "SELECT provider, count(*) FROM standing WHERE state = 'live' AND superseded_by IS NULL GROUP BY provider"
-        )
-        assert dict(connection.execute(query)) == {provider.id: 1 for provider in providers}
-        assert connection.execute("SELECT count(*) FROM person_tag").fetchone() == (5,)
-    with closing(sqlite3.connect(fresh.home / "keys.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM person").fetchone() == (1,)
-        assert connection.execute("SELECT count(*) FROM intent").fetchone() == (0,)
-        assert connection.execute("SELECT count(*) FROM intent_lock").fetchone() == (0,)
+    query = "SELECT provider, count(*) FROM standing WHERE state = 'live' AND superseded_by IS NULL GROUP BY provider"
+    assert dict(fresh.sql("directory", query)) == {provider.id: 1 for provider in providers}
+    assert fresh.sql("directory", "SELECT count(*) FROM person_tag") == [(5,)]
+    for table, count in (("person", 1), ("intent", 0), ("intent_lock", 0)):
+        assert fresh.sql("keys", f"SELECT count(*) FROM {table}") == [(count,)]  # noqa: S608
 
 
 def _approved(reviewer: Client, reg: str) -> httpx.Response:

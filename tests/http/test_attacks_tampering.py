@@ -13,6 +13,8 @@ import pytest
 from tests.people import person
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sqlite  # rows are altered in the files
+
 FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
 WRAPPED = ("kek_version", "record_key", "commitment_key")
 
@@ -418,6 +420,7 @@ def test_a70_a_standing_declared_anothers_alias_is_refused_and_named(world: Worl
     world.works(again, *provisional)
 
 
+@pytest.mark.sqlite
 def test_a4_a_changed_keyring_row_is_named_and_stops_the_start(fresh: Server) -> None:
     """A bit of a key, its state, or two keys swapped: fsck names the row, and the vault does not start with it."""
     fresh.provider("chat")

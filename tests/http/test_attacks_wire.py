@@ -1,10 +1,8 @@
 """What is sent to a vault to mislead, drown or sound it out (A39, A41, A45, A49, A51, and bad input)."""
 
 import socket
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import httpx
@@ -49,9 +47,8 @@ class Parties:
         }
         counted = {}
         for store, names in tables.items():
-            with closing(sqlite3.connect(self.server.home / f"{store}.db", timeout=10)) as connection:
-                for name in names:
-                    [counted[name]] = connection.execute(f"SELECT count(*) FROM {name}").fetchone()  # noqa: S608
+            for name in names:
+                [[counted[name]]] = self.server.sql(store, f"SELECT count(*) FROM {name}")  # noqa: S608
         return counted
 
 

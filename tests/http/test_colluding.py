@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.http.exchanges import PURPOSE, agree, approved, token_at
 from tests.people import ANNA, person
 from tests.serving import Client, Server
@@ -168,6 +170,7 @@ def test_r_kr_03_a_second_sign_up_under_another_spelling_is_met_by_the_document_
     assert candidate["kind"] == "same_document"
 
 
+@pytest.mark.sqlite
 def test_r_gdpr_07_the_four_stores_alone_give_no_name_no_number_and_no_link(fresh: Server, tmp_path: Path) -> None:
     chat, blog, rita = fresh.provider("chat"), fresh.provider("blog"), fresh.reviewer("rita")
     agree(fresh, chat, blog)

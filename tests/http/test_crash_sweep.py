@@ -34,6 +34,8 @@ from tests.http.test_processes import eventually, holders, workers
 from tests.people import person
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sqlite  # strace counts the writes of SQLite
+
 Sent = Callable[[], httpx.Response]
 DECISION = {"decision": "approved", "method": "document_checked"}
 SANCTION = {"rung": "limit_publish", "until": "2031-01-01T00:00:00Z", "ground": "spam", "facts": "as seen",

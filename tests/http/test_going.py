@@ -1,6 +1,5 @@
 """Going and parting, over HTTP: what is gone opens nowhere, what is another's stays, a wrong union is taken back."""
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,8 +18,7 @@ def _clean_afterwards(fresh: Server) -> Iterator[None]:
 
 
 def rows(server: Server, store: str, query: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{server.home / store}.db?mode=ro", uri=True) as connection:
-        return connection.execute(query).fetchall()
+    return server.sql(store, query)
 
 
 def counts(server: Server) -> dict[str, int]:
@@ -256,6 +254,7 @@ def test_the_very_same_document_is_not_parted_and_a_provisional_registration_nei
     assert chat.post(f"/v1/reviews/{two['id']}/split", {"reason": "mine"}).status_code == 403
 
 
+@pytest.mark.sqlite
 def test_a62_after_erasing_and_compacting_no_file_holds_a_wrapped_key_or_a_sealed_field(fresh: Server) -> None:
     chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
     kept, made = chat.registered(person(7), "kept"), chat.registered(ANNA, "anna")

@@ -27,12 +27,8 @@ def verdict_on_all(shown: dict[str, Any], verdict: str) -> dict[str, Any]:
 
 def counts(server: Server) -> int:
     """Return how many persons the vault knows."""
-    import sqlite3  # noqa: PLC0415
-
-    with sqlite3.connect(server.home / "keys.db") as connection:
-        count: int = connection.execute("SELECT count(*) FROM person").fetchone()[0]
-    connection.close()
-    return count
+    [[count]] = server.sql("keys", "SELECT count(*) FROM person")
+    return int(count)
 
 
 def approve_same(reviewer: Client, reg: str) -> None:

@@ -17,6 +17,8 @@ import pytest
 from tests.people import person
 from tests.serving import BIN, Client, Server
 
+pytestmark = pytest.mark.sqlite  # the stores are files that one process locks
+
 BASIC_SECONDS = 5.0
 
 

@@ -90,6 +90,7 @@ def wait_until_nobody_runs(client: Client, items: list[Any], headers: dict[str, 
         time.sleep(0.2)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("after", ["identity", "directory"])
 def test_a_batch_that_was_killed_has_happened_whole_or_not_at_all(fresh: Server, after: str) -> None:
     chat = fresh.provider("chat")

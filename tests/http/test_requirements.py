@@ -139,6 +139,7 @@ def test_r_cn_05_no_store_has_a_place_for_handles_and_identity_both(served: Serv
     assert {table for table, _ in identity} & {table for table, _ in directory} == set()
 
 
+@pytest.mark.sqlite
 def test_r_cn_05_and_r_in_01_what_one_store_knows_lies_in_no_other_and_no_number_anywhere(
     served: Server, chat: Client, rita: Client
 ) -> None:
@@ -170,11 +171,9 @@ def test_r_cn_05_no_id_is_in_both_stores(served: Server, chat: Client, rita: Cli
     made = chat.registered(person(90_006), "unlinked")
     rita.approve(made["id"])
     identity, directory = contents(served.home, "identity"), contents(served.home, "directory")
-    with closing(sqlite3.connect(served.home / "identity.db")) as connection:
-        rids = [rid for (rid,) in connection.execute("SELECT rid FROM record")]
-    with closing(sqlite3.connect(served.home / "directory.db")) as connection:
-        ids = [pid for (pid,) in connection.execute("SELECT pid FROM standing UNION SELECT id FROM account")]
-        ids += [reg for (reg,) in connection.execute("SELECT reg FROM review")]
+    rids = [rid for (rid,) in served.sql("identity", "SELECT rid FROM record")]
+    ids = [pid for (pid,) in served.sql("directory", "SELECT pid FROM standing UNION SELECT id FROM account")]
+    ids += [reg for (reg,) in served.sql("directory", "SELECT reg FROM review")]
     assert rids
     assert ids
     assert not [rid for rid in rids if rid in directory]
@@ -186,9 +185,8 @@ def test_r_at_02_and_r_in_02_no_token_comes_of_ids_without_the_key(
 ) -> None:
     """Two vaults with the same rows and ids make other tokens: what the directory holds is not enough for one."""
     made = chat.registered(person(90_007), "keyed")
-    with closing(sqlite3.connect(served.home / "directory.db", timeout=10)) as connection:
-        query = "SELECT pid FROM standing ORDER BY rowid DESC LIMIT 1"
-        [pid] = connection.execute(query).fetchone()
+    account = base64.urlsafe_b64decode(made["account"].removeprefix("acc_") + "==")
+    [[pid]] = served.sql("directory", "SELECT pid FROM account WHERE id = ?", account)
     token = made["token"].removeprefix("nym_")
     raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     for form in (pid, pid[:8], pid[8:], pid[::-1]):
@@ -199,9 +197,8 @@ def test_r_at_02_and_r_in_02_no_token_comes_of_ids_without_the_key(
         twin = other.provider("chat")
         foreign = twin.registered(person(90_007), "keyed")
         # The other vault's standing is given this one's pid: its ids are equal, its keys are not.
-        with closing(sqlite3.connect(other.home / "directory.db", timeout=10)) as connection, connection:
-            for table in ("standing", "account", "handle", "review"):
-                connection.execute(f"UPDATE {table} SET pid = ?", (pid,))  # noqa: S608
+        for table in ("standing", "account", "handle", "review"):
+            other.sql("directory", f"UPDATE {table} SET pid = ?", pid)  # noqa: S608
         again = twin.registration(foreign["id"])
         assert again["token"] not in {made["token"], foreign["token"]}
         assert twin.introspect(again["token"])["active"] is True
@@ -212,11 +209,11 @@ def test_r_at_02_and_r_in_02_no_token_comes_of_ids_without_the_key(
     shutil.rmtree(other.home)
 
 
+@pytest.mark.sqlite
 def test_r_in_01_other_stores_hold_reference_keys_alone(served: Server) -> None:
     """Directory and log hold keyed tags and links of one length, equal for no two standings, and no number."""
-    with closing(sqlite3.connect(served.home / "directory.db")) as connection:
-        tags = [tag for (tag,) in connection.execute("SELECT tag FROM local_tag UNION SELECT tag FROM person_tag")]
-        links = [link for (link,) in connection.execute("SELECT link FROM standing WHERE link IS NOT NULL")]
+    tags = [tag for (tag,) in served.sql("directory", "SELECT tag FROM local_tag UNION SELECT tag FROM person_tag")]
+    links = [link for (link,) in served.sql("directory", "SELECT link FROM standing WHERE link IS NOT NULL")]
     assert {len(tag) for tag in tags} <= {33}
     assert {len(link) for link in links} <= {33}
     assert len(set(links)) == len(links)
@@ -235,10 +232,9 @@ def test_r_in_04_a_refused_reveal_leaves_a_trace_as_a_granted_one_does(
     ):
         assert answer.status_code in {401, 403}
     query = "SELECT count(*) FROM audit_outbox WHERE type = 'review.opened'"
-    with closing(sqlite3.connect(served.home / "keys.db")) as connection:
-        [before] = connection.execute(query).fetchone()
-        rita.reveal(made["id"], "legal_name")
-        assert connection.execute(query).fetchone() == (before + 1,)
+    [[before]] = served.sql("keys", query)
+    rita.reveal(made["id"], "legal_name")
+    assert served.sql("keys", query) == [(before + 1,)]
 
 
 def test_r_cn_04_a_reviewer_sees_the_fields_he_asked_for_of_the_forms_list(chat: Client, rita: Client) -> None:

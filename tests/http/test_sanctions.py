@@ -2,11 +2,9 @@
 
 import base64
 import itertools
-import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -437,11 +435,10 @@ def test_r_cn_08_a_sanction_goes_when_its_retention_has_run_out_and_not_before(t
     assert lifted["state"] == "lifted"
     assert served.stop() == 0
     day = 86_400
-    with closing(sqlite3.connect(served.home / "directory.db")) as directory, directory:
-        for sanction_id, column, age in ((ids[0], "until", 184), (ids[1], "until", 182), (ids[2], "lifted", 184)):
-            raw = base64.urlsafe_b64decode(sanction_id[4:] + "==")
-            when = int(time.time()) - age * day
-            directory.execute(f'UPDATE sanction SET "{column}" = ? WHERE id = ?', (when, raw))  # noqa: S608
+    for sanction_id, column, age in ((ids[0], "until", 184), (ids[1], "until", 182), (ids[2], "lifted", 184)):
+        raw = base64.urlsafe_b64decode(sanction_id[4:] + "==")
+        when = int(time.time()) - age * day
+        served.sql("directory", f'UPDATE sanction SET "{column}" = ? WHERE id = ?', when, raw)  # noqa: S608
     served.start()
     again = Client(served, chat.id, chat.secret)
     end = time.monotonic() + 20
@@ -531,9 +528,8 @@ def test_every_sanction_and_lifting_writes_an_audit_row_in_the_directory(
     chat: Client, rita: Client, served: Server
 ) -> None:
     def rows() -> int:
-        with closing(sqlite3.connect(served.home / "directory.db")) as directory:
-            query = "SELECT count(*) FROM audit_outbox WHERE type LIKE 'sanction.%'"
-            return int(directory.execute(query).fetchone()[0])
+        [[count]] = served.sql("directory", "SELECT count(*) FROM audit_outbox WHERE type LIKE 'sanction.%'")
+        return int(count)
 
     made = approved(chat, rita)
     before = rows()

@@ -1,9 +1,7 @@
 """Client secrets with an overlap, and a provider's credentials as they are suspended and renewed."""
 
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -62,8 +60,7 @@ def test_a_former_secret_can_be_dropped_at_once(served: Server) -> None:
 def test_a_former_secret_ends_by_the_clock(served: Server) -> None:
     chat = served.provider("clock")
     made = rotated(chat)
-    with closing(sqlite3.connect(served.home / "directory.db")) as directory, directory:
-        directory.execute("UPDATE client SET former_until = ? WHERE id = ?", (int(time.time()) - 1, chat.id))
+    served.sql("directory", "UPDATE client SET former_until = ? WHERE id = ?", int(time.time()) - 1, chat.id)
     assert [works(chat, secret) for secret in (chat.secret, made["client_secret"])] == [False, True]
 
 

@@ -18,6 +18,8 @@ from tests.http.test_processes import eventually, holders, workers
 from tests.people import person
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sqlite  # the faults are those of files
+
 DISK_BYTES = 12 * 1024 * 1024
 ACCEPTS = {"terms": "2026-01", "truthful": True}
 

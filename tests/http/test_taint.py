@@ -17,6 +17,8 @@ import pytest
 
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sqlite  # the stores are searched as files
+
 LETTERS = string.ascii_lowercase
 
 

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import urlencode
 
 from keys.agent.settings import socket_folder
 from vault.errors import StartError
 
 _START_SECONDS: Final = 30.0
+_TRIES: Final = 3
 _IDVAULT: Final = Path(sys.executable).parent / "idvault"
 
 
@@ -109,19 +110,29 @@ def staged() -> Iterator[Stage]:
         StartError: it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="idvault-demo-") as folder:
-        home, port = Path(folder) / "vault", _free_port()
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("IDVAULT_")}
-        environment |= {"IDVAULT_HOME": str(home), "IDVAULT_BIND": f"127.0.0.1:{port}"}
+        home = Path(folder) / "vault"
         with (Path(folder) / "served.log").open("wb") as log:
-            server = subprocess.Popen([_IDVAULT, "serve"], env=environment, stdout=log, stderr=log)  # noqa: S603
+            server, stage = _served(home, log)
         try:
-            _await_ready(server, port)
-            yield Stage(home, port, environment)
+            yield stage
         finally:
             server.terminate()
             server.wait(30)
             # Where the home's path is too long for sockets, they lie in a folder beside it.
             shutil.rmtree(socket_folder(home), ignore_errors=True)
+
+
+def _served(home: Path, log: BinaryIO) -> tuple[subprocess.Popen[bytes], Stage]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("IDVAULT_")}
+    for _ in range(_TRIES):
+        port = _free_port()
+        environment |= {"IDVAULT_HOME": str(home), "IDVAULT_BIND": f"127.0.0.1:{port}"}
+        server = subprocess.Popen([_IDVAULT, "serve"], env=environment, stdout=log, stderr=log)  # noqa: S603
+        if _is_ready(server, port):
+            return server, Stage(home, port, environment)
+        server.terminate()
+        server.wait(30)
+    raise StartError("the demonstration's vault does not start")
 
 
 def _free_port() -> int:
@@ -131,17 +142,18 @@ def _free_port() -> int:
         return port
 
 
-def _await_ready(server: subprocess.Popen[bytes], port: int) -> None:
+def _is_ready(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the vault answers; False when it ended: another program took the port meanwhile."""
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and server.poll() is None:
         connection = HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", "/readyz")
             if connection.getresponse().status == 200:  # noqa: PLR2004 - HTTP's word for yes
-                return
+                return True
         except (OSError, HTTPException):
             pass
         finally:
             connection.close()
         time.sleep(0.1)
-    raise StartError("the demonstration's vault does not start")
+    return False

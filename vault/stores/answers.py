@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from vault.stores.directory import audit_outbox, idempotency, revoked
-from vault.stores.unit import Unit
+from vault.stores.unit import Unit, inserted
 
 _AUDIT = insert(audit_outbox)
 
@@ -29,7 +29,7 @@ def begin(unit: Unit, client: str, key: bytes, row: AnswerRow, now: int) -> bool
     statement = upsert(idempotency).values(
         client=client, key=key, request=row.request, ids=row.ids, lease_until=row.lease_until, created=now
     )
-    return bool(unit.execute(statement.on_conflict_do_nothing()).rowcount)
+    return inserted(unit, statement, idempotency.c.key)
 
 
 def find(unit: Unit, client: str, key: bytes) -> AnswerRow | None:

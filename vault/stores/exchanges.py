@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from vault.errors import Kind, VaultError
 from vault.stores.directory import person_tag, revoked, standing
 from vault.stores.standings import StandingRow
-from vault.stores.unit import Unit
+from vault.stores.unit import Unit, inserted
 
 _ADD: Final = insert(standing)
 _ADD_TAG: Final = insert(person_tag)
@@ -41,4 +41,4 @@ def rotate(unit: Unit, pid: bytes, generation: int) -> bool:
 
 def revoke(unit: Unit, jti: bytes, until: int) -> bool:
     """Revoke an access token until it would have expired; False if it was revoked before."""
-    return bool(unit.execute(upsert(revoked).values(jti=jti, until=until).on_conflict_do_nothing()).rowcount)
+    return inserted(unit, upsert(revoked).values(jti=jti, until=until), revoked.c.jti)

@@ -12,7 +12,7 @@ from vault.domain.handles import handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
 from vault.stores.directory import account, client, handle, local_tag, operator, person_tag, provider, standing
-from vault.stores.unit import Unit
+from vault.stores.unit import Unit, inserted
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def add_bare(unit: Unit, row: StandingRow) -> None:
 def add_void(unit: Unit, pid: bytes) -> bool:
     """Occupy a pid so that a late writer fails; False if a standing stands there already."""
     void = StandingRow(pid, "", "", None, "none", 0, None, None, None, VOID, "natural", 0)
-    return bool(unit.execute(upsert(standing).values(**_columns(void)).on_conflict_do_nothing()).rowcount)
+    return inserted(unit, upsert(standing).values(**_columns(void)), standing.c.pid)
 
 
 def set_assurance(unit: Unit, pid: bytes, assurance: str) -> None:

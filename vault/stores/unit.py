@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select
+from sqlalchemy import Column, Connection, Engine, Select
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import OperationalError
 
 from keys.engine import reading, snapshot, writing
@@ -22,6 +23,11 @@ def _available() -> Iterator[None]:
         yield
     except OperationalError:
         raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
+
+
+def inserted(unit: Unit, statement: Insert, key: Column[Any]) -> bool:
+    """Insert a row where none stands yet; False if one does. `key` is any column of it."""
+    return unit.execute(statement.on_conflict_do_nothing().returning(key)).first() is not None
 
 
 class Prepared:
