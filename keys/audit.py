@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert
 
 from keys import store
 from keys.frame import Place, Purpose, seal
+from keys.keyring import Keyring
 from keys.primitives import random_bytes
 from keys.records import Opened
 
@@ -35,6 +36,16 @@ def row(deployment: bytes, opened: Opened, kind: str, minute: int, detail: Mappi
     place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
     sealed = seal(opened.detail_key(audit_id), Purpose.AUDIT, place, msgpack.packb(dict(detail)))
     return {"id": audit_id, "type": kind, "minute": minute, "address": opened.record.rid, "detail": sealed}
+
+
+def sealed_row(
+    keyring: Keyring, address: bytes, kind: str, minute: int, detail: Mapping[str, object]
+) -> dict[str, Any]:
+    """Return an audit row about an act that no single record stands for, sealed under the map key."""
+    audit_id = random_bytes(16)
+    place = Place(keyring.deployment, "keys.audit_outbox", audit_id, "detail")
+    sealed = keyring.current("map").seal(Purpose.AUDIT, place, msgpack.packb(dict(detail)))
+    return {"id": audit_id, "type": kind, "minute": minute, "address": address, "detail": sealed}
 
 
 def write_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

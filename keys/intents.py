@@ -91,13 +91,30 @@ def _drop(connection: Connection, where: Any) -> None:  # noqa: ANN401 - a SQL c
         connection.execute(delete(store.intent).where(store.intent.c.id == intent))
 
 
+def begin(
+    connection: Connection, keyring: Keyring, intent: bytes, kind: str, content: Mapping[str, Any], now: int,
+    not_before: int,
+) -> None:  # fmt: skip
+    """Write an intent that has its plan from the start and needs no locks: nobody else knows what it touches."""
+    sealed = _sealed(keyring, intent, content)
+    connection.execute(
+        insert(store.intent).values(id=intent, kind=kind, sealed=sealed, not_before=not_before, created=now)
+    )
+
+
+def replan(connection: Connection, keyring: Keyring, intent: bytes, content: Mapping[str, Any]) -> None:
+    """Write what is left of a plan over it."""
+    sealed = _sealed(keyring, intent, content)
+    connection.execute(update(store.intent).where(store.intent.c.id == intent).values(sealed=sealed))
+
+
 def plan(connection: Connection, keyring: Keyring, intent: bytes, content: Mapping[str, Any], not_before: int) -> None:
     """Give a taken intent its plan, in the transaction that decides.
 
     Raises:
         MissingError: the intent was dropped meanwhile.
     """
-    sealed = keyring.current("map").seal(Purpose.INTENT, _place(keyring, intent), msgpack.packb(dict(content)))
+    sealed = _sealed(keyring, intent, content)
     where = (store.intent.c.id == intent) & store.intent.c.sealed.is_(None)
     if connection.execute(update(store.intent).where(where).values(sealed=sealed, not_before=not_before)).rowcount != 1:
         raise MissingError("the intent was dropped meanwhile")
@@ -136,6 +153,10 @@ def drop_unplanned(engine: Engine) -> None:
     """Drop what a former holder process left without a plan: nothing of it happened."""
     with writing(engine) as connection:
         _drop(connection, store.intent.c.sealed.is_(None))
+
+
+def _sealed(keyring: Keyring, intent: bytes, content: Mapping[str, Any]) -> bytes:
+    return keyring.current("map").seal(Purpose.INTENT, _place(keyring, intent), msgpack.packb(dict(content)))
 
 
 def _opened(keyring: Keyring, intent: bytes, kind: str, sealed: bytes, not_before: int) -> Intent:

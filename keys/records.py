@@ -188,8 +188,10 @@ def exchange_of(keyring: Keyring, record: Record) -> dict[str, str] | None:
     return _origin(keyring, record).get("exchange")
 
 
-def draw(keyring: Keyring, sector: str, pid: bytes, fields: Mapping[str, int], minute: int) -> tuple[Opened, bytes]:
-    """Return a fresh record in state creating, with its keys, and the fresh provisional person's uid."""
+def draw(
+    keyring: Keyring, sector: str, pid: bytes, fields: Mapping[str, int], minute: int, state: State = State.CREATING
+) -> tuple[Opened, bytes]:
+    """Return a fresh record with its keys, and the fresh provisional person's uid."""
     rid, uid, kek = random_bytes(RID_BYTES), random_bytes(UID_BYTES), keyring.current("kek")
     record_key, commitment_key = Secret.random(), Secret.random()
     wrap = {
@@ -198,8 +200,8 @@ def draw(keyring: Keyring, sector: str, pid: bytes, fields: Mapping[str, int], m
     }
     record = Record(
         rid=rid, kek_version=kek.version, record_key=wrap["record_key"], commitment_key=wrap["commitment_key"],
-        state=State.CREATING, assurance=Assurance.NONE, revisions=fields, pending=None,
-        uid=seal_uid(keyring, rid, uid), origin=seal_origin(keyring, rid, sector, pid), created=minute, mac=b"",
+        state=state, assurance=Assurance.NONE, revisions=fields, pending=None, uid=seal_uid(keyring, rid, uid),
+        origin=seal_origin(keyring, rid, sector, pid) if state is State.CREATING else None, created=minute, mac=b"",
     )  # fmt: skip
     return Opened(record, record_key, commitment_key), uid
 
@@ -229,6 +231,16 @@ def add_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     connection.execute(_INSERT, list(rows))
 
 
+def load_present(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) -> list[Record]:
+    """Return the rows of those records that are there.
+
+    Raises:
+        OpenError: one was altered.
+    """
+    rows = connection.execute(select(store.record_key).where(store.record_key.c.rid.in_(list(rids)))).all()
+    return [Record.from_row(keyring, row) for row in rows]
+
+
 def load_all(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) -> dict[bytes, Record]:
     """Return the rows of records: rid → record.
 
@@ -237,8 +249,7 @@ def load_all(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) ->
         OpenError: one was altered.
     """
     wanted = list(rids)
-    rows = connection.execute(select(store.record_key).where(store.record_key.c.rid.in_(wanted))).all()
-    found = {row.rid: Record.from_row(keyring, row) for row in rows}
+    found = {record.rid: record for record in load_present(connection, keyring, wanted)}
     if len(found) != len(set(wanted)):
         raise MissingError("no such record")
     return found

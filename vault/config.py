@@ -66,6 +66,9 @@ class Settings:
     """How long a sanction stays on record after it ended or was lifted; at least half a year."""
     secret_overlap_hours: int = 168
     """How long a client's former secret is good after a new one was made."""
+    import_undo_hours: int = 72
+    import_step_seconds: int = 5
+    """How long one request goes on undoing or approving an import."""
     page_items: int = 50
     page_items_max: int = 200
     max_body_bytes: int = 65_536

@@ -10,6 +10,7 @@ from vault.domain.clock import Clock, SystemClock, epoch
 from vault.services.access import AccessControl
 from vault.services.accounts import Accounts
 from vault.services.agreeing import Agreeing
+from vault.services.approving import Approving
 from vault.services.checking import Checking
 from vault.services.creating import Creating
 from vault.services.credentials import Credentials
@@ -20,6 +21,7 @@ from vault.services.existing import Existing
 from vault.services.held_keys import HeldKeys
 from vault.services.housekeeping import Housekeeping
 from vault.services.idempotency import Idempotent
+from vault.services.importing import Importing
 from vault.services.introspecting import Introspecting
 from vault.services.linking import Linking
 from vault.services.listing import Listing
@@ -29,6 +31,7 @@ from vault.services.reviewing import Reviewing
 from vault.services.sanctioning import Sanctioning
 from vault.services.showing import Showing
 from vault.services.tokens import Tokens
+from vault.services.undoing import Undoing
 from vault.stores import schema
 from vault.stores.unit import Store
 
@@ -46,6 +49,9 @@ class Vault:
     introspecting: Introspecting
     registering: Registering
     reviewing: Reviewing
+    importing: Importing
+    undoing: Undoing
+    approving: Approving
     listing: Listing
     erasing: Erasing
     accounts: Accounts
@@ -119,6 +125,10 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
     tokens = Tokens(settings, directory, keys, showing, now)
     existing = Existing(directory, erasing.make_room)
     creating = Creating(directory, keys, linking, showing, existing, now)
+    registering = Registering(directory, keys, linking, idempotent, showing, creating, now, development=development)
+    reviewing = Reviewing(settings, directory, keys, linking, idempotent, now, development=development)
+    importing = Importing(settings, directory, keys, registering, creating, showing, now)
+    step_seconds = settings.import_step_seconds
     return Vault(
         settings=settings,
         stores={"identity": identity, "directory": directory, "log": Store(engines["log"])},
@@ -127,8 +137,11 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         officer=sockets["officer"],
         access=AccessControl(settings, directory, keys, now),
         introspecting=Introspecting(directory, keys, now),
-        registering=Registering(directory, keys, linking, idempotent, showing, creating, now, development=development),
-        reviewing=Reviewing(settings, directory, keys, linking, idempotent, now, development=development),
+        registering=registering,
+        reviewing=reviewing,
+        importing=importing,
+        undoing=Undoing(directory, importing, accounts, erasing, now, step_seconds=step_seconds),
+        approving=Approving(directory, importing, reviewing, step_seconds=step_seconds),
         listing=Listing(settings, directory, keys, showing),
         erasing=erasing,
         accounts=accounts,

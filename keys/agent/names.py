@@ -31,6 +31,8 @@ class Limits:
     handoff_seconds: int = 300
     exchange_lease_seconds: int = 2
     """After which an exchange that was cut off is finished or undone by others."""
+    import_lease_seconds: int = 20
+    """The same for a chunk of an import."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ MIN_CHARS: Final = 2
 MAX_CHARS: Final = 64
 _MAX_RAW_CHARS: Final = 4 * MAX_CHARS
 """Before NFKC, which joins letters and their marks: a bound on the work."""
+TAKEN: Final = "another account of this provider has this handle"
 _RULE: Final = f"{MIN_CHARS} to {MAX_CHARS} visible characters, no white space, @ or /, starting with a letter or digit"
 
 

@@ -66,6 +66,13 @@ class ReportId(Identifier):
     prefix = "rep_"
 
 
+class ImportId(Identifier):
+    """An import."""
+
+    __slots__ = ()
+    prefix = "imp_"
+
+
 class SanctionId(Identifier):
     """A sanction."""
 

@@ -4,7 +4,7 @@ A single registration is a batch of one. Where another took a handle, or an acco
 is refused, and its record given up.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from keys.errors import ConflictError, MissingError
 from keys.fields import seal_field
 from keys.primitives import Secret, expand_sha256, random_bytes
 from vault.domain.errors import InvalidFieldError
-from vault.domain.handles import handle_key
+from vault.domain.handles import TAKEN, handle_key
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
 from vault.services.existing import Existing
@@ -118,18 +118,55 @@ class Creating:
             VaultError: it was finished or given up meanwhile; a store cannot be written.
             KeysError: the agent refused.
         """
-        results: Results = [one if not isinstance(one, Wish) else {} for one in wishes]
+        results = _results(wishes)
         drafts = self._drafts(client, wishes, attempt.ids, results)
-        made = self._made(client, drafts)
+        given = self._drawn("create", client, drafts).get("items", ())
+        made = self._made(drafts, given)
         try:
             self._linking.add_records(self._sealed(made))
             entered, answer = self._entered(client, made, results, attempt, answering)
-        except (VaultError, InvalidFieldError):
-            self._linking.give_up_records([rid for one in made for rid in one.rids])
+        except (VaultError, InvalidFieldError) as error:
+            if not _may_stand(error):
+                self._linking.give_up_records([rid for one in made for rid in one.rids])
             raise
         kept = {id(one) for one in entered}
         self._linking.give_up_records([rid for one in made if id(one) not in kept for rid in one.rids])
         self._linking.all_created([row for one in entered for row in one.draft.standings])
+        return answer
+
+    def import_chunk(
+        self, client: Client, wishes: Sequence[Wish | Refused], attempt: Attempt, answering: Answering
+    ) -> Answer:
+        """Do what `create` does for a chunk of an import: one intent for all its records, one audit row in each store.
+
+        Raises:
+            VaultError: it was finished or given up meanwhile; a store cannot be written.
+            KeysError: the agent refused.
+        """
+        results = _results(wishes)
+        drafts = self._drafts(client, wishes, attempt.ids, results)
+        drawn = self._drawn("import.create", client, drafts)
+        made = self._made(drafts, drawn.get("items", ()))
+        try:
+            self._linking.add_records(self._sealed(made))
+            entered, answer = self._entered(client, made, results, attempt, answering, audited=False)
+        except VaultError as error:
+            if drawn and not _may_stand(error):
+                self._linking.imported(drawn["intent"], [])
+            raise
+        if drawn:
+            self._linking.imported(drawn["intent"], [row for one in entered for row in one.draft.standings])
+        return answer
+
+    def rehearse(
+        self, client: Client, wishes: Sequence[Wish | Refused], attempt: Attempt, answering: Answering
+    ) -> Answer:
+        """Return the answer of a chunk of which nothing is made."""
+        results = _results(wishes)
+        self._drafts(client, wishes, attempt.ids, results)
+        answer = answering(results)
+        with self._directory.writing() as unit:
+            attempt.finish(unit, answer)
         return answer
 
     def _drafts(self, client: Client, wishes: Sequence[Wish | Refused], seed: bytes, results: Results) -> list[Draft]:
@@ -178,18 +215,20 @@ class Creating:
         )  # fmt: skip
         return Draft(place, submission, standing, account, review, beside, exists=one.account is not None)
 
-    def _made(self, client: Client, drafts: Sequence[Draft]) -> list[Made]:
-        """Have the agent draw records, and bind the new accounts to their rows."""
+    def _drawn(self, act: str, client: Client, drafts: Sequence[Draft]) -> Mapping[str, Any]:
+        """Have the agent draw records."""
         items = [
             {"pid": row.pid, "fields": names}
             for draft in drafts
             for row, names in zip(draft.standings, draft.submission.names(), strict=True)
         ]
-        if not items:
-            return []
-        given = iter(self._linking.agent.call("create", {"sector": client.sector, "items": items})["items"])
+        return self._linking.agent.call(act, {"sector": client.sector, "items": items}) if items else {}
+
+    def _made(self, drafts: Sequence[Draft], items: Iterable[Mapping[str, Any]]) -> list[Made]:
+        """Bind the new accounts to their rows."""
+        given = iter(items)
         fresh = [draft for draft in drafts if not draft.exists]
-        macs = iter(self._keys.bind_accounts([_bound(draft.account) for draft in fresh]) if fresh else [])
+        macs = iter(self._keys.bind_accounts([bound(draft.account) for draft in fresh]) if fresh else [])
         return [
             self._linked(draft, [next(given) for _ in draft.standings], b"" if draft.exists else next(macs))
             for draft in drafts
@@ -215,7 +254,14 @@ class Creating:
                 yield rid, statement.kind, fields, submission.consents
 
     def _entered(
-        self, client: Client, made: Sequence[Made], results: Results, attempt: Attempt, answering: Answering
+        self,
+        client: Client,
+        made: Sequence[Made],
+        results: Results,
+        attempt: Attempt,
+        answering: Answering,
+        *,
+        audited: bool = True,
     ) -> tuple[list[Made], Answer]:
         """Write the directory's rows with the answer; return what was entered."""
         with self._directory.writing() as unit:
@@ -223,10 +269,13 @@ class Creating:
             entered = []
             for one in made:
                 refusal = self._refusal(unit, client, one, taken)
-                results[one.draft.place] = refusal or self._shown(client, one.draft)
+                results[one.draft.place] = refusal or (self._shown(client, one.draft) if audited else {})
                 if refusal is None:
                     entered.append(one)
-            self._write(unit, client, [one.draft for one in entered])
+            drafts = [one.draft for one in entered]
+            self._write(unit, drafts)
+            if audited:
+                self._audit(unit, client, drafts)
             answer = answering(results)
             attempt.finish(unit, answer)
         return entered, answer
@@ -245,13 +294,17 @@ class Creating:
         standings.set_account_state(unit, draft.account.id, client.id, "in_review")
         return None
 
-    def _write(self, unit: Unit, client: Client, drafts: Sequence[Draft]) -> None:
+    @staticmethod
+    def _write(unit: Unit, drafts: Sequence[Draft]) -> None:
         fresh = [draft for draft in drafts if not draft.exists]
         newcomers = [Newcomer(draft.standing, draft.account, draft.key) for draft in fresh]
         newcomers += [Newcomer(draft.representative) for draft in drafts if draft.representative is not None]
         standings.add_all(unit, newcomers)
         reviews.add_all(unit, [draft.review for draft in drafts])
-        answers.audit_all(unit, [self._audit_bound(client, draft.account) for draft in fresh])
+
+    def _audit(self, unit: Unit, client: Client, drafts: Sequence[Draft]) -> None:
+        bound_now = [self._audit_bound(client, draft.account) for draft in drafts if not draft.exists]
+        answers.audit_all(unit, bound_now)
 
     def _audit_bound(self, client: Client, account: AccountRow) -> dict[str, Any]:
         audit_id = random_bytes(_ID_BYTES)
@@ -264,16 +317,29 @@ class Creating:
         return self._showing.of(client, draft.review, draft.standing, [draft.account], draft.representative)
 
 
+def _may_stand(error: Exception) -> bool:
+    """Whether the directory may hold the rows after all: what became of a commit is not known when a store is gone.
+
+    Then nothing is given up; whoever finishes what was left open looks at what stands.
+    """
+    return isinstance(error, VaultError) and error.kind is Kind.UNAVAILABLE
+
+
+def _results(wishes: Sequence[Wish | Refused]) -> Results:
+    return [one if not isinstance(one, Wish) else {} for one in wishes]
+
+
 def _standing(pid: bytes, client: Client, kind: str, now: int) -> StandingRow:
     return StandingRow(pid, client.id, client.sector or "", None, "none", 0, None, None, None, "live", kind, now)
 
 
-def _bound(account: AccountRow) -> dict[str, Any]:
+def bound(account: AccountRow) -> dict[str, Any]:
+    """Return what the MAC of an account binds together."""
     return {"provider": account.provider, "handle": account.handle, "pid": account.pid, "account": account.id}
 
 
 def _handle_taken() -> VaultError:
-    return VaultError(Kind.HANDLE_TAKEN, "another account of this provider has this handle")
+    return VaultError(Kind.HANDLE_TAKEN, TAKEN)
 
 
 def _account_taken() -> VaultError:

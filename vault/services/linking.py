@@ -22,6 +22,7 @@ FSCK_BATCH: Final = 500
 AT_ONCE: Final = 100
 """Acts that are finished in one go."""
 ERASE: Final = "erase"
+IMPORT: Final = "import"
 REVIEW: Final = "review"
 SPLIT: Final = "split"
 _TRIES: Final = 40
@@ -241,7 +242,9 @@ class Linking:
         """Carry out the planned intents that are due; return how many."""
         due = self.agent.call("intents", {"limit": AT_ONCE})["due"]
         for intent in due:
-            if "fresh" in intent["plan"]:
+            if intent["kind"] == IMPORT:
+                self._finish_import(intent["intent"], intent["plan"])
+            elif "fresh" in intent["plan"]:
                 self._finish_exchange(intent["intent"], intent["plan"])
             else:
                 self.carry_out(intent["kind"], intent["intent"], intent["plan"])
@@ -252,6 +255,25 @@ class Linking:
         for rid, pid, *_ in plan["fresh"]:
             self._finish_creation(rid, pid)
         self.agent.call("unite", {"intent": intent})
+
+    def _finish_import(self, intent: bytes, plan: Mapping[str, Any]) -> None:
+        """Finish a chunk that was cut off: what stands in the directory stays, the rest never was."""
+        pids = [pid for _, pid in plan["fresh"] if pid]
+        with self._directory.writing() as unit:
+            found = batches.find(unit, pids)
+            for pid in pids:
+                if pid not in found:
+                    standings.add_void(unit, pid)  # a late writer fails
+        self.imported(intent, list(found.values()))
+
+    def imported(self, intent: bytes, rows: Iterable[StandingRow]) -> None:
+        """Tell the agent which records of a chunk stand in the directory; delete the others' fields. Idempotent."""
+        claims = [{"pid": row.pid, "link": row.link} for row in rows if row.link is not None]
+        gone = self.agent.call("import.done", {"intent": intent, "standings": claims})["gone"]
+        if gone:
+            with self._identity.writing() as unit:
+                people.remove_all(unit, gone)
+            self.agent.call("import.close", {"intent": intent})
 
     def finish_creations(self, older_minutes: int) -> int:
         """Finish or undo registrations that were left between two stores; return how many."""

@@ -94,7 +94,7 @@ class Registering:
             return _OK, {"items": told}
 
         def effect(attempt: Attempt) -> Answer:
-            wishes = [one if isinstance(one, VaultError) else self._wish_or_refusal(client, one) for one in items]
+            wishes = [one if isinstance(one, VaultError) else self.wished(client, one) for one in items]
             return self._creating.create(client, wishes, attempt, answering)
 
         return self._idempotent.run(client.id, idempotency, random_bytes(SEED_BYTES), effect)
@@ -102,7 +102,8 @@ class Registering:
     def _wish(self, client: Client, body: Mapping[str, Any]) -> Wish:
         return wish(client, body, from_epoch(self._now()).date(), specimen=self._development)
 
-    def _wish_or_refusal(self, client: Client, body: Mapping[str, Any]) -> Wish | Refused:
+    def wished(self, client: Client, body: Mapping[str, Any]) -> Wish | Refused:
+        """Return a registration from its body, or what is wrong with it."""
         try:
             return self._wish(client, body)
         except (InvalidFieldError, VaultError) as refusal:

@@ -135,6 +135,14 @@ class Reviewing:
         place = evidence_place(self._keys.deployment, given["rid"], name)
         return open_frame(Secret(given["key"]), Purpose.EVIDENCE, place, piece.sealed), piece.content_type
 
+    def decide_unseen(self, client: Client, reg: str, method: str) -> None:
+        """Approve a case that was not revealed, as one of many.
+
+        Raises:
+            VaultError: see `decide`; with candidates it is never approved unseen.
+        """
+        self._decide(client, reg, {"decision": "approved", "method": method}, None, unseen=True)
+
     def decide(self, client: Client, reg: str, body: Mapping[str, Any], idempotency: Idempotency | None) -> Answer:
         """Decide a case; return (200, {id, state, …}).
 
@@ -142,6 +150,11 @@ class Reviewing:
             InvalidFieldError: the decision's members do not fit together.
             VaultError: decided, leased by another, never revealed where that is required, or candidates changed.
         """
+        return self._decide(client, reg, body, idempotency, unseen=False)
+
+    def _decide(
+        self, client: Client, reg: str, body: Mapping[str, Any], idempotency: Idempotency | None, *, unseen: bool
+    ) -> Answer:
         decision = _decision(body)
 
         def effect(attempt: Attempt) -> Answer:
@@ -153,7 +166,7 @@ class Reviewing:
             now = self._now()
             if row.lease_by not in {None, client.id} and (row.lease_until or 0) > now:
                 raise VaultError(Kind.LEASED, "another reviewer holds this case; try again when the lease has ended")
-            if self._needs_reveal(row) and row.shown is None:
+            if not unseen and self._needs_reveal(row) and row.shown is None:
                 raise VaultError(Kind.CANDIDATES_CHANGED, "reveal the case before deciding it")
             answer = (
                 200,

@@ -50,6 +50,12 @@ def tags(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     return found
 
 
+def accounts_by_id(unit: Unit, owner: str, ids: Iterable[bytes]) -> dict[bytes, AccountRow]:
+    """Return accounts of a provider by their ids."""
+    query = select(account).where(account.c.provider == owner, account.c.id.in_(set(ids)))
+    return {row.id: AccountRow(*row) for row in unit.execute(query)}
+
+
 def accounts(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, list[AccountRow]]:
     """Return the accounts of standings."""
     found: dict[bytes, list[AccountRow]] = {}

@@ -186,6 +186,36 @@ idempotency = Table(
     Index("idempotency_created", "created"),
 )
 
+import_ = Table(
+    "import",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("dry_run", BigInteger, nullable=False),
+    # SHA-256 of the file and of what else decides its rows: one import a file and provider.
+    Column("file", LargeBinary, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("undone", BigInteger, nullable=True),
+    UniqueConstraint("provider", "file", name="import_provider_file"),
+)
+
+import_chunk = Table(
+    "import_chunk",
+    metadata,
+    Column("import", LargeBinary, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("request", LargeBinary, nullable=False),
+    # What the ids of its rows are drawn from.
+    Column("ids", LargeBinary, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    # Places and rules of the rows that were refused, never a value; null until the chunk stands.
+    Column("refused", Text, nullable=True),
+    Column("undone", BigInteger, nullable=False),
+)
+
 revoked = Table(
     "revoked",
     metadata,

@@ -76,6 +76,11 @@ def find(unit: Unit, reg: bytes) -> ReviewRow | None:
     return None if row is None else ReviewRow(*row)
 
 
+def find_all(unit: Unit, regs: Iterable[bytes]) -> dict[bytes, ReviewRow]:
+    """Return registrations by id."""
+    return {row.reg: ReviewRow(*row) for row in unit.execute(select(*_COLUMNS).where(review.c.reg.in_(set(regs))))}
+
+
 def _visible(bound_to: str | None) -> Any:  # noqa: ANN401 - a SQL clause
     """A bound reviewer sees his provider's queue without matches; a vault reviewer sees all."""
     if bound_to is None:

@@ -1,14 +1,14 @@
 """Standings, accounts, handles, person tags and local tags of the directory store."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from vault.domain.handles import handle_key, skeleton
+from vault.domain.handles import TAKEN, handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
 from vault.stores.directory import account, client, handle, local_tag, operator, person_tag, provider, standing
@@ -148,6 +148,10 @@ class Newcomer:
     account: AccountRow | None = None
     handle_key: str = ""
 
+    def bound(self, mac: bytes) -> "Newcomer":
+        """Return it with the account's MAC."""
+        return self if self.account is None else replace(self, account=replace(self.account, mac=mac))
+
 
 def handles_taken(unit: Unit, owner: str, keys: Iterable[str]) -> set[str]:
     """Return those of these folded handles that are taken at a provider."""
@@ -184,7 +188,7 @@ def _add_handle(unit: Unit, owned: AccountRow, handle_text: str) -> None:
     try:
         unit.execute(_ADD_HANDLE, named)
     except IntegrityError:
-        raise VaultError(Kind.HANDLE_TAKEN, "another account of this provider has this handle") from None
+        raise VaultError(Kind.HANDLE_TAKEN, TAKEN) from None
 
 
 def give_record(unit: Unit, pid: bytes, link: bytes, kind: str) -> bool:

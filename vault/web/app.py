@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.exceptions import MethodNotAllowed
 
 from vault import logs
-from vault.web.api import accounts, registrations, reviews, sanctions, secrets, tokens
+from vault.web.api import accounts, imports, registrations, reviews, sanctions, secrets, tokens
 from vault.web.gate import CLIENT_KEY, EXTENSION, check_routes
 from vault.web.oauth.errors import oauth_response
 from vault.web.oauth.introspection import PATH as INTROSPECTION
@@ -136,6 +136,7 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
     if vault.settings.role in {"all", "identity"}:
         app.register_api(registrations.api)
         app.register_api(reviews.api)
+        app.register_api(imports.api)
     if vault.settings.role in {"all", "directory"}:
         for noun in (accounts, sanctions, secrets, tokens):
             app.register_api(noun.api)

@@ -65,3 +65,19 @@ class SanctionPath(BaseModel):
     """The place of one sanction."""
 
     id: str
+
+
+class ImportPath(BaseModel):
+    """The place of one import."""
+
+    id: str
+
+
+class ChunkPath(ImportPath):
+    """The place of one chunk of an import."""
+
+    number: int = Field(ge=1, le=10**9)
+
+
+class ImportRowsQuery(_Query):
+    """A page of an import's rows."""

@@ -190,6 +190,38 @@ class Batch(Body):
     items: list[Annotated[Registration, SkipValidation]] = Field(min_length=1)
 
 
+class NewImport(Body):
+    """What a file's rows become; the digest tells whether the file was begun before."""
+
+    state: Literal["in_review", "legacy"]
+    file: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="SHA-256 of the file, hex")
+    dry_run: bool = Field(default=ABSENT)
+
+
+class LegacyAccount(Body):
+    """An account without an identity, as a row of an import."""
+
+    handle: Annotated[str, _text(64)]
+    kind: Literal["personal", "public"]
+    external_id: Annotated[str, _text(128)] = Field(default=ABSENT)
+
+
+class Chunk(Body):
+    """A run of rows: LegacyAccount or Registration, as the import's state says."""
+
+    first: int = Field(ge=1, le=10**12, description="the number of the first row in the file")
+    # Each is validated by itself, later: one that is not valid does not hinder the others.
+    rows: list[Annotated[Registration, SkipValidation]] = Field(min_length=1)
+
+
+class BulkDecision(Body):
+    """A vault reviewer's word for all of an import that nothing speaks against."""
+
+    decision: Literal["approved"]
+    method: Literal["provider_attested", "registry_match", "eid"]
+    cursor: Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_=.-]+$")] = Field(default=ABSENT)
+
+
 class NewOperator(Body):
     """A registrant of the same provider, by his token."""
 

@@ -3,7 +3,7 @@
 Those of a creation take lists, so that a batch costs one transaction; a single registration is a list of one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from keys.agent.names import Names, check_standing, open_record
 from keys.agent.wire import Dialogue
 from keys.engine import reading, writing
 from keys.errors import BudgetError, ConflictError, MissingError, OpenError, ProtocolError, RefusedError
-from keys.records import RID_BYTES, Record, State
+from keys.records import RID_BYTES, Opened, Record, State
 from keys.tokens import PID_BYTES
 
 FIELDS: Final = frozenset(
@@ -95,24 +95,56 @@ def create(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         BudgetError: this sector's creations of the hour are used up.
         MissingError: no such sector.
     """
+    drawn = draw_all(names, args, State.CREATING)
+    with writing(names.engine) as connection:
+        drawn.write(names, connection)
+    return {"items": drawn.answers}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Fresh records, not written yet."""
+
+    sector: str
+    fresh: Sequence[tuple[Opened, bytes]]
+    """(record, pid) in the order of the request"""
+    persons: Sequence[bytes]
+    rows: Sequence[Mapping[str, Any]]
+    answers: Sequence[Mapping[str, Any]]
+    """{rid, link, keys, revisions}"""
+
+    def write(self, names: Names, connection: Connection) -> None:
+        """Insert the records and their persons.
+
+        Raises:
+            BudgetError: this sector's creations of the hour are used up.
+        """
+        window = names.now() // _HOUR_SECONDS
+        spend(connection, f"create/{self.sector}", names.limits.creates_per_hour, window, len(self.rows))
+        records.add_rows(connection, self.rows)
+        connection.execute(_NEW_PERSON, [{"uid": uid, "state": "provisional"} for uid in self.persons])
+
+
+def draw_all(names: Names, args: Args, state: State) -> Drawn:
+    """Draw rid, uid and keys of {sector, items: [{pid, fields}]}; all is sealed before a transaction begins.
+
+    Raises:
+        MissingError: no such sector.
+    """
     sector = text(args, "sector")
     wanted = [(octets(item, "pid", PID_BYTES), dict.fromkeys(_fields(item), 1)) for item in _items(args)]
     links = names.keyring.links(sector)
-    drawn = [records.draw(names.keyring, sector, pid, revisions, names.minute) for pid, revisions in wanted]
-    rows = [opened.record.values(names.keyring) for opened, _ in drawn]
-    with writing(names.engine) as connection:
-        window = names.now() // _HOUR_SECONDS
-        spend(connection, f"create/{sector}", names.limits.creates_per_hour, window, len(rows))
-        records.add_rows(connection, rows)
-        connection.execute(_NEW_PERSON, [{"uid": uid, "state": "provisional"} for _, uid in drawn])
-    made = [
+    drawn = [records.draw(names.keyring, sector, pid, revisions, names.minute, state) for pid, revisions in wanted]
+    answers = [
         {
             "rid": opened.record.rid, "link": links.link(opened.record.rid, pid),
             "keys": opened.field_keys(revisions), "revisions": revisions,
         }
         for (pid, revisions), (opened, _) in zip(wanted, drawn, strict=True)
     ]  # fmt: skip
-    return {"items": made}
+    fresh = [(opened, pid) for (pid, _), (opened, _) in zip(wanted, drawn, strict=True)]
+    rows = [opened.record.values(names.keyring) for opened, _ in drawn]
+    return Drawn(sector, fresh, [uid for _, uid in drawn], rows, answers)
 
 
 def _in_creation(names: Names, connection: Connection, rid: bytes) -> Record:
