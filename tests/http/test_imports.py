@@ -67,16 +67,9 @@ def test_each_row_becomes_a_registration_in_review_or_is_refused_by_place_and_ru
     chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
     imported = begin(chat)["id"]
     wrong = {**person(3), "birth_date": "1999-02-30"}
-    rows = [
-        row(1),
-        row(2, handle="Many1"),
-        row(3, identity=wrong),
-        "text",
-        row(4, extra=1),
-        row(5),
-        row(6, account="acc_"),
-    ]
-    del rows[6]["handle"], rows[6]["kind"]
+    for_account = {"account": "acc_", "accepts": ACCEPTS, "identity": person(6)}
+    rows: list[Any] = [row(1), row(2, handle="Many1"), row(3, identity=wrong), "text", row(4, extra=1), row(5)]
+    rows.append(for_account)
     told = stands(chat, imported, 1, rows, first=11)
     assert told["accepted"] == 2
     assert [one["row"] for one in told["refused"]] == [12, 13, 14, 15, 17]

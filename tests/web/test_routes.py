@@ -42,7 +42,7 @@ def test_every_gated_route_refuses_strangers_and_other_roles(app: VaultApp, http
     for rule in app.url_map.iter_rules():
         if not rule.rule.startswith("/v1"):
             continue
-        path = rule.rule.replace("<id>", "reg_1").replace("<name>", "front")
+        path = rule.rule.replace("<id>", "reg_1").replace("<name>", "front").replace("<number>", "1")
         permission = permission_of(app, rule.endpoint)
         assert permission is not None
         others = [

@@ -31,7 +31,7 @@ def show(path: ImportPath) -> Response:
     return json_response(current_vault().importing.show(current_client(), path.id))
 
 
-@api.put("/<id>/chunks/<int:number>", responses={200: ANSWER})
+@api.put("/<id>/chunks/<number>", responses={200: ANSWER})
 @requires("provider", "register", IDENTITY, batch=True)
 def put_chunk(path: ChunkPath, body: Chunk) -> Response:
     """Import a chunk of rows: each is made or refused by itself. The same chunk again changes nothing."""
