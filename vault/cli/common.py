@@ -1,8 +1,13 @@
 """What commands share: the vault of the settings, its agent for the command's time, and how results are printed."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from typing import Any, Final
 
 import click
 import orjson
@@ -11,8 +16,11 @@ from keys.seals.development import WARNING
 from vault import embedded, running
 from vault.config import Settings, load
 from vault.domain.clock import SystemClock, epoch
+from vault.errors import StartError
 from vault.wiring import Vault, build
 
+_START_SECONDS: Final = 30.0
+_END_SECONDS: Final = 30.0
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
 
 
@@ -43,6 +51,43 @@ def open_vault() -> Iterator[Vault]:
             yield vault
         finally:
             vault.close()
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[str]:
+    """Have the vault served for the span of a command; return its URL.
+
+    Raises:
+        StartError: it is not served, and cannot be.
+    """
+    url = f"http://{settings.bind}"
+    if _answers(settings):
+        yield url
+        return
+    command = [sys.executable, "-m", "vault.cli.main", "serve"]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 - our own module
+    try:
+        end = time.monotonic() + _START_SECONDS
+        while not _answers(settings):
+            if child.poll() is not None or time.monotonic() > end:
+                raise StartError("the vault cannot be served for this command; its line above says why")
+            time.sleep(0.1)
+        yield url
+    finally:
+        child.terminate()
+        child.wait(_END_SECONDS)
+
+
+def _answers(settings: Settings) -> bool:
+    host, port = settings.address
+    connection = HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def show(result: Mapping[str, Any], *, as_json: bool) -> None:

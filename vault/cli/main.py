@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from keys.errors import KeysError, SealedError
-from vault.cli import agreements, credentials, database, demo, enrolment, inspection, service
+from vault.cli import agreements, credentials, database, demo, enrolment, importing, inspection, service
 from vault.errors import StartError, VaultError
 
 EXIT_ERROR: Final = 1
@@ -24,6 +24,7 @@ def cli() -> None:
       idvault serve                                   an embedded vault under var/ on 127.0.0.1:8400
       idvault provider add chat --sector chat.example a provider and its credentials
       idvault reviewer add rita                       a reviewer for all providers
+      idvault import people.csv --provider chat       bring the accounts that a provider has
       idvault fsck                                    check every row of every store
 
     The first command that needs a vault makes an embedded one with the development seal, if there is none.
@@ -36,6 +37,7 @@ cli.add_command(demo.demo)
 cli.add_command(inspection.fsck)
 cli.add_command(inspection.openapi)
 cli.add_command(database.db)
+cli.add_command(importing.import_)
 enrolment.provider.add_command(agreements.allow_exchange)
 enrolment.provider.add_command(agreements.revoke_exchange)
 cli.add_command(enrolment.provider)
@@ -66,3 +68,7 @@ def main() -> None:
 
 def _say(message: str) -> None:
     click.echo(f"idvault: {message}", err=True)
+
+
+if __name__ == "__main__":
+    main()

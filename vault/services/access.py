@@ -93,6 +93,18 @@ class AccessControl:
         access = Access(client.id, granted, self._now() + seconds, random_bytes(JTI_BYTES))
         return self._keys.directory().encode_access(access), seconds, granted
 
+    def issue_named(self, name: str) -> str:
+        """Return an access token of the provider of this name or client id, for who works on the vault's own machine.
+
+        Raises:
+            VaultError: there is none, or its credentials are not valid.
+        """
+        with self._directory.reading() as unit:
+            row = clients.find_named(unit, "provider", name)
+        if row is None or not self._enabled(row):
+            raise VaultError(Kind.NOT_FOUND, "no provider of this name or client id; see idvault provider list")
+        return self.issue(_client(row, row.scopes), None)[0]
+
     def bearer(self, token: str) -> Client:
         """Return the client that an access token speaks for, with the scopes of the token.
 

@@ -1,0 +1,188 @@
+"""idvault import"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from vault.cli.common import json_option, open_vault, served
+from vault.errors import StartError
+from vault.importing import rows
+from vault.importing.sender import Sender, remote_token
+
+_CHUNK_ROWS: Final = 500
+_CONNECTIONS: Final = 4
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--provider", required=True, help="Whose accounts these are: name or client id.")
+@click.option(
+    "--state", type=click.Choice(["in_review", "legacy"]), default="in_review", show_default=True,
+    help="in_review: rows with identities, into the review queue. legacy: accounts without, which may read.",
+)  # fmt: skip
+@click.option("--refused", type=click.Path(dir_okay=False, path_type=Path), help="Write refused rows here, JSON Lines.")
+@click.option("--results", type=click.Path(dir_okay=False, path_type=Path), help="Write what rows became, JSON Lines.")
+@click.option("--dry-run", is_flag=True, help="Check every row; make nothing.")
+@click.option("--undo", is_flag=True, help="Take back the import of this file, within 72 hours of its begin.")
+@click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), help="Where the file's ending does not say.")
+@click.option("--kind", "account_kind", type=click.Choice(["personal", "public"]), help="Of rows without a kind.")
+@click.option("--terms", help="The version of the terms that people accepted, of rows without `accepts`.")
+@click.option("--chunk-rows", type=click.IntRange(1, 1000), default=_CHUNK_ROWS, show_default=True)
+@click.option("--connections", type=click.IntRange(1, 64), default=_CONNECTIONS, show_default=True)
+@click.option("--url", help="A vault elsewhere; with --client-id and --secret-file.")
+@click.option("--client-id", help="The provider's client id at that vault.")
+@click.option("--secret-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its secret.")
+@json_option
+def import_(file: Path, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's own
+    """Import the accounts in FILE (CSV or JSON Lines), a chunk of rows a request.
+
+    A row is a registration as in POST /v1/registrations; a CSV names members with dots, such as identity.legal_name
+    (docs/import.md). Rows that break a rule are refused by row, member and rule, never with the value; all others
+    are imported. Cut off, the same command goes on where it was and doubles nobody.
+
+    \b
+    Examples:
+      idvault import people.csv --provider chat --terms 2026-01 --dry-run --refused refused.jsonl
+      idvault import people.csv --provider chat --terms 2026-01 --results made.jsonl
+      idvault import people.csv --provider chat --terms 2026-01 --undo
+    """  # noqa: D301 - \b keeps click from wrapping the list
+    format_ = rows.format_of(file, options["kind"])
+    defaults = _defaults(options)
+    decides = {"format": format_, "defaults": defaults, "chunk_rows": options["chunk_rows"]}
+    with _sender(options) as sender:
+        body = {"state": options["state"], "file": rows.digest(file, decides), "dry_run": options["dry_run"]}
+        begun = sender.call("POST", "/v1/imports", body)
+        if options["undo"]:
+            _undo(sender, begun["id"], as_json=as_json)
+            return
+        _say_if_resumed(begun, as_json=as_json)
+        started = time.monotonic()
+        sent = _send(sender, file, format_, defaults, begun, options, quiet=as_json)
+        result = sender.call("GET", f"/v1/imports/{begun['id']}")
+        for name in ("refused", "results"):
+            if options[name] is not None:
+                _write(options[name], sender.pages(f"/v1/imports/{begun['id']}/{name}"))
+    seconds = time.monotonic() - started
+    _show(result | {"seconds": round(seconds, 3), "rows_per_second": round(sent / seconds)}, options, as_json=as_json)
+
+
+def _defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    defaults: dict[str, Any] = {}
+    if options["account_kind"] is not None:
+        defaults["kind"] = options["account_kind"]
+    if options["terms"] is not None:
+        defaults["terms_version"] = options["terms"]
+    return defaults
+
+
+@contextmanager
+def _sender(options: Mapping[str, Any]) -> Iterator[Sender]:
+    """Have a client of a vault elsewhere, or of this one, which is served for the command's time where it is not."""
+    if options["url"] is not None:
+        if options["client_id"] is None or options["secret_file"] is None:
+            raise StartError("--url needs --client-id and --secret-file")
+        secret = options["secret_file"].read_text().strip()
+        yield Sender(options["url"], remote_token(options["url"], options["client_id"], secret))
+        return
+    with open_vault() as vault, served(vault.settings) as url:
+        token = ""
+
+        def local_token(renew: bool) -> str:  # noqa: FBT001 - the sender's own call
+            nonlocal token
+            if renew or not token:
+                token = vault.access.issue_named(options["provider"])
+            return token
+
+        yield Sender(url, local_token)
+
+
+def _send(
+    sender: Sender,
+    file: Path,
+    format_: str,
+    defaults: Mapping[str, Any],
+    begun: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    quiet: bool,
+) -> int:
+    """Send what does not stand yet; return how many rows that was."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    size, sent, refused, started = file.stat().st_size, 0, 0, time.monotonic()
+    with (
+        file.open("rb") as stream,
+        file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
+        Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars,
+    ):
+        bar = bars.add_task("importing", total=size, said="")
+        found = rows.chunks(rows.read(stream, text, format_, defaults), options["chunk_rows"])
+        for told in sender.send(begun["id"], _missing(found, begun["chunks"]), options["connections"]):
+            sent, refused = sent + told.rows, refused + told.refused
+            rate = sent / (time.monotonic() - started)
+            read = stream.tell() if format_ == "jsonl" else text.buffer.tell()
+            bars.update(bar, completed=read, said=f"{sent:,} rows, {refused:,} refused, {rate:,.0f}/s")
+        bars.update(bar, completed=size)
+    return sent
+
+
+def _missing(
+    found: Iterable[tuple[int, int, list[Any]]], stand: list[list[int]]
+) -> Iterator[tuple[int, int, list[Any]]]:
+    """Return the chunks that do not stand yet."""
+    for chunk in found:
+        if not any(first <= chunk[0] <= last for first, last in stand):
+            yield chunk
+
+
+def _say_if_resumed(begun: Mapping[str, Any], *, as_json: bool) -> None:
+    if begun["rows"] and not as_json:
+        click.echo(f"idvault: going on with {begun['id']}, of which {begun['rows']:,} rows stand", err=True)
+
+
+def _undo(sender: Sender, import_id: str, *, as_json: bool) -> None:
+    kept: list[int] = []
+    while True:
+        answer = sender.call("POST", f"/v1/imports/{import_id}/undo")
+        kept += answer["kept"]
+        if answer["undone"]:
+            break
+        if not as_json:
+            click.echo("idvault: undoing…", err=True)
+    result = {"id": import_id, "undone": True, "kept": sorted(set(kept))}
+    click.echo(orjson.dumps(result).decode() if as_json else f"undone; {len(result['kept'])} rows became part of "
+               "another person and stay")  # fmt: skip
+
+
+def _write(file: Path, items: Iterable[Mapping[str, Any]]) -> None:
+    """Write items, a line each; the file is there whole or not at all."""
+    partial = file.with_name(file.name + ".part")
+    with partial.open("wb") as stream:
+        partial.chmod(0o600)
+        for item in items:
+            stream.write(orjson.dumps(item) + b"\n")
+    partial.replace(file)
+
+
+def _show(result: Mapping[str, Any], options: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(orjson.dumps({name: value for name, value in result.items() if name != "chunks"}).decode())
+        return
+    made = "would be imported" if result["dry_run"] else "imported"
+    click.echo(
+        f"{result['id']}: {result['accepted']:,} of {result['rows']:,} rows {made}, {result['refused']:,} refused"
+    )
+    if result["refused"] and options["refused"] is None:
+        click.echo("Which and why: the same command with --refused FILE.")
+    if not result["dry_run"]:
+        click.echo(f"To take it back until {result['undo_until']}: the same command with --undo.")
