@@ -1,5 +1,6 @@
 """idvault import"""
 
+import io
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -122,7 +123,7 @@ def _send(
     size, sent, refused, started = file.stat().st_size, 0, 0, time.monotonic()
     with (
         file.open("rb") as stream,
-        file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
+        io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
         Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars,
     ):
         bar = bars.add_task("importing", total=size, said="")
@@ -130,8 +131,7 @@ def _send(
         for told in sender.send(begun["id"], _missing(found, begun["chunks"]), options["connections"]):
             sent, refused = sent + told.rows, refused + told.refused
             rate = sent / (time.monotonic() - started)
-            read = stream.tell() if format_ == "jsonl" else text.buffer.tell()
-            bars.update(bar, completed=read, said=f"{sent:,} rows, {refused:,} refused, {rate:,.0f}/s")
+            bars.update(bar, completed=stream.tell(), said=f"{sent:,} rows, {refused:,} refused, {rate:,.0f}/s")
         bars.update(bar, completed=size)
     return sent
 
@@ -159,9 +159,11 @@ def _undo(sender: Sender, import_id: str, *, as_json: bool) -> None:
             break
         if not as_json:
             click.echo("idvault: undoing…", err=True)
-    result = {"id": import_id, "undone": True, "kept": sorted(set(kept))}
-    click.echo(orjson.dumps(result).decode() if as_json else f"undone; {len(result['kept'])} rows became part of "
-               "another person and stay")  # fmt: skip
+    rows_kept = sorted(set(kept))
+    if as_json:
+        click.echo(orjson.dumps({"id": import_id, "undone": True, "kept": rows_kept}).decode())
+    else:
+        click.echo(f"undone; {len(rows_kept)} rows became part of another person and stay")
 
 
 def _write(file: Path, items: Iterable[Mapping[str, Any]]) -> None:
