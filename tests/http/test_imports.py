@@ -204,15 +204,16 @@ def test_a_vault_reviewer_approves_an_import_and_who_matches_somebody_stays_in_t
     imported = begin(chat)["id"]
     # The same name and birth date with another document: a candidate, for human eyes.
     alike = {**person(1), "document": {"type": "passport", "country": "UTO", "number": "OTHER12"}}
-    stands(chat, imported, 1, [row(10), row(11, identity=alike), row(12), "text"])
+    stands(chat, imported, 1, [row(10), row(11, identity=alike), row(12), "text", row(1)])
     made = listed(chat, f"/v1/imports/{imported}/results", 10)
     body = {"decision": "approved", "method": "provider_attested"}
     bound = fresh.reviewer("bea", chat)
     assert chat.post(f"/v1/imports/{imported}/decision", body).status_code == 403
     assert bound.post(f"/v1/imports/{imported}/decision", body).status_code == 403
     told = rita.post(f"/v1/imports/{imported}/decision", body)
-    assert told.json() == {"approved": 2, "left": [made[1]["id"]]}
-    assert [chat.registration(one["id"])["state"] for one in made] == ["approved", "in_review", "approved"]
+    assert told.json() == {"approved": 2, "left": [made[1]["id"], made[3]["id"]]}
+    states = [chat.registration(one["id"])["state"] for one in made]
+    assert states == ["approved", "in_review", "approved", "in_review"]
     assert chat.introspect(made[0]["token"])["scope"] == "read publish"
 
 

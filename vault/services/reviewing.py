@@ -139,7 +139,7 @@ class Reviewing:
         """Approve a case that was not revealed, as one of many.
 
         Raises:
-            VaultError: see `decide`; with candidates it is never approved unseen.
+            VaultError: see `decide`; whoever matches somebody, exactly or nearly, is never approved unseen.
         """
         self._decide(client, reg, {"decision": "approved", "method": method}, None, unseen=True)
 
@@ -185,6 +185,7 @@ class Reviewing:
                 "faulted": [f.removeprefix(_EVIDENCE_FIX) for f in decision["fix"] if f.startswith(_EVIDENCE_FIX)],
                 "memo": memo,
                 "caps": self._caps(row, standing),
+                "alone": unseen,
             }
             try:
                 decided = self._with_agent(row, standing, "review.decide", args, [])

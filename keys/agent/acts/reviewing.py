@@ -160,8 +160,11 @@ def _same(matchings: list[Matching], args: Args) -> list[tuple[list[Candidate], 
     """Return everyone whom this decision says each subject to be, and the bans that are his.
 
     Raises:
-        CandidatesError: the conflicts are not those that were shown, or not each has a verdict.
+        CandidatesError: the conflicts are not those that were shown, or not each has a verdict; or anybody at all
+            matches where the decision was made unseen, for whoever is `alone`.
     """
+    if args.get("alone") and any(matching.exact or matching.conflicts or matching.bans for matching in matchings):
+        raise CandidatesError
     verdicts, doubtful = _verdicts(args), _doubtful(matchings)
     shown = args.get("shown")
     if (doubtful or shown is not None) and shown != digest(_shown(matchings)):
