@@ -1,7 +1,7 @@
 """Invented people of six countries with valid numbers, and what is to become of each: for tests, tours and figures.
 
-`python -m bench.people 10000 FOLDER` writes chat.jsonl, blog.jsonl and told.json. Names are Faker's, in their own scripts;
-check characters are python-stdnum's. The same count and seed give the same people.
+`python -m bench.people 10000 FOLDER` writes chat.jsonl, blog.jsonl and told.json. Names are Faker's, in their own
+scripts; check characters are python-stdnum's. The same count and seed give the same people.
 """
 
 import json
@@ -25,7 +25,7 @@ from stdnum.pl import pesel, regon
 ORGANIZATIONS, BROKEN, TWICE, ELSEWHERE = 0.05, 0.01, 0.02, 0.05
 """Shares: organisations; rows that break a rule; people twice at one provider; people at both providers."""
 LOCALES: Final = ("zh_CN", "ko_KR", "de_DE", "es_ES", "pl_PL", "pt_BR")
-POOL: Final = 2_000
+POOL: Final = 500
 """Names drawn for each country; people take theirs from it."""
 _FIRST_BIRTH: Final = date(1940, 1, 1)
 _BIRTH_DAYS: Final = 25_000
@@ -143,7 +143,7 @@ def _chinese(serial: int, born: date) -> dict[str, str]:
 
 
 def _korean(serial: int, born: date) -> dict[str, str]:
-    body = f"{born:%y%m%d}{1 if born.year < 2000 else 3}{serial // _BIRTH_DAYS:05d}"  # noqa: PLR2004 - the century's digit
+    body = f"{born:%y%m%d}{1 if born.year < 2000 else 3}{serial // _BIRTH_DAYS:05d}"
     return _national("KOR", body + rrn.calc_check_digit(body))
 
 
@@ -157,7 +157,7 @@ def _spanish(serial: int, _: date) -> dict[str, str]:
 
 
 def _polish(serial: int, born: date) -> dict[str, str]:
-    month = born.month + (20 if born.year >= 2000 else 0)  # noqa: PLR2004 - the century lies in the month
+    month = born.month + (20 if born.year >= 2000 else 0)
     body = f"{born:%y}{month:02d}{born:%d}{serial // _BIRTH_DAYS:04d}"
     return _national("POL", body + pesel.calc_check_digit(body))
 
