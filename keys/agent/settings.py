@@ -14,6 +14,9 @@ SOCKETS: Final = ("directory", "identity", "exchange", "officer")
 _MAX_SOCKET_PATH_BYTES: Final = 100
 """sockaddr_un.sun_path holds 108 bytes (unix(7)); some are kept for the longest name."""
 
+_LAST_RESORT: Final = Path("/tmp")  # noqa: S108 - the folder in it is the user's own, or refused
+"""Where sockets go when the path of the temporary folder is too long as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
@@ -38,8 +41,8 @@ class AgentSettings:
 
 def socket_folder(home: Path) -> Path:
     """Return where a home's sockets lie: in it, or in a short folder of the user where its path is too long."""
-    folder = home.resolve() / "agent"
-    if len(os.fsencode(folder / "directory.sock")) <= _MAX_SOCKET_PATH_BYTES:
-        return folder
-    name = hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"idvault-{os.getuid()}-{name}"
+    name = f"idvault-{os.getuid()}-{hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16]}"
+    for folder in (home.resolve() / "agent", Path(tempfile.gettempdir()) / name):
+        if len(os.fsencode(folder / "directory.sock")) <= _MAX_SOCKET_PATH_BYTES:
+            return folder
+    return _LAST_RESORT / name

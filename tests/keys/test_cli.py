@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,3 +98,10 @@ def test_sockets_of_a_home_with_a_long_path_lie_in_a_short_folder_of_its_own(tmp
     assert len(str(socket_folder(deep) / "directory.sock")) <= settings._MAX_SOCKET_PATH_BYTES
     assert socket_folder(deep) != socket_folder(other)
     assert socket_folder(deep) == socket_folder(deep)
+
+
+def test_sockets_lie_in_a_short_folder_also_where_the_temporary_folder_has_a_long_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("t" * 120)))
+    assert len(str(socket_folder(tmp_path / ("a" * 120)) / "directory.sock")) <= settings._MAX_SOCKET_PATH_BYTES
