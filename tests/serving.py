@@ -30,7 +30,8 @@ cluster: Cluster | None = None
 
 _FIRST_PORT, _PORTS = 10_000, 2_500
 """Below the ports that the system gives to clients, a range for each process of the tests."""
-_ports = itertools.count()
+_ports = itertools.count(os.getpid())
+"""Two runs at once begin at different places."""
 
 
 def free_port() -> int:
