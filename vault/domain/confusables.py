@@ -6,9 +6,8 @@ direction is read back from the numbers; where one character is confused with on
 """
 
 from collections.abc import Mapping
+from functools import cache  # noqa: TID251 - what it keeps is public data of Unicode
 from typing import Final
-
-from confusable_homoglyphs.confusables import confusables_data
 
 _MARK: Final = "\u200e"
 """Stands around right-to-left characters in the data, and is no part of them."""
@@ -35,11 +34,19 @@ def _closed(prototypes: Mapping[str, str]) -> dict[str, str]:
     return {source: "".join(prototypes.get(char, char) for char in text) for source, text in prototypes.items()}
 
 
-PROTOTYPES: Final[Mapping[str, str]] = _closed(_read(confusables_data))
-"""Computed once, at import; about nine thousand characters."""
-_TABLE: Final = str.maketrans(dict(PROTOTYPES))
+@cache
+def prototypes() -> Mapping[str, str]:
+    """Return the map, about nine thousand characters; read when it is first asked for, since it takes half a second."""
+    from confusable_homoglyphs.confusables import confusables_data  # noqa: PLC0415 - it reads its data as it is imported
+
+    return _closed(_read(confusables_data))
+
+
+@cache
+def _table() -> dict[int, str]:
+    return str.maketrans(dict(prototypes()))
 
 
 def prototype(text: str) -> str:
     """Return a text with each character replaced by its prototype."""
-    return text.translate(_TABLE)
+    return text.translate(_table())
