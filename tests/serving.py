@@ -86,7 +86,8 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
 
-    def start(self) -> Self:
+    def start(self, readiness: int = httpx.codes.OK) -> Self:
+        """Start it and wait until it says that it is ready, or 503 where its keys are to stay shut."""
         if self.databases:
             self.json("db", "upgrade")
         with self.log.open("ab") as log:
@@ -96,7 +97,7 @@ class Server:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             try:
-                if httpx.get(self.url + "/readyz").status_code == httpx.codes.OK:
+                if httpx.get(self.url + "/readyz").status_code == readiness:
                     return self
             except httpx.TransportError:
                 pass

@@ -35,8 +35,10 @@ _CONNECTIONS: Final = 4
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), help="Where the file's ending does not say.")
 @click.option("--kind", "account_kind", type=click.Choice(["personal", "public"]), help="Of rows without a kind.")
 @click.option("--terms", help="The version of the terms that people accepted, of rows without `accepts`.")
-@click.option("--chunk-rows", type=click.IntRange(1, 1000), default=_CHUNK_ROWS, show_default=True)
-@click.option("--connections", type=click.IntRange(1, 64), default=_CONNECTIONS, show_default=True)
+@click.option("--chunk-rows", type=click.IntRange(1, 1000), default=_CHUNK_ROWS, show_default=True,
+              help="Rows in a request.")  # fmt: skip
+@click.option("--connections", type=click.IntRange(1, 64), default=_CONNECTIONS, show_default=True,
+              help="Requests under way at once.")  # fmt: skip
 @click.option("--url", help="A vault elsewhere; with --client-id and --secret-file.")
 @click.option("--client-id", help="The provider's client id at that vault.")
 @click.option("--secret-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its secret.")
