@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import sys
 import time
@@ -43,6 +44,7 @@ def serve(role: str | None) -> None:
         engine.dispose()
     host, port = settings.address
     with running.sole_server(settings), running.agent(settings):
+        _preload()
         vault = build(settings)
         vault.housekeeping.start()
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
@@ -53,6 +55,11 @@ def serve(role: str | None) -> None:
             vault.housekeeping.stop()
             vault.close()
     sys.exit(0)
+
+
+def _preload() -> None:
+    """Import what the workers need before they are forked: once for all of them, in memory that they share."""
+    importlib.import_module("vault.web.app")
 
 
 def _serve(settings: Settings) -> None:
