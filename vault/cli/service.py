@@ -43,6 +43,7 @@ def serve(role: str | None) -> None:
         engine.dispose()
     host, port = settings.address
     with running.sole_server(settings), running.agent(settings):
+        _preload()
         vault = build(settings)
         vault.housekeeping.start()
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
@@ -53,6 +54,11 @@ def serve(role: str | None) -> None:
             vault.housekeeping.stop()
             vault.close()
     sys.exit(0)
+
+
+def _preload() -> None:
+    """Import what the workers need before they are forked: once for all of them, in memory that they share."""
+    import vault.web.app  # noqa: PLC0415 - the other commands do without
 
 
 def _serve(settings: Settings) -> None:
