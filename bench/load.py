@@ -1,4 +1,4 @@
-"""Load on a URL by wrk: one thread, 16 connections, our own script. A run with any error is void."""
+"""Load on a URL by wrk: one thread, 16 connections, fewer for batches; our own script. A run with any error is void."""
 
 import shutil
 import subprocess
@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Final
 
 CONNECTIONS: Final = 16
+BATCH_CONNECTIONS: Final = 8
+"""Two connections can fall on one worker; eight load both."""
+SLOW_CONNECTIONS: Final = 4
+"""For batches that write: each keeps a worker for a good part of a second."""
 _SCRIPT: Final = Path(__file__).with_name("load.lua")
-MISSING: Final = "bench: the load generator wrk is not installed; on Debian and Ubuntu: apt-get install wrk"
+MISSING: Final = "bench: the load generator wrk is not installed; scripts/system-packages bench installs it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Target:
     method: str = "GET"
     bodies: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    connections: int = CONNECTIONS
 
 
 class LoadError(Exception):
@@ -58,8 +63,8 @@ def run(target: Target, seconds: int, folder: Path) -> Sample:
         bodies = str(file)
     headers = [f"{name}: {value}" for name, value in target.headers.items()]
     command = [
-        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(_SCRIPT), target.url, "--", target.method, bodies,
-        *headers,
+        "wrk", "-t1", f"-c{target.connections}", f"-d{seconds}s", "-s", str(_SCRIPT), target.url, "--", target.method,
+        bodies, *headers,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 30)
     line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
