@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 
-from bench.load import BATCH_CONNECTIONS, LoadError, Target
+from bench.load import SLOW_CONNECTIONS, LoadError, Target
 from tests.serving import BIN, free_port
 
 _START_SECONDS: Final = 60.0
@@ -63,7 +63,7 @@ class OpenBao:
     def batch(self, count: int) -> Target:
         """Return openings of so many values in one request."""
         values = [{"ciphertext": self._values[at % _VALUES]} for at in range(count)]
-        return replace(self._target([{"batch_input": values}]), connections=BATCH_CONNECTIONS)
+        return replace(self._target([{"batch_input": values}]), connections=SLOW_CONNECTIONS)
 
     def _target(self, bodies: list[dict[str, Any]]) -> Target:
         headers = {"X-Vault-Token": self._token, "Content-Type": "application/json"}
