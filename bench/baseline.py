@@ -31,15 +31,20 @@ def fallen(recorded: Run, found: Run) -> list[str]:
     return told
 
 
-def compare(found: Run) -> None:
+def recorded_run(file: Path = FILE) -> Run | None:
+    """Return the recorded run, if there is one yet."""
+    return Run.read(file) if file.exists() else None
+
+
+def compare(found: Run, file: Path = FILE) -> None:
     """Hold a run against the recorded one and print what fell.
 
     Raises:
         ClickException: there is no recorded run of this database, or a ratio fell.
     """
-    recorded = Run.read(FILE) if FILE.exists() else None
+    recorded = recorded_run(file)
     if recorded is None or recorded.database != found.database:
-        raise click.ClickException(f"no run on {found.database} is recorded in {FILE.name}")
+        raise click.ClickException(f"no run on {found.database} is recorded in {file.name}")
     told = fallen(recorded, found)
     for line in told:
         click.echo(f"fell by more than a tenth: {line}")

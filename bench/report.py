@@ -21,6 +21,12 @@ from matplotlib import pyplot as plt
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 PLOTS: Final = PAGE.parent / "figures"
 BEGIN, END = "<!-- begin: bench/report.py -->\n", "<!-- end -->\n"
+NONE: Final = "No run on a quiet machine is recorded yet.\n"
+PICTURES: Final = """
+![Ratios of rates](figures/bench-ratios.svg)
+
+![Ratios of 99th percentiles](figures/bench-p99.svg)
+"""
 _HEAD: Final = (
     "measure", "vault, a second", "p50 ms", "p99 ms", "beside", "a second", "p50 ms", "p99 ms", "ratio", "p99 ratio",
 )  # fmt: skip
@@ -77,11 +83,12 @@ def _drawn(measures: Sequence[Measure], title: str, of: Callable[[Measure], Sequ
     return b"\n".join(line.rstrip() for line in drawn.getvalue().splitlines()) + b"\n"
 
 
-def page(run: Run, text: str) -> str:
-    """Return the page with the table of a run between its marks."""
+def page(run: Run | None, text: str) -> str:
+    """Return the page with the table of a run, and its plots, between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return before + BEGIN + table(run) + END + after
+    shown = NONE if run is None else table(run) + PICTURES
+    return before + BEGIN + shown + END + after
 
 
 def plots(run: Run) -> dict[str, bytes]:
@@ -92,9 +99,11 @@ def plots(run: Run) -> dict[str, bytes]:
 @click.command()
 def main() -> None:
     """Write the table into docs/performance.md and the plots beside it."""
-    run = Run.read(baseline.FILE)
+    run = baseline.recorded_run()
     PAGE.write_text(page(run, PAGE.read_text()))
     PLOTS.mkdir(exist_ok=True)
+    if run is None:
+        raise click.ClickException(f"no run is recorded in {baseline.FILE.name}")
     for name, drawn in plots(run).items():
         (PLOTS / name).write_bytes(drawn)
         click.echo(f"wrote docs/figures/{name}", err=True)
