@@ -140,7 +140,7 @@ def due(connection: Connection, keyring: Keyring, now: int, limit: int) -> list[
     """
     table = store.intent
     query = select(table).where(table.c.sealed.is_not(None), table.c.not_before <= now)
-    rows = connection.execute(query.order_by(table.c.not_before).limit(limit)).all()
+    rows = connection.execute(query.order_by(table.c.not_before, table.c.created).limit(limit)).all()
     return [_opened(keyring, row.id, row.kind, row.sealed, row.not_before) for row in rows]
 
 

@@ -169,7 +169,8 @@ def _check(settings: Settings) -> None:
             raise StartError(f"{field.name}: at least 1")
     if settings.sanction_retention_days < SANCTION_RETENTION_DAYS_MIN:
         raise StartError(f"sanction_retention_days: at least {SANCTION_RETENTION_DAYS_MIN}")
-    if settings.import_results_days * _DAY_HOURS < settings.import_undo_hours:
-        raise StartError("import_results_days: not less than import_undo_hours")
+    undo_days = -(-settings.import_undo_hours // _DAY_HOURS)
+    if settings.import_results_days < undo_days:
+        raise StartError(f"import_results_days: at least {undo_days}")
     if settings.ban_years_max > BAN_YEARS_MAX:
         raise StartError(f"ban_years_max: at most {BAN_YEARS_MAX}")

@@ -10,9 +10,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the index."""
-    op.create_index("intent_not_before", "intent", ["not_before"])
+    op.create_index("intent_not_before_created", "intent", ["not_before", "created"])
 
 
 def downgrade() -> None:
     """Drop the index."""
-    op.drop_index("intent_not_before", "intent")
+    op.drop_index("intent_not_before_created", "intent")
