@@ -130,4 +130,5 @@ def main() -> None:
     _show(pstats.Stats(profile), plain_us)
 
 
-main()
+if __name__ == "__main__":
+    main()

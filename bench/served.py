@@ -1,25 +1,21 @@
-"""The two servers under load: the vault with people in it, and the floor program, served alike."""
+"""The vault under load, with people in it."""
 
 import base64
 import itertools
 import json
-import os
 import random
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import httpx
-
-from bench.floor_sqlite import load
-from bench.load import LoadError, Target
+from bench.load import BATCH_CONNECTIONS, SLOW_CONNECTIONS, LoadError, Target
+from tests import serving
+from tests.databases import Cluster
 from tests.people import person
-from tests.serving import BIN, Client, Server, free_port
+from tests.serving import Client, Server
 from vault.config import Settings
 from vault.services.exchanging import HANDOFF_TYPE, PSEUDONYM_TYPE
 from vault.web.oauth.exchange import EXCHANGE_GRANT
@@ -29,44 +25,11 @@ BATCH: Final = 1000
 _PURPOSE: Final = "moderation"
 _EXCHANGE: Final = {"grant_type": EXCHANGE_GRANT}
 _REDEEMED_PER_SECOND: Final = 3000
-_START_SECONDS: Final = 20.0
 _BODIES_PER_SECOND: Final = 3000
 REGISTERED_TOGETHER: Final = 100
 EXCHANGED_TOGETHER: Final = 100
 _REGISTERED_PER_SECOND: Final = 6_000
 """More than can be registered on two cores: what is sent twice is refused."""
-
-
-@contextmanager
-def served_floor(folder: Path) -> Iterator[str]:
-    """Serve the floor program over 100,000 rows; return its URL."""
-    path, port, settings = folder / "floor.db", free_port(), Settings()
-    load(str(path))
-    command = [
-        str(BIN / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", str(settings.workers), "--blocking-threads", str(settings.blocking_threads),
-        "--no-ws", "--no-log", "bench.floor_sqlite:app",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, env={**os.environ, "FLOOR_DB": str(path)})
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _await(url + "/read", process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _await(url: str, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            if httpx.get(url).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    sys.exit("bench: the floor program did not start")
 
 
 class Vault:
@@ -120,8 +83,8 @@ class Vault:
     def batch(self, act: str) -> Target:
         """Return batches of introspections, translations or openings of hand-offs."""
         if act == "exchange":
-            return self._post("/v1/tokens/exchange", [{"items": self._opening(EXCHANGED_TOGETHER)}])
-        return self._post(f"/v1/tokens/{act}", [{"tokens": self._some(BATCH)}])
+            return self._batches("/v1/tokens/exchange", SLOW_CONNECTIONS, {"items": self._opening(EXCHANGED_TOGETHER)})
+        return self._batches(f"/v1/tokens/{act}", BATCH_CONNECTIONS, {"tokens": self._some(BATCH)})
 
     def _some(self, count: int) -> list[str]:
         return list(itertools.islice(itertools.cycle(self._tokens), count))
@@ -147,6 +110,9 @@ class Vault:
         headers = {"Authorization": f"Bearer {self.provider.authorise()}", "Content-Type": "application/json"}
         return Target(self.server.url + path, "POST", [json.dumps(body) for body in bodies], headers)
 
+    def _batches(self, path: str, connections: int, *bodies: dict[str, Any]) -> Target:
+        return replace(self._post(path, list(bodies)), connections=connections)
+
     def registrations(self, seconds: int) -> Target:
         """Return registrations of people who were not registered before, enough for so many seconds."""
         return self._post("/v1/registrations", [self._registration() for _ in range(seconds * _BODIES_PER_SECOND)])
@@ -155,7 +121,7 @@ class Vault:
         """Return batches of registrations of such people, each of `REGISTERED_TOGETHER`, enough for so many seconds."""
         batches = seconds * _REGISTERED_PER_SECOND // REGISTERED_TOGETHER
         bodies = [{"items": [self._registration() for _ in range(REGISTERED_TOGETHER)]} for _ in range(batches)]
-        return self._post("/v1/registrations/batch", bodies)
+        return self._batches("/v1/registrations/batch", SLOW_CONNECTIONS, *bodies)
 
     def _registration(self) -> dict[str, Any]:
         identity, handle = self._next()
@@ -164,9 +130,23 @@ class Vault:
 
 
 @contextmanager
-def served_vault(folder: Path) -> Iterator[Vault]:
-    """Serve a new vault with people in it."""
+def cluster_of(folder: Path, database: str) -> Iterator[Cluster | None]:
+    """Have a PostgreSQL for the run where that is the database; its stores lie in the folder too."""
+    if database == "sqlite":
+        yield None
+        return
+    made = Cluster(folder / "postgresql")
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@contextmanager
+def served_vault(folder: Path, cluster: Cluster | None) -> Iterator[Vault]:
+    """Serve a new vault with people in it, its stores in the cluster or else in SQLite files."""
     settings = Settings()
+    serving.cluster = cluster
     server = Server(folder / "home", IDVAULT_WORKERS=str(settings.workers)).start()
     try:
         yield Vault(server)

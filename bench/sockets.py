@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.floor_sqlite import connect, insert
 from bench.load import Sample
 from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
@@ -67,17 +66,3 @@ def echo() -> Iterator[Callable[[], None]]:
     with ours:
         yield round_trip
     os.waitpid(child, 0)
-
-
-@contextmanager
-def commits(folder: Path) -> Iterator[Callable[[], None]]:
-    """Return two durable inserts, one after the other, in a store of their own."""
-    connection = connect(str(folder / "commits.db"))
-    connection.execute("create table floor (id blob primary key, nonce blob not null, sealed blob not null)")
-
-    def twice() -> None:
-        insert(connection, _MESSAGE)
-        insert(connection, _MESSAGE)
-
-    yield twice
-    connection.close()

@@ -107,6 +107,6 @@ def consume(connection: Connection, digests: Iterable[bytes]) -> set[bytes]:
     return set(connection.execute(statement).scalars())
 
 
-def expire(connection: Connection, now: int) -> None:
-    """Delete what has expired."""
-    connection.execute(_EXPIRED, {"now": now})
+def expire(connection: Connection, now: int) -> int:
+    """Delete what has expired; return how many."""
+    return connection.execute(_EXPIRED, {"now": now}).rowcount

@@ -133,14 +133,14 @@ def load(connection: Connection, keyring: Keyring, intent: bytes) -> Intent | No
 
 
 def due(connection: Connection, keyring: Keyring, now: int, limit: int) -> list[Intent]:
-    """Return planned intents whose time has come, oldest first.
+    """Return planned intents whose time has come, longest due first.
 
     Raises:
         OpenError: a plan was altered or moved.
     """
     table = store.intent
     query = select(table).where(table.c.sealed.is_not(None), table.c.not_before <= now)
-    rows = connection.execute(query.order_by(table.c.created).limit(limit)).all()
+    rows = connection.execute(query.order_by(table.c.not_before, table.c.created).limit(limit)).all()
     return [_opened(keyring, row.id, row.kind, row.sealed, row.not_before) for row in rows]
 
 

@@ -268,6 +268,17 @@ def load(connection: Connection, keyring: Keyring, rid: bytes) -> Record:
     return Record.from_row(keyring, row)
 
 
+def creating(connection: Connection, keyring: Keyring, before: int, limit: int) -> list[Record]:
+    """Return records in creation since a minute or longer.
+
+    Raises:
+        OpenError: one was altered.
+    """
+    table = store.record_key
+    query = select(table).where(table.c.state == State.CREATING, table.c.created <= before).limit(limit)
+    return [Record.from_row(keyring, row) for row in connection.execute(query).all()]
+
+
 def change(connection: Connection, keyring: Keyring, record: Record, **changes: object) -> Record:
     """Write a changed record over the one that was read, and return it.
 

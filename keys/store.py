@@ -109,6 +109,7 @@ intent = Table(
     Column("sealed", LargeBinary, nullable=True),
     Column("not_before", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
+    Index("intent_not_before_created", "not_before", "created"),
 )
 
 intent_lock = Table(

@@ -12,7 +12,7 @@ NUMBERS = [field.name for field in fields(Settings) if isinstance(field.default,
 TEXTS = [field.name for field in fields(Settings) if isinstance(field.default, str)]
 PATHS = [field.name for field in fields(Settings) if isinstance(field.default, Path)]
 
-LEAST = {"sanction_retention_days": 183}
+LEAST = {"sanction_retention_days": 183, "import_results_days": 3}
 
 
 def test_every_setting_is_of_one_of_three_types() -> None:

@@ -23,6 +23,7 @@ _PREFIX: Final = "IDVAULT_"
 _BIND: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^:\[\]\s]+):[0-9]{1,5}", re.ASCII)
 _ISSUER: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?", re.ASCII)
 _LAST_PORT: Final = 65_535
+_DAY_HOURS: Final = 24
 _MOST_ITEMS: Final = 1000
 """What one act of the agent takes."""
 
@@ -55,8 +56,14 @@ class Settings:
     creation_grace_minutes: int = 10
     """How long an unfinished registration waits for its late writer before it is removed."""
     housekeeping_seconds: int = 2
+    housekeeping_rows: int = 5000
+    """About how many rows of a kind one round of housekeeping deletes at most."""
     rejected_days: int = 30
     """How long the record of a rejected registration stays."""
+    evidence_days: int = 14
+    """How long evidence that was not faulted stays after a registration was returned and is not sent in again."""
+    import_results_days: int = 30
+    """How long an import can be listed and approved as one after it was begun."""
     spread_hours: int = 24
     """Within what time an act's effects show at other providers, at each at a random moment; 0 with the development
     seal."""
@@ -162,5 +169,8 @@ def _check(settings: Settings) -> None:
             raise StartError(f"{field.name}: at least 1")
     if settings.sanction_retention_days < SANCTION_RETENTION_DAYS_MIN:
         raise StartError(f"sanction_retention_days: at least {SANCTION_RETENTION_DAYS_MIN}")
+    undo_days = -(-settings.import_undo_hours // _DAY_HOURS)
+    if settings.import_results_days < undo_days:
+        raise StartError(f"import_results_days: at least {undo_days}")
     if settings.ban_years_max > BAN_YEARS_MAX:
         raise StartError(f"ban_years_max: at most {BAN_YEARS_MAX}")

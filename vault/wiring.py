@@ -27,6 +27,7 @@ from vault.services.linking import Linking
 from vault.services.listing import Listing
 from vault.services.operating import Operating
 from vault.services.registering import Registering
+from vault.services.retention import Retention
 from vault.services.reviewing import Reviewing
 from vault.services.sanctioning import Sanctioning
 from vault.services.showing import Showing
@@ -153,5 +154,5 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         tokens=tokens,
         exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
         checking=Checking(directory, linking, sockets["officer"]),
-        housekeeping=Housekeeping(settings, directory, linking, erasing, now),
+        housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

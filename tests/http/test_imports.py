@@ -258,3 +258,14 @@ def _await_no_intent(server: Server) -> None:
     while server.sql("keys", "select id from intent"):
         assert time.monotonic() < end
         time.sleep(0.5)
+
+
+def test_refusals_of_several_chunks_are_listed_page_by_page_without_loss(fresh: Server) -> None:
+    chat = fresh.provider("chat")
+    imported = begin(chat, state="legacy")["id"]
+    for number, first in ((1, 1), (2, 4), (3, 8)):
+        rows = [{"handle": "", "kind": "public"}] * (3 if number != 2 else 4)
+        stands(chat, imported, number, [*rows, old(number)] if number == 2 else rows, first)
+    for limit in (1, 2, 3, 4, 5, 20):
+        told = [item["row"] for item in listed(chat, f"/v1/imports/{imported}/refused", limit)]
+        assert told == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]

@@ -109,7 +109,7 @@ def test_a_returned_organisation_is_mended_with_its_representative_and_a_rejecte
 ) -> None:
     chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
     made = registered(chat)
-    answer = rita.decide(made["id"], "returned", reason="not_readable", fix=["representative/document"])
+    answer = rita.decide(made["id"], "returned", reason="unreadable", fix=["representative/document"])
     assert answer.status_code == 200, answer.text
     body = {"accepts": {"terms": "2026-01", "truthful": True}, "organization": SPECIMEN, "representative": WEI}
     person_alone = {"accepts": body["accepts"], "identity": WEI}

@@ -123,7 +123,7 @@ def test_r_cn_03_a_public_account_is_approved_or_returned_with_a_reason_and_only
     assert chat.call("PUT", f"/v1/registrations/{made['id']}", json=body).json()["state"] == "in_review"
     rita.approve(made["id"])
     for decision in ("approved", "rejected"):
-        again = rita.decide(made["id"], decision, **({"reason": "late"} if decision == "rejected" else {}))
+        again = rita.decide(made["id"], decision, **({"reason": "unreadable"} if decision == "rejected" else {}))
         assert (again.status_code, again.json()["type"]) == (409, "urn:idvault:problem:decided")
     assert chat.call("PUT", f"/v1/registrations/{made['id']}", json=body).status_code == 409
     assert chat.registration(made["id"])["state"] == "approved"

@@ -29,7 +29,8 @@ from tests.keys.stores import BANK, SHOP
 PID = bytes(range(16))
 ACTS = {
     "identity": ("hello", "create", "create.check", "create.done", "create.undo", "create.open", "revise",
-                 "revise.done", "review.open", "review.decide", "evidence", "unite", "intents", "verify"),
+                 "revise.done", "review.open", "review.decide", "evidence", "evidence.drop",
+                 "handoff.expire", "unite", "intents", "verify"),
     "directory": ("hello", "keys.directory", "keys.sector", "account.bind"),
     "officer": ("enrol", "reviewer.disable", "verify.own"),
 }  # fmt: skip

@@ -27,7 +27,6 @@ from vault.stores.unit import Store
 WITHDRAWN: Final = "withdrawn"
 REJECTED: Final = "rejected"
 _DAY_SECONDS: Final = 86_400
-_BATCH: Final = 100
 
 
 class Erasing:
@@ -125,10 +124,10 @@ class Erasing:
             self._end_representative(row, REJECTED, standing.provider, reviewer=False)
         self._end(standing, REJECTED, standing.provider, reviewer=False)
 
-    def forget_rejected(self, days: int) -> int:
+    def forget_rejected(self, days: int, limit: int) -> int:
         """Erase the records of registrations that were rejected so long ago; their accounts keep standing and scope."""
         with self._directory.reading() as unit:
-            rows = reviews.rejected_before(unit, self._now() - days * _DAY_SECONDS, _BATCH)
+            rows = reviews.rejected_before(unit, self._now() - days * _DAY_SECONDS, limit)
         for row in rows:
             with self._directory.reading() as unit:
                 standing = standings.find(unit, row.pid)

@@ -1,30 +1,19 @@
 """What the service does by itself: finishes acts that a crash left half-way, forgets what has run out."""
 
 import threading
-from collections.abc import Callable
-from typing import Final
 
 from keys.errors import KeysError
 from vault.config import Settings
-from vault.domain.scopes import Rung, running
 from vault.logs import event
-from vault.services.erasing import Erasing
 from vault.services.linking import Linking
-from vault.stores import answers, sanctions, standings
-from vault.stores.unit import Store
-
-_HOUR_SECONDS: Final = 3600
-_DAY_SECONDS: Final = 24 * _HOUR_SECONDS
+from vault.services.retention import Retention
 
 
 class Housekeeping:
     """One thread beside the workers; a second one does no harm, since every step is idempotent."""
 
-    def __init__(
-        self, settings: Settings, directory: Store, linking: Linking, erasing: Erasing, now: Callable[[], int]
-    ) -> None:
-        self._settings, self._directory, self._linking, self._now = settings, directory, linking, now
-        self._erasing, self._next_hour = erasing, 0
+    def __init__(self, settings: Settings, linking: Linking, retention: Retention) -> None:
+        self._settings, self._linking, self._retention = settings, linking, retention
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -46,21 +35,7 @@ class Housekeeping:
         finished = self._linking.finish_due() + self._linking.finish_creations(self._settings.creation_grace_minutes)
         if finished:
             event("acts_finished", count=finished)
-        now = self._now()
-        with self._directory.writing() as unit:
-            answers.expire(unit, now - self._settings.idempotency_hours * _HOUR_SECONDS, now)
-        if now >= self._next_hour:
-            self._hourly(now)
-            self._next_hour = now + _HOUR_SECONDS
-
-    def _hourly(self, now: int) -> None:
-        """What has run out and is not urgent: records of the rejected, tags of bans that are over, old sanctions."""
-        self._erasing.forget_rejected(self._settings.rejected_days)
-        with self._directory.writing() as unit:
-            sanctions.expire(unit, now - self._settings.sanction_retention_days * _DAY_SECONDS)
-            for row in standings.ended_bans(unit):
-                if running(row.ladder, now).rung <= Rung.warn:
-                    standings.forget_local_tags(unit, row.pid)
+        self._retention.round()
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.housekeeping_seconds):

@@ -279,11 +279,13 @@ class Importing:
         number, place = self.after(_REFUSED, client, cursor)
         items: list[dict[str, Any]] = []
         with self._directory.reading() as unit:
-            while len(items) < limit and (found := imports.chunks(unit, row.id, number - 1, 1)):
+            while len(items) < limit and (found := imports.chunks(unit, row.id, number - 1, 1, faulty=True)):
                 (chunk,) = found
+                # A cursor's place counts in its own chunk; that chunk has refusals, so it is the one that is found.
                 rest = chunk.refusals[place:]
-                items += [_faulty(at, errors) for at, errors in rest[: limit - len(items)]]
-                number, place = (chunk.number, place + limit) if len(rest) > limit else (chunk.number + 1, 0)
+                taken = rest[: limit - len(items)]
+                items += [_faulty(at, errors) for at, errors in taken]
+                number, place = (chunk.number, place + len(taken)) if len(taken) < len(rest) else (chunk.number + 1, 0)
         return self._page(_REFUSED, client, items, (number, place) if len(items) == limit else None)
 
     def after(self, listing: str, client: Client, cursor: str | None) -> tuple[int, int]:

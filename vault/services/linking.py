@@ -113,6 +113,21 @@ class Linking:
                 people.remove_all(unit, rids)
             self.agent.call("create.undo", {"rids": list(rids)})
 
+    def drop_evidence(self, pid: bytes) -> None:
+        """Destroy the evidence of a returned registration: its keys first. Idempotent.
+
+        Raises:
+            MissingError: no such standing, or no record behind it.
+            ConflictError: it is not `returned`; RefusedError: its rows do not agree.
+        """
+        with self._directory.reading() as unit:
+            row = standings.find(unit, pid)
+        if row is None or row.link is None:
+            raise MissingError("no record behind this standing")
+        rid = self.agent.call("evidence.drop", {"standing": self.evidence(row)})["rid"]
+        with self._identity.writing() as unit:
+            people.remove_pieces(unit, rid, None)
+
     def put_piece(self, rid: bytes, name: str, content_type: str, sealed: bytes) -> None:
         """Write a sealed piece of evidence over one of the same name."""
         with self._identity.writing() as unit:

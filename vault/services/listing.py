@@ -1,6 +1,7 @@
 """Lists with opaque, authenticated cursors: ids and states, never a name."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from keys.errors import OpenError
 from vault.config import Settings
@@ -11,8 +12,21 @@ from vault.services.access import Client
 from vault.services.held_keys import HeldKeys
 from vault.services.reviewing import summary
 from vault.services.showing import Showing
-from vault.stores import reviews, standings
+from vault.stores import batches, reviews, standings
+from vault.stores.reviews import START, Place, ReviewRow
 from vault.stores.unit import Store
+
+_TIME_BYTES: Final = 8
+
+
+def _named(listing: str, state: str | None) -> str:
+    """Return what a cursor is good for: the order of a list depends on its filter."""
+    return listing if state is None else f"{listing}/{state}"
+
+
+def _place(rows: Sequence[ReviewRow], limit: int) -> bytes | None:
+    """Return where a full page ends."""
+    return rows[-1].submitted.to_bytes(_TIME_BYTES, "big") + rows[-1].reg if len(rows) == limit else None
 
 
 class Listing:
@@ -23,25 +37,24 @@ class Listing:
 
     def registrations(self, client: Client, cursor: str | None, limit: int, state: str | None) -> dict[str, Any]:
         """Return a page of this provider's registrations."""
-        after, limit = self._after("registrations", client, cursor), self._limit(limit)
+        listing, limit = _named("registrations", state), self._limit(limit)
         with self._directory.reading() as unit:
-            rows = reviews.page(unit, client.id, state, after, limit)
-            items = []
-            for row in rows:
-                standing = standings.living(unit, row.pid)
-                beside = None if row.representative is None else standings.living(unit, row.representative)
-                if standing is not None:
-                    accounts = standings.accounts_of(unit, standing.pid)
-                    items.append(self._showing.of(client, row, standing, accounts, beside))
-        return self._page("registrations", client, items, rows[-1].reg if len(rows) == limit else None)
+            rows = reviews.page(unit, client.id, state, self._placed(listing, client, cursor), limit)
+            living = batches.living(unit, {pid for row in rows for pid in (row.pid, row.representative) if pid})
+            accounts = batches.accounts(unit, {standing.pid for standing in living.values()})
+        items = [
+            self._showing.of(client, row, own, accounts.get(own.pid, []), living.get(row.representative or b""))
+            for row in rows
+            if (own := living.get(row.pid)) is not None
+        ]
+        return self._page(listing, client, items, _place(rows, limit))
 
     def reviews(self, client: Client, cursor: str | None, limit: int, state: str | None) -> dict[str, Any]:
         """Return a page of the cases that this reviewer may see."""
-        after, limit = self._after("reviews", client, cursor), self._limit(limit)
+        listing, limit = _named("reviews", state), self._limit(limit)
         with self._directory.reading() as unit:
-            rows = reviews.queue(unit, client.provider, state, after, limit)
-        items = [summary(row) for row in rows]
-        return self._page("reviews", client, items, rows[-1].reg if len(rows) == limit else None)
+            rows = reviews.queue(unit, client.provider, state, self._placed(listing, client, cursor), limit)
+        return self._page(listing, client, [summary(row) for row in rows], _place(rows, limit))
 
     def accounts(
         self, client: Client, cursor: str | None, limit: int, token: str | None, external_id: str | None = None
@@ -56,8 +69,8 @@ class Listing:
             if pid is not None and (living := standings.living(unit, pid)) is not None:
                 pid = living.pid  # a superseded token shows what it has become
             rows = standings.accounts_page(unit, client.id, after, limit, pid, external_id)
-            items = [self._showing.account(client, row, standing) for row in rows
-                     if (standing := standings.find(unit, row.pid)) is not None]  # fmt: skip
+            found = batches.find(unit, {row.pid for row in rows})
+        items = [self._showing.account(client, row, found[row.pid]) for row in rows if row.pid in found]
         return self._page("accounts", client, items, rows[-1].id if len(rows) == limit else None)
 
     def account(self, client: Client, account: str) -> dict[str, Any]:
@@ -89,6 +102,10 @@ class Listing:
             return self._keys.directory().decode_cursor(listing, client.id, cursor)
         except OpenError:
             raise VaultError(Kind.MALFORMED, "the cursor is not one of this list") from None
+
+    def _placed(self, listing: str, client: Client, cursor: str | None) -> Place:
+        raw = self._after(listing, client, cursor)
+        return (int.from_bytes(raw[:_TIME_BYTES], "big"), raw[_TIME_BYTES:]) if raw else START
 
     def _page(self, listing: str, client: Client, items: list[dict[str, Any]], last: bytes | None) -> dict[str, Any]:
         if last is None:

@@ -12,6 +12,7 @@ from keys.errors import BudgetError, BusyError, CandidatesError, CapError, Confl
 from keys.frame import Purpose, open_frame
 from keys.primitives import Secret, random_bytes
 from vault.config import Settings
+from vault.domain import reasons
 from vault.domain.clock import from_epoch, to_text
 from vault.domain.errors import DomainError, InvalidFieldError
 from vault.domain.ids import RegistrationId
@@ -159,6 +160,8 @@ class Reviewing:
 
         def effect(attempt: Attempt) -> Answer:
             row, standing = self._case(client, reg)
+            if row.kind != "match" and decision["state"] != "approved" and decision["reason"] not in reasons.REFUSALS:
+                raise InvalidFieldError("/reason", "a code of a refusal; see the documentation")
             if row.kind == "match" and decision["state"] == "returned":
                 raise InvalidFieldError("/decision", "a match is approved or rejected")
             if decision["state"] == "returned" and not decision["fix"] and row.kind != account_reviews.KIND:
@@ -362,6 +365,8 @@ def summary(row: ReviewRow) -> dict[str, Any]:
 def _decision(body: Mapping[str, Any]) -> dict[str, Any]:
     state, reason = body["decision"], body.get("reason")
     method = body.get("method") or (reason if reason in METHODS else None)
+    if state == "approved" and reason not in {None, *METHODS}:
+        raise InvalidFieldError("/reason", "an approval's reason is how the person was verified")
     if state == "approved" and method is None:
         raise InvalidFieldError("/method", "an approval names how the person was verified")
     fix = list(body.get("fix", []))

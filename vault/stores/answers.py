@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from vault.stores.directory import audit_outbox, idempotency, revoked
-from vault.stores.unit import Unit, inserted
+from vault.stores.unit import Unit, inserted, oldest
 
 _AUDIT = insert(audit_outbox)
 
@@ -58,10 +58,13 @@ def forget(unit: Unit, client: str, key: bytes) -> None:
     unit.execute(delete(idempotency).where(where))
 
 
-def expire(unit: Unit, before: int, now: int) -> None:
-    """Delete rows older than the retention, and revocations of access tokens that have expired anyway."""
-    unit.execute(delete(idempotency).where(idempotency.c.created < before))
-    unit.execute(delete(revoked).where(revoked.c.until < now))
+def expire(unit: Unit, before: int, now: int, limit: int) -> None:
+    """Delete rows older than the retention, and revocations of access tokens that have expired anyway.
+
+    About `limit` of each at most: the rest waits for the next round.
+    """
+    unit.execute(delete(idempotency).where(oldest(unit, idempotency.c.created, before, limit)))
+    unit.execute(delete(revoked).where(oldest(unit, revoked.c.until, now, limit)))
 
 
 def audit_all(unit: Unit, rows: Sequence[dict[str, Any]]) -> None:

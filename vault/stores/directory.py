@@ -1,8 +1,22 @@
 """The directory store: clients, accounts, standings and reviews. Times in seconds since 1970."""
 
+from typing import Any, Final
+
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
 
 metadata = MetaData()
+
+# Conditions of partial indexes. A statement that is to use one says the very same, with nothing bound to it: a planner
+# believes no parameter.
+NO_MATCH: Final = text("kind != 'match'")
+ACCOUNT_ALONE: Final = text("kind = 'account'")
+DUE: Final = text("kind = 'identity' and forgotten = 0 and state in ('returned', 'rejected')")
+KEPT: Final = text("kept = 1")
+
+
+def _where(condition: Any) -> dict[str, Any]:  # noqa: ANN401 - a SQL clause
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
 
 client = Table(
     "client",
@@ -98,15 +112,12 @@ local_tag = Table(
     Column("tag", LargeBinary, primary_key=True),
     Column("pid", LargeBinary, primary_key=True),
     Column("kind", Text, nullable=False),
+    # 1 where only a ban keeps it: nobody stands behind its standing any more.
+    Column("kept", BigInteger, nullable=False, server_default="0"),
     Index("local_tag_pid", "pid"),
+    Index("local_tag_kept", "pid", **_where(KEPT)),
     # One standing a document with birth date, or an organisation's number, in a sector; other kinds may have several.
-    Index(
-        "local_tag_exact",
-        "tag",
-        unique=True,
-        sqlite_where=text("kind in ('document_birth', 'registration')"),
-        postgresql_where=text("kind in ('document_birth', 'registration')"),
-    ),
+    Index("local_tag_exact", "tag", unique=True, **_where(text("kind in ('document_birth', 'registration')"))),
 )
 
 review = Table(
@@ -132,8 +143,14 @@ review = Table(
     Column("representative", LargeBinary, nullable=True),
     Column("submitted", BigInteger, nullable=False),
     Column("decided", BigInteger, nullable=True),
-    Index("review_state_kind_provider_submitted", "state", "kind", "provider", "submitted"),
-    Index("review_provider_reg", "provider", "reg"),
+    # 1 once what runs out after a decision has gone: the record of a rejected one, the evidence of a returned one.
+    Column("forgotten", BigInteger, nullable=False, server_default="0"),
+    # Lists and queues go by time of submission, so that new rows come last in each index, however many there are.
+    Index("review_state_submitted", "state", "submitted", "reg"),
+    Index("review_provider_submitted", "provider", "submitted", "reg", **_where(NO_MATCH)),
+    Index("review_provider_state_submitted", "provider", "state", "submitted", "reg", **_where(NO_MATCH)),
+    Index("review_due", "state", "decided", **_where(DUE)),
+    Index("review_account", "account", **_where(ACCOUNT_ALONE)),
 )
 
 sanction = Table(
@@ -159,6 +176,8 @@ sanction = Table(
     Column("lifted_by", Text, nullable=True),
     Index("sanction_pid", "pid"),
     Index("sanction_provider_id", "provider", "id"),
+    Index("sanction_until", "until"),
+    Index("sanction_lifted", "lifted"),
 )
 
 operator = Table(
@@ -198,6 +217,7 @@ import_ = Table(
     Column("created", BigInteger, nullable=False),
     Column("undone", BigInteger, nullable=True),
     UniqueConstraint("provider", "file", name="import_provider_file"),
+    Index("import_created", "created"),
 )
 
 import_chunk = Table(

@@ -1,7 +1,7 @@
 """Imports of the directory store: what a provider's file was made into, chunk by chunk."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import ColumnElement, and_, delete, select, update
@@ -48,6 +48,7 @@ class ChunkRow:
         ]
 
 
+_NONE: Final = orjson.dumps([]).decode()
 _COLUMNS = [import_.c[name] for name in ImportRow.__slots__]
 _CHUNK = [import_chunk.c[name] for name in ChunkRow.__slots__]
 
@@ -117,11 +118,18 @@ def mark_undone(unit: Unit, import_id: bytes, number: int) -> None:
     unit.execute(update(import_chunk).where(where).values(undone=1))
 
 
-def chunks(unit: Unit, import_id: bytes, after: int, limit: int, *, left: bool = False) -> list[ChunkRow]:
-    """Return the chunks that stand by number, from one after `after`; with `left` those not undone yet."""
+def chunks(
+    unit: Unit, import_id: bytes, after: int, limit: int, *, left: bool = False, faulty: bool = False
+) -> list[ChunkRow]:
+    """Return the chunks that stand by number, from one after `after`.
+
+    With `left` those not undone yet, with `faulty` those of which rows were refused.
+    """
     where = and_(_of(import_id), import_chunk.c.number > after, import_chunk.c.refused.is_not(None))
     if left:
         where = and_(where, import_chunk.c.undone == 0)
+    if faulty:
+        where = and_(where, import_chunk.c.refused != _NONE)
     query = select(*_CHUNK).where(where).order_by(import_chunk.c.number).limit(limit)
     return [ChunkRow(*row) for row in unit.execute(query)]
 
@@ -131,3 +139,21 @@ def sizes(unit: Unit, import_id: bytes) -> list[tuple[int, int, int, int]]:
     query = select(import_chunk.c.number, import_chunk.c.rows, import_chunk.c.refused, import_chunk.c.undone)
     query = query.where(_of(import_id), import_chunk.c.refused.is_not(None)).order_by(import_chunk.c.number)
     return [(row.number, row.rows, len(orjson.loads(row.refused)), row.undone) for row in unit.execute(query)]
+
+
+def expire(unit: Unit, before: int, limit: int) -> None:
+    """Forget what rows became in the oldest import begun before a time, so many chunks at once, then the import.
+
+    Accounts and registrations stay; they can no longer be listed or approved as one.
+    """
+    query = select(import_.c.id).where(import_.c.created < before).order_by(import_.c.created).limit(1)
+    over = unit.execute(query).scalar_one_or_none()
+    if over is None:
+        return
+    numbers = select(import_chunk.c.number).where(_of(over)).order_by(import_chunk.c.number)
+    last = unit.execute(numbers.offset(limit - 1).limit(1)).scalar_one_or_none()
+    if last is not None:
+        unit.execute(delete(import_chunk).where(_of(over), import_chunk.c.number <= last))
+        return
+    unit.execute(delete(import_chunk).where(_of(over)))
+    unit.execute(delete(import_).where(import_.c.id == over))

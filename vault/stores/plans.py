@@ -84,6 +84,7 @@ def erased(unit: Unit, plan: Plan, now: int) -> None:
     living = standings.find(unit, plan["ended"][0])
     if plan["why"] == "rejected":
         _forget_record(unit, plan["ended"][0])
+        reviews.forget(unit, plan["ended"][0])
         return
     if living is not None and living.state == "live":
         keeper = _keeper(unit, plan, living, now)
@@ -120,7 +121,7 @@ def _keeper(unit: Unit, plan: Plan, living: StandingRow, now: int) -> bytes:
 def _keep_ban(unit: Unit, living: StandingRow, keeper: bytes, now: int) -> None:
     mine = local_tag.c.pid == living.pid
     if running(living.ladder, now).rung > Rung.warn:
-        unit.execute(update(local_tag).where(mine).values(pid=keeper))
+        unit.execute(update(local_tag).where(mine).values(pid=keeper, kept=1))
     else:
         unit.execute(delete(local_tag).where(mine))
 

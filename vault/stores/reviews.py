@@ -2,12 +2,25 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from sqlalchemy import and_, bindparam, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    TextClause,
+    and_,
+    bindparam,
+    insert,
+    or_,
+    select,
+    text,
+    true,
+    tuple_,
+    update,
+)
 
-from vault.stores.directory import review, standing
+from vault.stores.directory import ACCOUNT_ALONE, NO_MATCH, review, standing
 from vault.stores.unit import Unit
 
 
@@ -81,35 +94,48 @@ def find_all(unit: Unit, regs: Iterable[bytes]) -> dict[bytes, ReviewRow]:
     return {row.reg: ReviewRow(*row) for row in unit.execute(select(*_COLUMNS).where(review.c.reg.in_(set(regs))))}
 
 
-def _visible(bound_to: str | None) -> Any:  # noqa: ANN401 - a SQL clause
+Place = tuple[int, bytes]
+"""Where a list stands: (submitted, reg) of the last row shown. What is sent in again moves to the end."""
+START: Final[Place] = (0, b"")
+_ORDER: Final = (review.c.submitted, review.c.reg)
+_DUE: Final = text("review.kind = 'identity' and review.forgotten = 0 and review.state in ('returned', 'rejected')")
+"""`DUE` of the index, which is joined with other tables here."""
+
+
+def _visible(bound_to: str | None) -> ColumnElement[bool] | TextClause:
     """A bound reviewer sees his provider's queue without matches; a vault reviewer sees all."""
-    if bound_to is None:
-        return review.c.reg.is_not(None)
-    return and_(review.c.provider == bound_to, review.c.kind != "match")
+    return true() if bound_to is None else and_(review.c.provider == bound_to, NO_MATCH)
 
 
 def next_open(unit: Unit, bound_to: str | None, reviewer: str, now: int) -> ReviewRow | None:
     """Return the oldest registration in review that nobody else holds."""
     free = or_(review.c.lease_until.is_(None), review.c.lease_until <= now, review.c.lease_by == reviewer)
     query = select(*_COLUMNS).where(review.c.state == "in_review", _visible(bound_to), free)
-    row = unit.execute(query.order_by(review.c.submitted, review.c.reg).limit(1)).one_or_none()
+    row = unit.execute(query.order_by(*_ORDER).limit(1)).one_or_none()
     return None if row is None else ReviewRow(*row)
 
 
-def queue(unit: Unit, bound_to: str | None, state: str | None, after: bytes, limit: int) -> list[ReviewRow]:
-    """Return a reviewer's cases by id, after a key."""
-    query = select(*_COLUMNS).where(_visible(bound_to), review.c.reg > after)
-    if state is not None:
-        query = query.where(review.c.state == state)
-    return [ReviewRow(*row) for row in unit.execute(query.order_by(review.c.reg).limit(limit))]
+def queue(unit: Unit, bound_to: str | None, state: str | None, after: Place, limit: int) -> list[ReviewRow]:
+    """Return a reviewer's cases by time of submission, after a place; a vault reviewer's without a state by id."""
+    query = select(*_COLUMNS).where(_visible(bound_to))
+    if bound_to is None and state is None:
+        # Of all cases of all providers: the only list that needs no index but the key's.
+        query = query.where(review.c.reg > after[1]).order_by(review.c.reg)
+    else:
+        query = _placed(query, state, after)
+    return [ReviewRow(*row) for row in unit.execute(query.limit(limit))]
 
 
-def page(unit: Unit, owner: str, state: str | None, after: bytes, limit: int) -> list[ReviewRow]:
-    """Return a provider's registrations by id, after a key; matches are none of its business."""
-    query = select(*_COLUMNS).where(review.c.provider == owner, review.c.kind != "match", review.c.reg > after)
+def page(unit: Unit, owner: str, state: str | None, after: Place, limit: int) -> list[ReviewRow]:
+    """Return a provider's registrations by time of submission, after a place; matches are none of its business."""
+    query = select(*_COLUMNS).where(review.c.provider == owner, NO_MATCH)
+    return [ReviewRow(*row) for row in unit.execute(_placed(query, state, after).limit(limit))]
+
+
+def _placed(query: Select[Any], state: str | None, after: Place) -> Select[Any]:
     if state is not None:
         query = query.where(review.c.state == state)
-    return [ReviewRow(*row) for row in unit.execute(query.order_by(review.c.reg).limit(limit))]
+    return query.where(tuple_(*_ORDER) > tuple_(*after)).order_by(*_ORDER)
 
 
 def lease(unit: Unit, reg: bytes, reviewer: str, until: int, now: int) -> bool:
@@ -148,14 +174,14 @@ def resubmit(unit: Unit, reg: bytes, attempt: int, now: int, *, expired_document
     values = {
         "state": "in_review", "attempt": attempt + 1, "submitted": now, "decided": None, "method": None,
         "reason": None, "fix": None, "reviewer": None, "shown": None,
-        "lease_by": None, "lease_until": None, "expired_document": int(expired_document),
+        "lease_by": None, "lease_until": None, "expired_document": int(expired_document), "forgotten": 0,
     }  # fmt: skip
     return unit.execute(update(review).where(where).values(**values)).rowcount == 1
 
 
 def resubmit_account(unit: Unit, owner: str, account: bytes, now: int) -> bool:
     """Put the returned review of an account alone back in review; False if it was not returned."""
-    where = (review.c.provider == owner) & (review.c.account == account) & (review.c.kind == "account")
+    where = and_(review.c.provider == owner, review.c.account == account, ACCOUNT_ALONE)
     query = select(review.c.reg, review.c.attempt).where(where, review.c.state == "returned")
     row = unit.execute(query).one_or_none()
     return row is not None and resubmit(unit, row.reg, row.attempt, now, expired_document=False)
@@ -163,7 +189,7 @@ def resubmit_account(unit: Unit, owner: str, account: bytes, now: int) -> bool:
 
 def withdraw_account(unit: Unit, owner: str, account: bytes) -> None:
     """End the open review of an account alone, which is closed. Idempotent."""
-    where = (review.c.provider == owner) & (review.c.account == account) & (review.c.kind == "account")
+    where = and_(review.c.provider == owner, review.c.account == account, ACCOUNT_ALONE)
     open_state = review.c.state.in_(("in_review", "returned"))
     unit.execute(update(review).where(where, open_state).values(**_WITHDRAWN))
 
@@ -216,10 +242,25 @@ def rejected_before(unit: Unit, before: int, limit: int) -> list[ReviewRow]:
     """Return registrations that were rejected before a time and still have a record, none made anew since."""
     since = or_(_OTHER.c.state.in_(_KEPT), and_(_OTHER.c.state == "rejected", _OTHER.c.decided >= before))
     query = (
-        select(*_COLUMNS)
+        _due("rejected", before)
         .join(standing, standing.c.pid == review.c.pid)
-        .where(review.c.state == "rejected", review.c.decided < before, standing.c.link.is_not(None))
-        .where(standing.c.assurance == "none", standing.c.superseded_by.is_(None))
+        .where(standing.c.link.is_not(None), standing.c.assurance == "none", standing.c.superseded_by.is_(None))
         .where(~select(_OTHER.c.reg).where(_LATER, since).exists())
     )
     return [ReviewRow(*row) for row in unit.execute(query.limit(limit))]
+
+
+def returned_before(unit: Unit, before: int, limit: int) -> list[ReviewRow]:
+    """Return registrations that were returned before a time and may still have evidence, longest ago first."""
+    return [ReviewRow(*row) for row in unit.execute(_due("returned", before).limit(limit))]
+
+
+def _due(state: str, before: int) -> Select[Any]:
+    where = and_(_DUE, review.c.state == state, review.c.decided < before)
+    return select(*_COLUMNS).where(where).order_by(review.c.decided)
+
+
+def forget(unit: Unit, pid: bytes) -> None:
+    """Note that what runs out after a decision is gone of a standing's registrations. Idempotent."""
+    decided = review.c.state.in_(("rejected", "returned"))
+    unit.execute(update(review).where(review.c.pid == pid, decided).values(forgotten=1))

@@ -1,14 +1,14 @@
 """Sanctions of the directory store, and the ladders that are computed from them."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, delete, or_, select, update
+from sqlalchemy import Row, and_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from vault.domain.scopes import Ladder, Rung
 from vault.stores.directory import account, sanction, standing
-from vault.stores.unit import Unit
+from vault.stores.unit import Unit, oldest
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,12 @@ def page(
     return [SanctionRow(*row) for row in unit.execute(query.order_by(sanction.c.id).limit(limit))]
 
 
-def expire(unit: Unit, before: int) -> int:
-    """Delete sanctions that ended or were lifted before a time; return how many."""
-    over = or_(sanction.c.until < before, sanction.c.lifted < before)
-    gone = unit.execute(delete(sanction).where(over).returning(sanction.c.pid, sanction.c.account)).all()
+def expire(unit: Unit, before: int, limit: int) -> int:
+    """Delete sanctions that ended or were lifted before a time, about `limit` of each; return how many."""
+    gone: list[Row[Any, Any]] = []
+    for column in (sanction.c.until, sanction.c.lifted):
+        over = delete(sanction).where(oldest(unit, column, before, limit))
+        gone += unit.execute(over.returning(sanction.c.pid, sanction.c.account)).all()
     for pid, account_id in {(row.pid, row.account) for row in gone}:
         refresh(unit, pid, account_id)
     return len(gone)

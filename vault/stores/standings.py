@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from vault.domain.handles import TAKEN, handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
-from vault.stores.directory import account, client, handle, local_tag, operator, person_tag, provider, standing
+from vault.stores.directory import KEPT, account, client, handle, local_tag, operator, person_tag, provider, standing
 from vault.stores.unit import Unit, inserted
 
 
@@ -277,11 +277,11 @@ def close_account(unit: Unit, owner: str, account_id: bytes) -> None:
     unit.execute(delete(handle).where(handle.c.provider == owner, handle.c.account == account_id))
 
 
-def ended_bans(unit: Unit) -> list[StandingRow]:
-    """Return the standings without a record of which local tags are kept, for housekeeping."""
-    kept = select(local_tag.c.pid).where(local_tag.c.pid == standing.c.pid)
-    rows = unit.execute(select(standing).where(standing.c.link.is_(None), kept.exists()))
-    return [StandingRow(*row) for row in rows]
+def kept_bans(unit: Unit, after: bytes, limit: int) -> list[StandingRow]:
+    """Return, by pid after a key, the standings with nobody behind them of which a ban keeps local tags."""
+    kept = select(local_tag.c.pid).where(KEPT, local_tag.c.pid > after)
+    query = select(standing).where(standing.c.pid.in_(kept), standing.c.link.is_(None))
+    return [StandingRow(*row) for row in unit.execute(query.order_by(standing.c.pid).limit(limit))]
 
 
 def forget_local_tags(unit: Unit, pid: bytes) -> None:

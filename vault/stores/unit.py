@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, select
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import OperationalError
 
@@ -28,6 +28,16 @@ def _available() -> Iterator[None]:
 def inserted(unit: Unit, statement: Insert, key: Column[Any]) -> bool:
     """Insert a row where none stands yet; False if one does. `key` is any column of it."""
     return unit.execute(statement.on_conflict_do_nothing().returning(key)).first() is not None
+
+
+def oldest(unit: Unit, column: Column[Any], before: int, limit: int) -> ColumnElement[bool]:
+    """Return the condition of rows older than a time, but no more than about so many: what is deleted in one go.
+
+    A range of an indexed column, so that nothing else is read; rows of the same second go together.
+    """
+    due = column < before
+    last = unit.execute(select(column).where(due).order_by(column).offset(limit - 1).limit(1)).scalar_one_or_none()
+    return due if last is None else column <= last
 
 
 class Prepared:

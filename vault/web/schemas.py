@@ -17,6 +17,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from vault.domain import reasons
+
 VARIANT: Final = "form:"
 """Marks the variants of a union, so that they can be told from members in an error's place."""
 ABSENT: Final[Any] = None
@@ -250,15 +252,19 @@ _FIX: Final = (
 """What a returned registration must mend: a member, or a piece of evidence; never free words."""
 
 
+Method = Literal[
+    "document_checked", "registry_match", "eid", "bank_transfer", "letter_code", "in_person", "voucher",
+    "provider_attested",
+]  # fmt: skip
+"""How a person was verified."""
+
+
 class Decision(Body):
     """A reviewer's decision."""
 
     decision: Literal["approved", "returned", "rejected"]
-    method: Literal[
-        "document_checked", "registry_match", "eid", "bank_transfer", "letter_code", "in_person", "voucher",
-        "provider_attested",
-    ] = Field(default=ABSENT)  # fmt: skip
-    reason: Code = Field(default=ABSENT)
+    method: Method = Field(default=ABSENT)
+    reason: reasons.Refusal | reasons.Match | Method = Field(default=ABSENT)
     fix: list[Annotated[str, StringConstraints(max_length=64, pattern=_FIX)]] = Field(default=ABSENT, max_length=16)
     candidates: list[Verdict] = Field(default=ABSENT, max_length=64)
     shown: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(default=ABSENT)
@@ -267,7 +273,7 @@ class Decision(Body):
 class Split(Body):
     """Why a registration is parted from the person it was united with."""
 
-    reason: Code
+    reason: reasons.Split
 
 
 Token = Annotated[str, StringConstraints(max_length=512, pattern=r"^[!-~]+$")]

@@ -1,4 +1,7 @@
-"""The act `evidence`: each piece has a random key of its own, which goes to a worker once to seal and once a view."""
+"""The acts `evidence` and `evidence.drop`.
+
+Each piece has a random key of its own, which goes to a worker once to seal and once a view.
+"""
 
 from typing import Any
 
@@ -50,6 +53,24 @@ def evidence(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             raise ProtocolError("use: seal or view")
         audit.write(connection, names.keyring.deployment, open_record(names, record), kind, names.minute, detail)
     return {"rid": record.rid, "key": key.expose_cleartext()}
+
+
+def drop(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
+    """Destroy the keys of what is left of a returned registration's evidence; return its record. Idempotent.
+
+    Raises:
+        RefusedError: evidence does not hold.
+        ConflictError: the registration is not `returned`.
+    """
+    with writing(names.engine) as connection:
+        record = check_standing(names, connection, args.get("standing")).record
+        if record.state is not State.RETURNED:
+            raise ConflictError
+        gone = connection.execute(delete(store.evidence_key).where(store.evidence_key.c.rid == record.rid)).rowcount
+        if gone:
+            opened, detail = open_record(names, record), {"pieces": gone}
+            audit.write(connection, names.keyring.deployment, opened, "evidence.dropped", names.minute, detail)
+    return {"rid": record.rid}
 
 
 def _place(names: Names, record: Record, name: str) -> Place:

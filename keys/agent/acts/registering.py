@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from keys import audit, records, store
@@ -257,10 +257,8 @@ def _undo(names: Names, connection: Connection, rid: bytes) -> None:
 def create_open(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     """Return creations older than `older_minutes` that were never finished, for the service to finish or undo."""
     before, limit = names.minute - whole(args, "older_minutes"), min(whole(args, "limit"), 1000)
-    table = store.record_key
     with reading(names.engine) as connection:
-        query = select(table).where(table.c.state == State.CREATING, table.c.created <= before).limit(limit)
-        rows = [Record.from_row(names.keyring, row) for row in connection.execute(query).all()]
+        rows = records.creating(connection, names.keyring, before, limit)
     found = [(record.rid, *records.origin_of(names.keyring, record)) for record in rows]
     return {"open": [{"rid": rid, "sector": sector, "pid": pid} for rid, sector, pid in found]}
 
