@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, insert, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 
+from keys.bulk import Bulk
 from vault.stores.directory import review, standing
 from vault.stores.unit import Unit
 
@@ -42,20 +44,19 @@ class ReviewRow:
 
 
 _COLUMNS = [review.c[name] for name in ReviewRow.__slots__]
-_ADD = insert(review)
+_REVIEWS = Bulk(review)
+_values = attrgetter(*ReviewRow.__slots__)
 _FIND = select(*_COLUMNS).where(review.c.reg == bindparam("reg"))
 
 
 def add(unit: Unit, row: ReviewRow) -> None:
     """Insert a registration."""
-    unit.execute(_ADD, {name: getattr(row, name) for name in ReviewRow.__slots__})
+    add_all(unit, [row])
 
 
 def add_all(unit: Unit, rows: Iterable[ReviewRow]) -> None:
     """Insert registrations."""
-    values = [{name: getattr(row, name) for name in ReviewRow.__slots__} for row in rows]
-    if values:
-        unit.execute(_ADD, values)
+    _REVIEWS.insert(unit, [_values(row) for row in rows])
 
 
 def known(unit: Unit, regs: Iterable[bytes]) -> bool:
