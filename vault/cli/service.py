@@ -58,7 +58,7 @@ def serve(role: str | None) -> None:
 
 def _preload() -> None:
     """Import what the workers need before they are forked: once for all of them, in memory that they share."""
-    import vault.web.app  # noqa: PLC0415 - the other commands do without
+    import vault.web.app  # noqa: F401, PLC0415 - the other commands do without
 
 
 def _serve(settings: Settings) -> None:
