@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 3
 
-.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report
+.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-large
 
 serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:8400
 	$(BIN)/idvault serve
@@ -58,6 +58,9 @@ bench-check: dev  ## the same, and an error where a ratio fell by more than a te
 
 bench-report: dev  ## tables and plots of the recorded run into docs/
 	$(BIN)/python -m bench.report
+
+bench-large: dev  ## import 5.8 million people into PostgreSQL, killed twice with -9 on the way; takes long and 20 GB
+	$(BIN)/python -m bench.importing 5800000 --kill 2
 
 clean:  ## remove the environment and caches; the vault under var/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build

@@ -4,18 +4,21 @@ A row is {random id, type, minute, address, sealed detail}. It becomes one leaf 
 """
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import msgpack
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from keys import store
+from keys.bulk import Bulk
 from keys.frame import Place, Purpose, seal
 from keys.keyring import Keyring
 from keys.primitives import random_bytes
 from keys.records import Opened
 
-_INSERT: Final = insert(store.audit_outbox)
+_OUTBOX: Final = Bulk(store.audit_outbox)
+_COLUMNS: Final = itemgetter(*store.audit_outbox.c.keys())
 
 
 def write(
@@ -50,5 +53,4 @@ def sealed_row(
 
 def write_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write audit rows; if they cannot be written, the caller's transaction does not happen."""
-    if rows:
-        connection.execute(_INSERT, list(rows))
+    _OUTBOX.insert(connection, [_COLUMNS(row) for row in rows])

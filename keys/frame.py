@@ -8,6 +8,7 @@ decrypted, and there is one parser, without a legacy reader. Sources: c2sp.org/c
 (AES-256-GCM, key and nonce derived for each message); `docs/formats.md` section 2 for the header and the context.
 """
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -28,6 +29,7 @@ MAX_PLAINTEXT_BYTES: Final = 32 * 1024 * 1024
 """The bound up to which the specification states its 2^55 messages a key."""
 _LABEL: Final = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00"
 _NONCE_BYTES: Final = 12
+_LENGTH: Final = struct.Struct(">I").pack
 _OVERHEAD: Final = HEADER_BYTES + SALT_BYTES + COMMITMENT_BYTES + TAG_BYTES
 
 
@@ -69,7 +71,7 @@ class Place:
 
 def length_prefixed(*parts: bytes) -> bytes:
     """Return LP(part) ‖ …, where LP(x) = u32be length ‖ x: unambiguous whatever the parts hold."""
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return b"".join([piece for part in parts for piece in (_LENGTH(len(part)), part)])
 
 
 def split_length_prefixed(joined: bytes) -> list[bytes]:

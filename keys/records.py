@@ -7,12 +7,14 @@ conditional on the MAC), so that states and marks are rows, never memory.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, Final, Self
 
 import msgpack
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from keys import store
+from keys.bulk import Bulk
 from keys.errors import ConflictError, MissingError, OpenError
 from keys.fields import FieldValue, field_key, open_field
 from keys.frame import Place, Purpose
@@ -24,7 +26,8 @@ RID_BYTES: Final = 16
 UID_BYTES: Final = 16
 _TABLE: Final = "keys.record_key"
 # Built once: building a statement costs more than running it.
-_INSERT: Final = insert(store.record_key)
+_ROWS: Final = Bulk(store.record_key)
+_COLUMNS: Final = itemgetter(*store.record_key.c.keys())
 _SELECT: Final = select(store.record_key).where(store.record_key.c.rid == bindparam("rid"))
 _UPDATE: Final = update(store.record_key).where(
     store.record_key.c.rid == bindparam("read_rid"), store.record_key.c.mac == bindparam("read_mac")
@@ -223,12 +226,12 @@ def unwrap(keyring: Keyring, record: Record) -> Opened:
 
 def add(connection: Connection, keyring: Keyring, record: Record) -> None:
     """Insert a fresh record."""
-    connection.execute(_INSERT, record.values(keyring))
+    add_rows(connection, [record.values(keyring)])
 
 
 def add_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert fresh records by their column values."""
-    connection.execute(_INSERT, list(rows))
+    _ROWS.insert(connection, [_COLUMNS(row) for row in rows])
 
 
 def load_present(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) -> list[Record]:

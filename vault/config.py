@@ -46,8 +46,8 @@ class Settings:
     """The folder of the agent's sockets; default: `agent` in the home folder."""
     role: str = "all"
     workers: int = 2
-    blocking_threads: int = 2
-    """Threads a worker; reads gain nothing from more, a slow client holds one."""
+    blocking_threads: int = 8
+    """Threads a worker: registrations that come at the same time are made together, as many as there are threads."""
     access_token_seconds: int = 600
     lease_seconds: int = 600
     idempotency_running_seconds: int = 3

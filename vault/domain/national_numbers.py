@@ -137,6 +137,9 @@ def _match(kind: str, country: str, number: str, today: date) -> tuple[_Rule, st
 
 def _read(kind: str, country: str, number: str) -> tuple[bool, date | None]:
     """Return whether the birth date in a number has its century, and the date."""
+    rules = _RULES.get((kind, country), ())
+    if all(rule.read_birth_date is _states_none for rule in rules):
+        return False, None
     # A canonical number has its century already, so the day does not matter here.
     match = _match(kind, country, number, date.max)
     if match is None:

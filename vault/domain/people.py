@@ -27,6 +27,7 @@ _PHONE: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 """ITU-T E.164: at most 15 digits."""
 _EMAIL: Final = re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}")
 _MRZ_LINES: Final = 2
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 Field = tuple[bytes, tuple[bytes, ...]]
 """(shown as canonical JSON, match forms)"""
@@ -190,4 +191,4 @@ def _matches(name: str) -> tuple[bytes, ...]:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()

@@ -1,6 +1,7 @@
 """Text that people write: what is refused, how it is shown, and how it is folded for comparing."""
 
 import unicodedata
+from collections.abc import Callable
 from typing import Final
 
 from vault.domain.errors import InvalidFieldError
@@ -17,6 +18,18 @@ _IGNORABLE: Final = frozenset(
 _REFUSED: Final = frozenset(("Cc", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
+class Characters(dict[int, str]):
+    """What each character becomes, for `str.translate`: found once a character, at C's speed from then on."""
+
+    def __init__(self, becomes: Callable[[str], str]) -> None:
+        super().__init__()
+        self._becomes = becomes
+
+    def __missing__(self, code: int) -> str:
+        found = self[code] = self._becomes(chr(code))
+        return found
+
+
 def clean(text: object, pointer: str, max_chars: int) -> str:
     """Return a text as it will be shown: NFC, white space collapsed; ZWNJ and ZWJ stay.
 
@@ -27,7 +40,7 @@ def clean(text: object, pointer: str, max_chars: int) -> str:
         raise InvalidFieldError(pointer, "a text")
     if len(text) > max_chars:
         raise InvalidFieldError(pointer, f"at most {max_chars} characters")
-    if any(char in _DIRECTION or unicodedata.category(char) in _REFUSED for char in text):
+    if not (_DIRECTION.isdisjoint(text) and _REFUSED.isdisjoint(map(unicodedata.category, text))):
         raise InvalidFieldError(pointer, "no control, direction or unassigned characters")
     shown = " ".join(unicodedata.normalize("NFC", text).split())
     if len(shown) > max_chars:  # some characters come apart in NFC
@@ -39,9 +52,11 @@ def clean(text: object, pointer: str, max_chars: int) -> str:
 
 def fold(text: str) -> str:
     """Return the form by which texts are compared: NFKC, nothing invisible, case folded, to a fixed point."""
+    if text.isascii():  # nothing of it is decomposed or invisible: the same result, in a tenth of the time
+        return " ".join(text.lower().split())
     while True:
         folded = unicodedata.normalize("NFKC", text).casefold()
-        folded = " ".join("".join(char for char in folded if not _invisible(char)).split())
+        folded = " ".join(folded.translate(_VISIBLE).split())
         if folded == text:
             return folded
         text = folded
@@ -53,16 +68,20 @@ def fold_name(name: str) -> str:
     "O'NEIL, Anna" and "ANNA ONEIL" are equal: apostrophes join, other marks part words.
     """
     # NFKC would turn a spacing acute into a space and a mark.
-    kept = "".join(_name_char(char) for char in fold(name.replace(_ACUTE, "'")))
+    kept = fold(name.replace(_ACUTE, "'")).translate(_NAME_CHARS)
     # What stands side by side once marks have gone may compose, so fold again.
     return " ".join(sorted(fold(kept).split()))
 
 
-def _invisible(char: str) -> bool:
-    return unicodedata.category(char) == "Cf" or char in _IGNORABLE
+def _visible(char: str) -> str:
+    return "" if unicodedata.category(char) == "Cf" or char in _IGNORABLE else char
 
 
 def _name_char(char: str) -> str:
     if char in _JOINING:
         return ""
     return char if unicodedata.category(char)[0] in "LMN" else " "
+
+
+_VISIBLE: Final = Characters(_visible)
+_NAME_CHARS: Final = Characters(_name_char)

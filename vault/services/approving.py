@@ -6,7 +6,7 @@ from typing import Any, Final
 from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
-from vault.services.creating import Ids
+from vault.services.drafting import Ids
 from vault.services.importing import Importing
 from vault.services.reviewing import Reviewing
 from vault.stores import imports, reviews

@@ -5,22 +5,24 @@ is refused, and its record given up.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from keys.errors import ConflictError, MissingError
+from keys.errors import BudgetError, ConflictError, KeysError, MissingError, RefusedError
 from keys.fields import seal_field
-from keys.primitives import Secret, expand_sha256, random_bytes
+from keys.grouping import Group
+from keys.primitives import Secret, random_bytes
 from vault.domain.errors import InvalidFieldError
 from vault.domain.handles import TAKEN, handle_key
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
+from vault.services.drafting import Answering, Draft, Made, Order, Refused
 from vault.services.existing import Existing
 from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt
 from vault.services.linking import Linking, SealedRecord
 from vault.services.showing import Showing
-from vault.services.submissions import NATURAL, Submission, Wish
+from vault.services.submissions import NATURAL, Wish
 from vault.stores import answers, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow, Newcomer, StandingRow
@@ -28,64 +30,8 @@ from vault.stores.unit import Store, Unit
 
 SEED_BYTES: Final = 32
 _ID_BYTES: Final = 16
-_IDS_LABEL: Final = b"idvault/v1/registration-ids"
-Refused = VaultError | InvalidFieldError
-Results = list[dict[str, Any] | Refused]
-Answering = Callable[[Results], Answer]
-
-
-@dataclass(frozen=True, slots=True)
-class Ids:
-    """What is drawn for one registration; a pid of a representative is used where there is one."""
-
-    pid: bytes
-    reg: bytes
-    account: bytes
-    representative: bytes
-
-    @classmethod
-    def of(cls, seed: bytes, index: int) -> "Ids":
-        """Return the ids of one item of a request: the same ones at each try, since its seed is stored first."""
-        info = _IDS_LABEL + index.to_bytes(4, "big")
-        drawn = expand_sha256(Secret(seed), info, 4 * _ID_BYTES).expose_cleartext()
-        return cls(*(drawn[at : at + _ID_BYTES] for at in range(0, len(drawn), _ID_BYTES)))
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A registration on its way; `place` is its place in the request."""
-
-    place: int
-    submission: Submission
-    standing: StandingRow
-    account: AccountRow
-    review: ReviewRow
-    representative: StandingRow | None
-    exists: bool
-    """Whether the standing and its account stand already."""
-
-    @property
-    def key(self) -> str:
-        """What the handle is unique by."""
-        return handle_key(self.account.handle)
-
-    @property
-    def standings(self) -> list[StandingRow]:
-        """The standings that get a record, as the submission's statements are ordered."""
-        return [self.standing] if self.representative is None else [self.standing, self.representative]
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A draft with the records that the agent drew for it."""
-
-    draft: Draft
-    given: Sequence[Mapping[str, Any]]
-
-    @property
-    def rids(self) -> list[bytes]:
-        """Its records."""
-        return [given["rid"] for given in self.given]
+_REFUSALS: Final = (VaultError, InvalidFieldError, BudgetError, ConflictError, MissingError, RefusedError)
+"""After which nothing of a group stands, and each request is carried out by itself."""
 
 
 class Creating:
@@ -102,11 +48,14 @@ class Creating:
     ) -> None:
         self._directory, self._keys, self._linking, self._showing = directory, keys, linking, showing
         self._existing, self._now = existing, now
+        self._groups: dict[str, Group[Order, Answer | Exception]] = {}
 
     def create(
         self, client: Client, wishes: Sequence[Wish | Refused], attempt: Attempt, answering: Answering
     ) -> Answer:
         """Make all registrations that may be made; return the answer, which is stored with them.
+
+        What other threads of this process ask for meanwhile, for the same provider, goes the same way at the same time.
 
         Args:
             client: the provider.
@@ -118,21 +67,42 @@ class Creating:
             VaultError: it was finished or given up meanwhile; a store cannot be written.
             KeysError: the agent refused.
         """
-        results = _results(wishes)
-        drafts = self._drafts(client, wishes, attempt.ids, results)
+        order = Order(client, wishes, attempt, answering)
+        outcome = self._together(client).do(order) if len(wishes) == 1 else self._carry_out([order])[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _together(self, client: Client) -> Group[Order, Answer | Exception]:
+        """Return the line in which the single registrations of a provider wait."""
+        return self._groups.setdefault(client.id, Group(self._carry_out, _REFUSALS))
+
+    def _carry_out(self, orders: Sequence[Order]) -> list[Answer | Exception]:
+        """Make the registrations of several requests of one provider, each step once for all; return their outcomes.
+
+        Raises:
+            VaultError, KeysError: all of it was refused, and nothing of it stands.
+        """
+        client = orders[0].client
+        drafts = self._drafts(client, orders)
         given = self._drawn("create", client, drafts).get("items", ())
         made = self._made(drafts, given)
         try:
             self._linking.add_records(self._sealed(made))
-            entered, answer = self._entered(client, made, results, attempt, answering)
+            entered, outcomes = self._entered(client, made, orders)
         except (VaultError, InvalidFieldError) as error:
-            if not _may_stand(error):
-                self._linking.give_up_records([rid for one in made for rid in one.rids])
+            if _may_stand(error):
+                return [error for _ in orders]
+            self._linking.give_up_records([rid for one in made for rid in one.rids])
             raise
         kept = {id(one) for one in entered}
         self._linking.give_up_records([rid for one in made if id(one) not in kept for rid in one.rids])
-        self._linking.all_created([row for one in entered for row in one.draft.standings])
-        return answer
+        try:
+            self._linking.all_created([row for one in entered for row in one.draft.standings])
+        except KeysError as error:
+            # The directory has them: whoever finishes what was left open finishes these. Nothing is tried again here.
+            return [outcome if isinstance(outcome, Exception) else error for outcome in outcomes]
+        return outcomes
 
     def import_chunk(
         self, client: Client, wishes: Sequence[Wish | Refused], attempt: Attempt, answering: Answering
@@ -143,50 +113,53 @@ class Creating:
             VaultError: it was finished or given up meanwhile; a store cannot be written.
             KeysError: the agent refused.
         """
-        results = _results(wishes)
-        drafts = self._drafts(client, wishes, attempt.ids, results)
+        order = Order(client, wishes, attempt, answering)
+        drafts = self._drafts(client, [order])
         drawn = self._drawn("import.create", client, drafts)
         made = self._made(drafts, drawn.get("items", ()))
         try:
             self._linking.add_records(self._sealed(made))
-            entered, answer = self._entered(client, made, results, attempt, answering, audited=False)
+            entered, (outcome,) = self._entered(client, made, [order], audited=False)
         except VaultError as error:
             if drawn and not _may_stand(error):
                 self._linking.imported(drawn["intent"], [])
             raise
         if drawn:
             self._linking.imported(drawn["intent"], [row for one in entered for row in one.draft.standings])
-        return answer
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def rehearse(
         self, client: Client, wishes: Sequence[Wish | Refused], attempt: Attempt, answering: Answering
     ) -> Answer:
         """Return the answer of a chunk of which nothing is made."""
-        results = _results(wishes)
-        self._drafts(client, wishes, attempt.ids, results)
-        answer = answering(results)
+        order = Order(client, wishes, attempt, answering)
+        self._drafts(client, [order])
+        answer = answering(order.results)
         with self._directory.writing() as unit:
             attempt.finish(unit, answer)
         return answer
 
-    def _drafts(self, client: Client, wishes: Sequence[Wish | Refused], seed: bytes, results: Results) -> list[Draft]:
-        """Return what can be made as far as is known now; the reasons of the others go into the results."""
-        ids = [Ids.of(seed, place) for place in range(len(wishes))]
-        keys = [handle_key(one.handle) for one in wishes if isinstance(one, Wish) and one.account is None]
+    def _drafts(self, client: Client, orders: Sequence[Order]) -> list[Draft]:
+        """Return what can be made as far as is known now; the reasons of the others go into the orders' results."""
+        wishes = [one for order in orders for one in order.wishes if isinstance(one, Wish)]
+        keys = [handle_key(one.handle) for one in wishes if one.account is None]
         with self._directory.reading() as unit:
-            if reviews.known(unit, [one.reg for one in ids]):
+            if reviews.known(unit, [one.reg for order in orders for one in order.ids]):
                 raise VaultError(Kind.CONFLICT, "this request was carried out meanwhile")
             taken = standings.handles_taken(unit, client.id, keys)
         drafts: list[Draft] = []
-        for place, one in enumerate(wishes):
-            if isinstance(one, Wish):
-                try:
-                    draft = self._draft(client, place, one, ids[place])
-                    self._claim(draft, taken)
-                except VaultError as refusal:
-                    results[place] = refusal
-                else:
-                    drafts.append(draft)
+        for order in orders:
+            for place, one in enumerate(order.wishes):
+                if isinstance(one, Wish):
+                    try:
+                        draft = self._draft(order, place, one)
+                        self._claim(draft, taken)
+                    except VaultError as refusal:
+                        order.results[place] = refusal
+                    else:
+                        drafts.append(draft)
         return drafts
 
     @staticmethod
@@ -197,7 +170,8 @@ class Creating:
             raise _account_taken() if draft.exists else _handle_taken()
         taken.add(claimed)
 
-    def _draft(self, client: Client, place: int, one: Wish, ids: Ids) -> Draft:
+    def _draft(self, order: Order, place: int, one: Wish) -> Draft:
+        client, ids = order.client, order.ids[place]
         now, submission = self._now(), one.submission
         if one.account is not None:
             standing, account = self._existing.legacy(client, one.account)
@@ -213,7 +187,7 @@ class Creating:
             ids.reg, client.id, standing.pid, account.id, "identity", 1, "in_review", None, None, None, None, None,
             None, None, int(submission.expired_document), None, None if beside is None else beside.pid, now, None,
         )  # fmt: skip
-        return Draft(place, submission, standing, account, review, beside, exists=one.account is not None)
+        return Draft(order, place, submission, standing, account, review, beside, exists=one.account is not None)
 
     def _drawn(self, act: str, client: Client, drafts: Sequence[Draft]) -> Mapping[str, Any]:
         """Have the agent draw records."""
@@ -254,31 +228,24 @@ class Creating:
                 yield rid, statement.kind, fields, submission.consents
 
     def _entered(
-        self,
-        client: Client,
-        made: Sequence[Made],
-        results: Results,
-        attempt: Attempt,
-        answering: Answering,
-        *,
-        audited: bool = True,
-    ) -> tuple[list[Made], Answer]:
-        """Write the directory's rows with the answer; return what was entered."""
+        self, client: Client, made: Sequence[Made], orders: Sequence[Order], *, audited: bool = True
+    ) -> tuple[list[Made], list[Answer | Exception]]:
+        """Write the directory's rows with the answers; return what was entered, and what each order is told."""
         with self._directory.writing() as unit:
             taken = standings.handles_taken(unit, client.id, [one.draft.key for one in made if not one.draft.exists])
             entered = []
             for one in made:
                 refusal = self._refusal(unit, client, one, taken)
-                results[one.draft.place] = refusal or (self._shown(client, one.draft) if audited else {})
+                shown = {} if refusal or not audited else self._shown(one.draft)
+                one.draft.order.results[one.draft.place] = refusal or shown
                 if refusal is None:
                     entered.append(one)
             drafts = [one.draft for one in entered]
             self._write(unit, drafts)
             if audited:
                 self._audit(unit, client, drafts)
-            answer = answering(results)
-            attempt.finish(unit, answer)
-        return entered, answer
+            outcomes = [_finished(unit, order) for order in orders]
+        return entered, outcomes
 
     def _refusal(self, unit: Unit, client: Client, one: Made, taken: set[str]) -> VaultError | None:
         """Return why a draft cannot be entered after all; an existing standing gets its record here."""
@@ -313,8 +280,8 @@ class Creating:
             "detail": self._keys.seal_audit(audit_id, account.id),
         }  # fmt: skip
 
-    def _shown(self, client: Client, draft: Draft) -> dict[str, Any]:
-        return self._showing.of(client, draft.review, draft.standing, [draft.account], draft.representative)
+    def _shown(self, draft: Draft) -> dict[str, Any]:
+        return self._showing.of(draft.order.client, draft.review, draft.standing, [draft.account], draft.representative)
 
 
 def _may_stand(error: Exception) -> bool:
@@ -325,8 +292,14 @@ def _may_stand(error: Exception) -> bool:
     return isinstance(error, VaultError) and error.kind is Kind.UNAVAILABLE
 
 
-def _results(wishes: Sequence[Wish | Refused]) -> Results:
-    return [one if not isinstance(one, Wish) else {} for one in wishes]
+def _finished(unit: Unit, order: Order) -> Answer | Exception:
+    """Store what an order is told; one whose only item is refused has no rows, and its refusal for an outcome."""
+    try:
+        answer = order.answering(order.results)
+    except (VaultError, InvalidFieldError) as refusal:
+        return refusal
+    order.attempt.finish(unit, answer)
+    return answer
 
 
 def _standing(pid: bytes, client: Client, kind: str, now: int) -> StandingRow:

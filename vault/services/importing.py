@@ -19,7 +19,8 @@ from vault.domain.errors import DomainError, InvalidFieldError
 from vault.domain.ids import AccountId, ImportId, RegistrationId
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
-from vault.services.creating import SEED_BYTES, Creating, Ids, Refused, Results, bound
+from vault.services.creating import SEED_BYTES, Creating, bound
+from vault.services.drafting import Ids, Refused, Results
 from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt
 from vault.services.registering import Registering

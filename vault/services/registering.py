@@ -15,7 +15,8 @@ from vault.domain.errors import DomainError, InvalidFieldError
 from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
-from vault.services.creating import SEED_BYTES, Creating, Refused, Results
+from vault.services.creating import SEED_BYTES, Creating
+from vault.services.drafting import Refused, Results
 from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.linking import Linking

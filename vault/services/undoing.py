@@ -12,7 +12,7 @@ from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
 from vault.services.accounts import Accounts
-from vault.services.creating import Ids
+from vault.services.drafting import Ids
 from vault.services.erasing import Erasing
 from vault.services.idempotency import Answer
 from vault.services.importing import LEGACY, Importing

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from keys.bulk import Bulk
 from vault.stores.directory import audit_outbox, idempotency, revoked
 from vault.stores.unit import Unit, inserted, oldest
 
-_AUDIT = insert(audit_outbox)
+_OUTBOX = Bulk(audit_outbox)
+_columns = itemgetter(*audit_outbox.c.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,10 @@ def expire(unit: Unit, before: int, now: int, limit: int) -> None:
 
 def audit_all(unit: Unit, rows: Sequence[dict[str, Any]]) -> None:
     """Write audit rows of one act, as their columns, in the act's own transaction."""
-    if rows:
-        unit.execute(_AUDIT, rows)
+    _OUTBOX.insert(unit, [_columns(row) for row in rows])
 
 
 def audit(unit: Unit, audit_id: bytes, kind: str, minute: int, address: str, detail: bytes) -> None:
     """Write an audit row of an act of the directory, in the act's own transaction; `detail` is sealed."""
     row = {"id": audit_id, "type": kind, "minute": minute, "address": address.encode(), "detail": detail}
-    unit.execute(_AUDIT, row)
+    audit_all(unit, [row])

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from keys.bulk import Bulk
 from vault.stores.identity import consent, evidence, fingerprint, record
 from vault.stores.unit import Unit
 
 FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
-_ADD = insert(record)
+_RECORDS = Bulk(record)
+_CONSENTS = Bulk(consent)
 _FIELD_COLUMNS = [record.c[name] for name in FIELDS]
 
 
@@ -35,17 +37,8 @@ class NewRecord:
 
 def add_all(unit: Unit, rows: Sequence[NewRecord], day: int) -> None:
     """Insert records with their consents; `day` since 1970."""
-    if not rows:
-        return
-    none = dict.fromkeys(FIELDS)
-    unit.execute(_ADD, [{"rid": row.rid, "kind": row.kind, "day": day, **none, **row.fields} for row in rows])
-    consents = [
-        {"rid": row.rid, "kind": what, "text_hash": digest, "day": day}
-        for row in rows
-        for what, digest in row.consents.items()
-    ]
-    if consents:
-        unit.execute(insert(consent), consents)
+    _RECORDS.insert(unit, [(row.rid, row.kind, day, *map(row.fields.get, FIELDS)) for row in rows])
+    _CONSENTS.insert(unit, [(row.rid, what, digest, day) for row in rows for what, digest in row.consents.items()])
 
 
 def replace_fields(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 import orjson
@@ -11,7 +12,6 @@ from sqlalchemy import (
     TextClause,
     and_,
     bindparam,
-    insert,
     or_,
     select,
     text,
@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from keys.bulk import Bulk
 from vault.stores.directory import ACCOUNT_ALONE, NO_MATCH, review, standing
 from vault.stores.unit import Unit
 
@@ -55,20 +56,19 @@ class ReviewRow:
 
 
 _COLUMNS = [review.c[name] for name in ReviewRow.__slots__]
-_ADD = insert(review)
+_REVIEWS = Bulk(review)
+_values = attrgetter(*ReviewRow.__slots__)
 _FIND = select(*_COLUMNS).where(review.c.reg == bindparam("reg"))
 
 
 def add(unit: Unit, row: ReviewRow) -> None:
     """Insert a registration."""
-    unit.execute(_ADD, {name: getattr(row, name) for name in ReviewRow.__slots__})
+    add_all(unit, [row])
 
 
 def add_all(unit: Unit, rows: Iterable[ReviewRow]) -> None:
     """Insert registrations."""
-    values = [{name: getattr(row, name) for name in ReviewRow.__slots__} for row in rows]
-    if values:
-        unit.execute(_ADD, values)
+    _REVIEWS.insert(unit, [_values(row) for row in rows])
 
 
 def known(unit: Unit, regs: Iterable[bytes]) -> bool:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
+from keys.bulk import Bulk
 from vault.domain.handles import TAKEN, handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
@@ -50,12 +52,14 @@ class StandingRow:
     created: int
 
 
+_values_of_account: Final = attrgetter(*AccountRow.__slots__)
+_values_of_standing: Final = attrgetter(*StandingRow.__slots__)
 VOID: Final = "void"
 """The state of a standing that only keeps a late writer away."""
 # Built once: building a statement costs more than running it.
-_ADD_STANDING: Final = insert(standing)
-_ADD_HANDLE: Final = insert(handle)
-_ADD_ACCOUNT: Final = insert(account)
+_STANDINGS: Final = Bulk(standing)
+_HANDLES: Final = Bulk(handle)
+_ACCOUNTS: Final = Bulk(account)
 _FIND: Final = select(standing).where(standing.c.pid == bindparam("pid"))
 _ACCOUNTS_OF: Final = select(account).where(account.c.pid == bindparam("pid"))
 INTROSPECTED: Final = (
@@ -165,28 +169,20 @@ def add_all(unit: Unit, newcomers: Sequence[Newcomer]) -> None:
     Raises:
         VaultError: a handle is taken at this provider, or a standing exists (a late writer).
     """
-    if not newcomers:
-        return
     try:
-        unit.execute(_ADD_STANDING, [_columns(one.standing) for one in newcomers])
+        _STANDINGS.insert(unit, [_values_of_standing(one.standing) for one in newcomers])
     except IntegrityError:
         raise VaultError(
             Kind.CONFLICT, "this registration was finished or given up meanwhile; send it again", retry_after_seconds=1
         ) from None
     owned = [(one.account, one.handle_key) for one in newcomers if one.account is not None]
-    for row, key in owned:
-        _add_handle(unit, row, key)
-    if owned:
-        unit.execute(_ADD_ACCOUNT, [_columns(row) for row, _ in owned])
+    _add_handles(unit, owned)
+    _ACCOUNTS.insert(unit, [_values_of_account(row) for row, _ in owned])
 
 
-def _add_handle(unit: Unit, owned: AccountRow, handle_text: str) -> None:
-    named = {
-        "provider": owned.provider, "handle": handle_text, "pid": owned.pid, "account": owned.id,
-        "skeleton": skeleton(owned.handle),
-    }  # fmt: skip
+def _add_handles(unit: Unit, owned: Sequence[tuple[AccountRow, str]]) -> None:
     try:
-        unit.execute(_ADD_HANDLE, named)
+        _HANDLES.insert(unit, [(row.provider, key, row.pid, row.id, skeleton(row.handle)) for row, key in owned])
     except IntegrityError:
         raise VaultError(Kind.HANDLE_TAKEN, TAKEN) from None
 
@@ -232,8 +228,8 @@ def add_account(unit: Unit, owned: AccountRow) -> None:
     Raises:
         VaultError: the handle is taken at this provider.
     """
-    _add_handle(unit, owned, handle_key(owned.handle))
-    unit.execute(_ADD_ACCOUNT, _columns(owned))
+    _add_handles(unit, [(owned, handle_key(owned.handle))])
+    _ACCOUNTS.insert(unit, [_values_of_account(owned)])
 
 
 def rename(unit: Unit, owned: AccountRow) -> None:
@@ -243,7 +239,7 @@ def rename(unit: Unit, owned: AccountRow) -> None:
         VaultError: the new handle is taken at this provider.
     """
     unit.execute(delete(handle).where(handle.c.provider == owned.provider, handle.c.account == owned.id))
-    _add_handle(unit, owned, handle_key(owned.handle))
+    _add_handles(unit, [(owned, handle_key(owned.handle))])
     where = (account.c.pid == owned.pid) & (account.c.id == owned.id)
     unit.execute(update(account).where(where).values(handle=owned.handle, mac=owned.mac))
 

@@ -20,7 +20,8 @@ MAX_FORM_FIELDS: Final = 32
 _READ_BYTES: Final = 65_536
 
 # Strings as a whole, so that brackets in them do not count; possessive, so that no input takes quadratic time.
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _ESCAPED: Final = re.compile(r"[%+]")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -58,13 +59,12 @@ def parse_json(data: bytes) -> object:
 
 def _check_depth(data: bytes) -> None:
     depth = 0
-    for match in _TOKEN.finditer(data):
-        first = data[match.start()]
-        if first in b"[{":
+    for bracket in _STRING.sub(b"", data).translate(None, _NO_BRACKETS):
+        if bracket in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
                 _malformed("the body is nested too deeply")
-        elif first in b"]}":
+        else:
             depth -= 1
 
 

@@ -14,6 +14,7 @@ from keys import audit, records, store
 from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.names import Names, check_standing, open_record
 from keys.agent.wire import Dialogue
+from keys.bulk import Bulk
 from keys.engine import reading, writing
 from keys.errors import BudgetError, ConflictError, MissingError, OpenError, ProtocolError, RefusedError
 from keys.records import RID_BYTES, Opened, Record, State
@@ -43,7 +44,7 @@ _RENEW: Final = (
     .where(_BUDGET.name == bindparam("budget"), _BUDGET.window < bindparam("at"))
     .values(window=bindparam("at"), used=bindparam("count"))
 )
-_NEW_PERSON: Final = insert(store.person)
+_PERSONS: Final = Bulk(store.person)
 
 
 def _fields(args: Args) -> list[str]:
@@ -122,7 +123,7 @@ class Drawn:
         window = names.now() // _HOUR_SECONDS
         spend(connection, f"create/{self.sector}", names.limits.creates_per_hour, window, len(self.rows))
         records.add_rows(connection, self.rows)
-        connection.execute(_NEW_PERSON, [{"uid": uid, "state": "provisional"} for uid in self.persons])
+        _PERSONS.insert(connection, [(uid, "provisional") for uid in self.persons])
 
 
 def draw_all(names: Names, args: Args, state: State) -> Drawn:

@@ -1,0 +1,64 @@
+"""Inserting many rows at once: COPY on PostgreSQL, one prepared statement on SQLite; never a statement a row.
+
+Guarantees: within the caller's transaction, all rows or an error; errors are SQLAlchemy's, as of any other statement.
+Leaves to its caller: what the values are. Rows are tuples in the order of the table's columns.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import BigInteger, Connection, LargeBinary, Table, Text, insert
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+
+_TYPES: Final = {LargeBinary: "bytea", Text: "text", BigInteger: "int8"}
+"""What the stores' columns are in PostgreSQL; COPY in binary form needs to know."""
+
+
+class Bulk:
+    """How rows come into one table; made once a table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def insert(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows, each a tuple in the order of the table's columns.
+
+        Raises:
+            IntegrityError: a row of the same key stands already, or two of these have the same.
+            DBAPIError: the store cannot be written.
+        """
+        if not rows:
+            return
+        if connection.dialect.name == "postgresql":
+            self._copy(connection, rows)
+        else:
+            connection.exec_driver_sql(self._insert, list(map(tuple, rows)))
+
+    def _copy(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+        try:
+            with driver.cursor() as cursor, cursor.copy(self._statement) as copy:
+                copy.set_types(self._types)
+                for row in rows:
+                    copy.write_row(row)
+        except psycopg.Error as error:
+            raise DBAPIError.instance("COPY", None, error, psycopg.Error, dialect=connection.dialect) from None
+
+    @cached_property
+    def _names(self) -> str:
+        return ", ".join(f'"{column.name}"' for column in self._table.columns)
+
+    @cached_property
+    def _types(self) -> list[str]:
+        return [_TYPES[type(column.type)] for column in self._table.columns]
+
+    @cached_property
+    def _statement(self) -> bytes:
+        return f'COPY "{self._table.name}" ({self._names}) FROM STDIN (FORMAT BINARY)'.encode()
+
+    @cached_property
+    def _insert(self) -> str:
+        return str(insert(self._table).compile(dialect=sqlite.dialect()))
