@@ -3,16 +3,19 @@
 SQLite is set to lose nothing that was committed and to overwrite what is deleted; a missing file is never created.
 """
 
+import random
+import select
 import sqlite3
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from keys.errors import SetupError
@@ -21,6 +24,13 @@ DEFAULT_BUSY_SECONDS: Final = 5
 _POOL_CONNECTIONS: Final = 8
 _PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
 """WAL with synchronous=FULL: a commit is on disk when it returns (sqlite.org/pragma.html)."""
+
+_Result = TypeVar("_Result")
+_LOST: Final = frozenset({"40001", "40P01"})
+"""serialization_failure and deadlock_detected (PostgreSQL, appendix A): another transaction was given way to."""
+_PAUSES_SECONDS: Final = (0.01, 0.05, 0.2)
+_KEEPALIVE: Final = {"keepalives_idle": 5, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+"""A server that is gone without a word is noticed within ten seconds (libpq; milliseconds for the last)."""
 
 _PSYCOPG: Final = "postgresql+psycopg"
 _BEGIN: Final[Mapping[str, tuple[str, ...]]] = {
@@ -89,8 +99,41 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
 def _postgresql(url: URL, busy_seconds: int) -> Engine:
     # A commit is on disk when it returns (synchronous_commit), whatever the server's own setting says.
     options = f"-c lock_timeout={busy_seconds}s -c synchronous_commit=on -c application_name=idvault"
-    arguments = {"connect_timeout": busy_seconds, "options": options}
-    return _engine(url.set(drivername=_PSYCOPG), connect_args=arguments)
+    arguments = {"connect_timeout": busy_seconds, "options": options, **_KEEPALIVE}
+    engine = _engine(url.set(drivername=_PSYCOPG), connect_args=arguments)
+    event.listen(engine, "checkout", _peek)
+    return engine
+
+
+def _peek(connection: Any, _: ConnectionPoolEntry, __: object) -> None:  # noqa: ANN401 - the driver's own class
+    """Have the pool replace a connection whose server went away while it lay there: a system call, no round trip.
+
+    An idle server has nothing to say but its end; where it says something else, a fresh connection does no harm.
+    """
+    if connection.closed:
+        raise DisconnectionError
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError
+
+
+def repeated(work: Callable[[], _Result]) -> _Result:
+    """Run work, again up to three times where its transaction gave way to another's (deadlock, serialization).
+
+    Nothing of that transaction happened; the work begins anew, so it must do what its caller may do twice.
+
+    Raises:
+        DBAPIError: it gave way four times, or failed otherwise.
+    """
+    for pause in _PAUSES_SECONDS:
+        try:
+            return work()
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _LOST:
+                raise
+        time.sleep(pause * (1 + random.random()))  # noqa: S311 - so that two do not meet again
+    return work()
 
 
 @contextmanager
@@ -118,9 +161,9 @@ def writing(engine: Engine) -> Iterator[Connection]:
     The write lock is taken at the start, so that what is read in the transaction is still so when it is written.
     """
     with engine.connect() as connection:
-        for statement in _BEGIN[engine.dialect.name]:
-            connection.exec_driver_sql(statement)
         try:
+            for statement in _BEGIN[engine.dialect.name]:
+                connection.exec_driver_sql(statement)
             yield connection
             connection.exec_driver_sql("COMMIT")
         except BaseException:

@@ -24,7 +24,8 @@ from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, P256Signer, Secret, random
 from keys.tokens import DirectoryTokens, PairwiseTokens
 
 STANDING_KEK: Final = "standing-kek"
-ROOT_PURPOSES: Final = ("kek", STANDING_KEK, "fingerprint", "map")
+KEK: Final = "kek"
+ROOT_PURPOSES: Final = (KEK, STANDING_KEK, "fingerprint", "map")
 SIGN_ES256: Final = "sign/es256"
 STANDING_PURPOSES: Final = ("account-mac", "index", "directory", SIGN_ES256)
 SECTOR_PURPOSES: Final = ("token", "link")
@@ -300,6 +301,8 @@ def _write(connection: Connection, deployment: bytes, wrapper: Key, purpose: str
             purpose=purpose, scope=scope, version=1, id=key.id, state=State.ACTIVE, sealed=sealed, created=now
         )
     )
+    if purpose == KEK:
+        store.make_partition(connection, key.version)
     return key
 
 

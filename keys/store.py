@@ -1,6 +1,11 @@
 """The key store's tables: the agent's alone. Every key is sealed; rows that decide something carry a MAC."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
+
+PARTITION: Final = "record_key_kek_"
+"""How the partitions of `record_key` begin on PostgreSQL: one for each version of the key encryption key."""
 
 metadata = MetaData()
 
@@ -24,6 +29,7 @@ key = Table(
     Column("created", BigInteger, nullable=False),
 )
 
+# On PostgreSQL partitioned by kek_version, so its primary key there is (rid, kek_version): adr/0010.
 record_key = Table(
     "record_key",
     metadata,
@@ -137,3 +143,13 @@ audit_outbox = Table(
     Column("address", LargeBinary, nullable=False),
     Column("detail", LargeBinary, nullable=False),
 )
+
+
+def make_partition(connection: Connection, kek_version: int) -> None:
+    """Make the partition for records under a version of the key encryption key, in the transaction that writes the key.
+
+    Idempotent; nothing to do where the store is one file. A version without a partition takes no record. The agent's
+    role has no DDL, so a function of the owner's does it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT record_key_partition(%(version)s)", {"version": kek_version})

@@ -1,5 +1,6 @@
 """Fixtures: one served vault a session for what does not disturb it, fresh ones for what does."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,25 +18,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of tests that need what only SQLite has."""
+    """Name the markers of tests that need what only one of the databases has."""
     config.addinivalue_line(
         "markers", "sqlite: looks into the files of the stores, or uses SQLite's triggers and locks"
     )
+    config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the longest first, so that no process ends long after the others; on PostgreSQL take what has a store."""
+    """Put the longest first, so that no process ends long after the others; take what the database has."""
     items.sort(key=lambda item: "tests/model/" not in item.nodeid)
-    if config.getoption("--database") == "sqlite":
-        return
-    kept = [item for item in items if _runs_on_postgresql(item)]
+    runs = _runs_on_sqlite if config.getoption("--database") == "sqlite" else _runs_on_postgresql
+    kept = [item for item in items if runs(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 
 
+def _runs_on_sqlite(item: pytest.Item) -> bool:
+    return not item.get_closest_marker("postgresql")
+
+
 def _runs_on_postgresql(item: pytest.Item) -> bool:
-    """Whether a test has a whole vault, and needs nothing of SQLite."""
+    """Whether a test has a whole vault and needs nothing of SQLite, or is about PostgreSQL."""
+    if item.get_closest_marker("postgresql"):
+        return True
     served = any(folder in item.nodeid for folder in ("tests/http/", "tests/model/"))
     return served and not item.get_closest_marker("sqlite")
 
@@ -61,11 +68,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """A PostgreSQL that tests share: each vault has databases of its own."""
-    made = Cluster(tmp_path_factory.mktemp("postgresql"))
-    yield made
-    made.stop()
+    # Not in pytest's folder: each new run closes that one to the user that the server runs as.
+    with tempfile.TemporaryDirectory(prefix="idvault-postgresql-", ignore_cleanup_errors=True) as folder:
+        made = Cluster(Path(folder))
+        yield made
+        made.stop()
 
 
 @pytest.fixture

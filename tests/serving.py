@@ -82,6 +82,7 @@ class Server:
         }
         self.databases = cluster.vault() if cluster is not None else {}
         self.environment |= self.databases
+        self.granted = False
         self.log = home.parent / f"{home.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
@@ -89,7 +90,7 @@ class Server:
     def start(self, readiness: int = httpx.codes.OK) -> Self:
         """Start it and wait until it says that it is ready, or 503 where its keys are to stay shut."""
         if self.databases:
-            self.json("db", "upgrade")
+            self._grant()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [BIN / "idvault", "serve"], env=self.environment, stdout=log, stderr=log, start_new_session=True
@@ -105,6 +106,18 @@ class Server:
                 break
             time.sleep(0.05)
         raise AssertionError("the server did not start")
+
+    def _grant(self) -> None:
+        """Set the databases up as an administrator, and go on under the roles of the service."""
+        self.environment |= self.databases
+        self.json("db", "upgrade")
+        if not self.granted:
+            self.json("db", "grants", "--apply")
+        self.granted = True
+        self.environment |= {
+            name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")
+            for name, url in self.databases.items()
+        }
 
     def stop(self) -> int:
         for client in self.clients:
@@ -155,7 +168,7 @@ class Server:
 
     def sql(self, store: str, statement: str, *values: object) -> list[Any]:
         """Do what somebody with a store would do: one statement with ? for its values; return its rows."""
-        url = self.environment.get(f"IDVAULT_{store.upper()}_URL")
+        url = self.databases.get(f"IDVAULT_{store.upper()}_URL")
         if url is None:
             with closing(sqlite3.connect(self.home / f"{store}.db", timeout=10)) as connection, connection:
                 return connection.execute(statement, values).fetchall()

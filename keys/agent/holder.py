@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from keys.agent.process import log_failure
 from keys.agent.wire import Dialogue, receive, send
+from keys.engine import repeated
 from keys.errors import KeysError, ProtocolError, UnavailableError
 
 Act = Callable[[Mapping[str, Any], Dialogue], Mapping[str, Any]]
@@ -80,7 +81,8 @@ def _run(door: Door, request: Mapping[str, Any], dialogue: Dialogue) -> dict[str
     if act is None or not isinstance(args, dict):
         return {"error": door.refusal.kind, "message": door.refusal.default}
     try:
-        return {"ok": act(args, dialogue)}
+        # An act that gave way to another is as if never called; what it asks of its caller it may ask twice.
+        return {"ok": repeated(lambda: act(args, dialogue))}
     except KeysError as error:
         return {"error": error.kind, "message": str(error)}
     except DBAPIError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import BigInteger, Engine, LargeBinary, Table, insert, inspect, select
+from sqlalchemy import BigInteger, Engine, LargeBinary, Table, UniqueConstraint, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateIndex
 
@@ -140,3 +140,36 @@ def test_r_cn_05_no_handle_beside_a_record_and_no_identity_field_beside_a_handle
 def test_stores_share_no_table_but_the_outbox() -> None:
     tables = Counter(table for metadata in schema.METADATA.values() for table in metadata.tables)
     assert {table for table, stores in tables.items() if stores > 1} == {"audit_outbox"}
+
+
+DISTRIBUTED = {
+    "identity": {"record": "rid", "fingerprint": "tag", "consent": "rid", "evidence": "rid"},
+    "directory": {
+        "account": "pid", "handle": "handle", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
+        "review": "reg", "sanction": "id", "operator": "account", "idempotency": "key", "import_chunk": "import",
+        "revoked": "jti", "audit_outbox": "id",
+    },
+    "keys": {
+        "record_key": "rid", "person": "uid", "evidence_key": "rid", "statement_key": "address", "handoff": "hash",
+        "intent": "id", "intent_lock": "key", "audit_outbox": "id",
+    },
+    "log": {"drained": "id"},
+}  # fmt: skip
+SMALL = {
+    "directory": {"client", "provider", "import"},
+    "keys": {"deployment", "key", "reviewer", "agreement", "budget"},
+}
+"""They grow with providers and officers, not with people: each node has a copy of them."""
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_what_is_unique_holds_the_column_that_its_table_is_distributed_by(name: str) -> None:
+    """Else a distributed database could not keep it so on one node."""
+    tables = schema.METADATA[name].tables
+    assert set(tables) == set(DISTRIBUTED[name]) | SMALL.get(name, set())
+    for table, column in DISTRIBUTED[name].items():
+        unique = [list(tables[table].primary_key.columns)]
+        unique += [list(c.columns) for c in tables[table].constraints if isinstance(c, UniqueConstraint)]
+        unique += [list(index.columns) for index in tables[table].indexes if index.unique]
+        for columns in unique:
+            assert column in {c.name for c in columns}, (table, columns)

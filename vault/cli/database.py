@@ -9,16 +9,16 @@ import click
 from keys.seals import development
 from keys.setup import complete_development, create_development
 from vault.cli.common import json_option, prepared, show
-from vault.config import STORES, Settings
+from vault.config import STORES, Settings, load
 from vault.domain.clock import SystemClock, epoch
-from vault.stores import schema
+from vault.stores import granting, schema
 
 EXIT_ERROR: Final = 1
 
 
 @click.group()
 def db() -> None:
-    """Bring the stores' schemas up to this version, and compact their files."""
+    """Bring the stores' schemas up to this version, grant their roles, and compact their files."""
 
 
 @db.command()
@@ -55,6 +55,27 @@ def compact(*, as_json: bool) -> None:
     show({store: "compact" if ended else "in use, try again" for store, ended in done.items()}, as_json=as_json)
     if not all(done.values()):
         sys.exit(EXIT_ERROR)
+
+
+@db.command()
+@click.option("--apply", is_flag=True, help="Make them; without it they are printed.")
+@json_option
+def grants(*, apply: bool, as_json: bool) -> None:
+    """Print, or make, the roles of the four PostgreSQL databases and what each may do. May be run again.
+
+    The first time as a superuser, after `db upgrade`; then as each store's owner role, after every upgrade.
+    """
+    settings = load()
+    if not apply:
+        scripts = {store: granting.script(store) for store in STORES}
+        if as_json:
+            show(scripts, as_json=True)
+        else:
+            click.echo("\n".join(f"-- {store}\n{sql}" for store, sql in scripts.items()))
+        return
+    with _opened(settings) as engines:
+        granting.apply_all(engines)
+    show(dict.fromkeys(STORES, "granted"), as_json=as_json)
 
 
 def _opened(settings: Settings) -> AbstractContextManager[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, select
 from sqlalchemy.dialects.postgresql import Insert
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from keys.engine import reading, snapshot, writing
 from vault.errors import Kind, VaultError
@@ -21,7 +21,7 @@ _UNAVAILABLE = "a store cannot be read or written now; nothing was lost, try aga
 def _available() -> Iterator[None]:
     try:
         yield
-    except OperationalError:
+    except (OperationalError, InterfaceError):
         raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
 
 
@@ -57,25 +57,37 @@ class Prepared:
         self._row: Callable[..., Any] = row
 
     def all(self, **parameters: object) -> list[Any]:
-        """Return all rows.
+        """Return all rows; read again on a fresh connection where the thread's own was lost.
 
         Raises:
             VaultError: the store cannot be read now; the thread's connection is dropped.
         """
+        given = parameters if self._order is None else tuple(parameters[name] for name in self._order)
+        try:
+            return self._rows(given)
+        except (self._error, OperationalError):
+            self._drop()
+        try:
+            return self._rows(given)
+        except (self._error, OperationalError):
+            self._drop()
+            raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
+
+    def _rows(self, given: Any) -> list[Any]:  # noqa: ANN401 - as the driver takes it
         held = getattr(self._local, "connection", None)
         if held is None:
             held = self._local.connection = self._engine.raw_connection()
-        given = parameters if self._order is None else tuple(parameters[name] for name in self._order)
-        try:
-            cursor = held.cursor()
-            cursor.execute(self._sql, given)
-            rows = [self._row(*row) for row in cursor.fetchall()]
-            cursor.close()
-        except self._error:
-            self._local.connection = None
-            held.invalidate()
-            raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
+        cursor = held.cursor()
+        cursor.execute(self._sql, given)
+        rows = [self._row(*row) for row in cursor.fetchall()]
+        cursor.close()
         return rows
+
+    def _drop(self) -> None:
+        held = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if held is not None:
+            held.invalidate()
 
 
 class Store:
