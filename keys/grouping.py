@@ -1,0 +1,101 @@
+"""Group commit: what several threads ask for at the same time is carried out together, in one transaction.
+
+The first thread that comes leads: it takes whatever waits by then and carries it out, while others come and wait for
+the next group. So a group costs no waiting: where nobody else comes, it is a group of one.
+
+Guarantees: each caller gets the result of its own item, or the error that concerns it; one item that is refused does
+not fail the others. Leaves to its owner: that carrying out is all or nothing when it raises a refusal.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+DEFAULT_MOST: Final = 64
+"""Items in a group: a bound on how long the first of them waits for the last."""
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True)
+class _Asked(Generic[_Item, _Result]):
+    """One caller's item, and what became of it."""
+
+    item: _Item
+    turn: threading.Event = field(default_factory=threading.Event)
+    """Set once there is an outcome, or once this caller is to lead."""
+    results: tuple[_Result, ...] = ()
+    error: BaseException | None = None
+
+    @property
+    def settled(self) -> bool:
+        return bool(self.results) or self.error is not None
+
+
+class Group(Generic[_Item, _Result]):
+    """Joins the callers of one process."""
+
+    def __init__(
+        self,
+        carry_out: Callable[[Sequence[_Item]], Sequence[_Result]],
+        refusals: tuple[type[Exception], ...],
+        *,
+        most: int = DEFAULT_MOST,
+    ) -> None:
+        """Take what carries items out, and the errors that say: nothing of this happened, an item was at fault.
+
+        After such an error each item of the group is carried out by itself; any other error is everyone's.
+        """
+        self._carry_out, self._refusals, self._most = carry_out, refusals, most
+        self._lock = threading.Lock()
+        self._waiting: list[_Asked[_Item, _Result]] = []
+        self._led = False
+
+    def do(self, item: _Item) -> _Result:
+        """Have an item carried out, with those of others that wait; return its own result.
+
+        Raises:
+            Exception: what carrying out this item raised.
+        """
+        mine = _Asked[_Item, _Result](item)
+        with self._lock:
+            self._waiting.append(mine)
+            leads, self._led = not self._led, True
+        if not leads:
+            mine.turn.wait()
+        if not mine.settled:
+            self._lead()
+        if mine.error is not None:
+            raise mine.error
+        return mine.results[0]
+
+    def _lead(self) -> None:
+        """Carry out what waits, the leader's own item first, and hand the lead on."""
+        with self._lock:
+            group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        try:
+            self._settle(group)
+        except BaseException as error:  # the leader's own end too: nobody may wait for ever
+            for asked in group:
+                asked.error = asked.error if asked.settled else error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            with self._lock:
+                self._led = bool(self._waiting)
+                if self._led:
+                    self._waiting[0].turn.set()
+            for asked in group:
+                asked.turn.set()
+
+    def _settle(self, group: Sequence[_Asked[_Item, _Result]]) -> None:
+        try:
+            for asked, result in zip(group, self._carry_out([asked.item for asked in group]), strict=True):
+                asked.results = (result,)
+        except self._refusals as error:
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for asked in group:
+                self._settle([asked])

@@ -1,0 +1,128 @@
+"""Group commit: callers at the same time share one carrying out, and nobody gets another's result or error."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from keys.errors import ConflictError, UnavailableError
+from keys.grouping import Group
+
+
+class Carrier:
+    """Carries out numbers; the first group waits until the others stand in line."""
+
+    def __init__(self, refused: frozenset[int] = frozenset()) -> None:
+        self.groups: list[list[int]] = []
+        self.refused = refused
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.groups.append(list(items))
+        self.begun.set()
+        assert self.go_on.wait(10)
+        if self.refused & set(items):
+            raise ConflictError
+        return [item * 2 for item in items]
+
+
+def joined(
+    group: Group[int, int], carrier: Carrier, items: Sequence[int], pool: ThreadPoolExecutor
+) -> list[Future[int]]:
+    """Have the first item carried out, and all others come while it is."""
+    futures = [pool.submit(group.do, items[0])]
+    assert carrier.begun.wait(10)
+    futures += [pool.submit(group.do, item) for item in items[1:]]
+    while len(group._waiting) < len(items) - 1:
+        pass
+    carrier.go_on.set()
+    return futures
+
+
+def test_those_who_come_meanwhile_are_carried_out_together() -> None:
+    carrier = Carrier()
+    group = Group[int, int](carrier, (ConflictError,))
+    with ThreadPoolExecutor(8) as pool:
+        futures = joined(group, carrier, [1, 2, 3, 4], pool)
+        assert [future.result(10) for future in futures] == [2, 4, 6, 8]
+    assert [len(one) for one in carrier.groups] == [1, 3]
+
+
+def test_one_who_comes_alone_does_not_wait_for_others() -> None:
+    carrier = Carrier()
+    carrier.go_on.set()
+    assert Group[int, int](carrier, (ConflictError,)).do(5) == 10
+    assert carrier.groups == [[5]]
+
+
+def test_one_that_is_refused_fails_alone() -> None:
+    carrier = Carrier(refused=frozenset({3}))
+    group = Group[int, int](carrier, (ConflictError,))
+    with ThreadPoolExecutor(8) as pool:
+        futures = joined(group, carrier, [1, 2, 3, 4], pool)
+        assert [futures[at].result(10) for at in (0, 1, 3)] == [2, 4, 8]
+        with pytest.raises(ConflictError):
+            futures[2].result(10)
+
+
+def test_an_error_that_leaves_the_outcome_open_is_everyones_and_nothing_is_tried_again() -> None:
+    def fails(items: Sequence[int]) -> list[int]:
+        if items != [1]:
+            raise UnavailableError
+        return carrier(items)
+
+    carrier = Carrier()
+    tried: list[list[int]] = []
+
+    def counted(items: Sequence[int]) -> list[int]:
+        tried.append(list(items))
+        return fails(items)
+
+    group = Group[int, int](counted, (ConflictError,))
+    with ThreadPoolExecutor(8) as pool:
+        futures = joined(group, carrier, [1, 2, 3], pool)
+        assert futures[0].result(10) == 2
+        for future in futures[1:]:
+            with pytest.raises(UnavailableError):
+                future.result(10)
+    assert [len(one) for one in tried] == [1, 2]
+
+
+def test_a_group_is_bounded_and_the_rest_goes_next() -> None:
+    carrier = Carrier()
+    group = Group[int, int](carrier, (ConflictError,), most=2)
+    with ThreadPoolExecutor(8) as pool:
+        futures = joined(group, carrier, [1, 2, 3, 4, 5, 6], pool)
+        assert [future.result(10) for future in futures] == [2, 4, 6, 8, 10, 12]
+    assert [len(one) for one in carrier.groups] == [1, 2, 2, 1]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_leader_that_is_ended_leaves_nobody_waiting(error: Callable[[], BaseException]) -> None:
+    def ends(_: Sequence[int]) -> list[int]:
+        raise error()
+
+    group = Group[int, int](ends, (ConflictError,))
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        group.do(1)
+    assert not group._led
+
+
+def test_many_threads_get_each_their_own_and_the_lead_is_never_lost() -> None:
+    def doubles(items: Sequence[int]) -> list[int]:
+        if any(item % 7 == 0 for item in items):
+            raise ConflictError
+        return [item * 2 for item in items]
+
+    group = Group[int, int](doubles, (ConflictError,), most=5)
+
+    def one(item: int) -> int | None:
+        try:
+            return group.do(item)
+        except ConflictError:
+            return None
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(one, range(2000), timeout=60))
+    assert found == [None if item % 7 == 0 else item * 2 for item in range(2000)]
