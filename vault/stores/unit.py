@@ -1,17 +1,18 @@
 """Units of work on one store: leaving normally commits, raising rolls back. There is no transaction across stores."""
 
-import threading
-from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Select
+from sqlalchemy import Column, Connection, Engine
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import OperationalError
 
+from keys.driver import Driver, Prepared, StoreError
 from keys.engine import reading, snapshot, writing
 from vault.errors import Kind, VaultError
+
+__all__ = ["Prepared", "Store", "Unit", "inserted"]
 
 Unit = Connection
 _UNAVAILABLE = "a store cannot be read or written now; nothing was lost, try again"
@@ -30,51 +31,24 @@ def inserted(unit: Unit, statement: Insert, key: Column[Any]) -> bool:
     return unit.execute(statement.on_conflict_do_nothing().returning(key)).first() is not None
 
 
-class Prepared:
-    """A SELECT compiled once and run by the driver on a connection that each thread keeps: for the hot path.
-
-    SQLAlchemy's own way costs several times the read itself. Rows are named tuples of what the driver gives.
-    """
-
-    __slots__ = ("_engine", "_error", "_local", "_order", "_row", "_sql")
-
-    def __init__(self, engine: Engine, statement: Select[Any]) -> None:
-        compiled = statement.compile(dialect=engine.dialect)
-        self._engine, self._local, self._sql = engine, threading.local(), str(compiled)
-        self._order = compiled.positiontup
-        self._error: type[Exception] = engine.dialect.loaded_dbapi.Error
-        row = namedtuple("row", statement.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024 - made at run time
-        self._row: Callable[..., Any] = row
-
-    def all(self, **parameters: object) -> list[Any]:
-        """Return all rows.
-
-        Raises:
-            VaultError: the store cannot be read now; the thread's connection is dropped.
-        """
-        held = getattr(self._local, "connection", None)
-        if held is None:
-            held = self._local.connection = self._engine.raw_connection()
-        given = parameters if self._order is None else tuple(parameters[name] for name in self._order)
-        try:
-            cursor = held.cursor()
-            cursor.execute(self._sql, given)
-            rows = [self._row(*row) for row in cursor.fetchall()]
-            cursor.close()
-        except self._error:
-            self._local.connection = None
-            held.invalidate()
-            raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
-        return rows
-
-
 class Store:
     """One store's engine, as services see it."""
 
-    __slots__ = ("engine",)
+    __slots__ = ("_driver", "engine")
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        self.engine, self._driver = engine, Driver(engine)
+
+    def rows(self, prepared: Prepared, **values: Any) -> list[Any]:  # noqa: ANN401 - what columns hold
+        """Return all rows of a statement of the hot path; none where one of its lists is empty.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        try:
+            return self._driver.all(prepared, **values)
+        except StoreError:
+            raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
 
     @contextmanager
     def reading(self) -> Iterator[Unit]:
