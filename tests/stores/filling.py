@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, event
 
 from keys import migrating
 from keys.engine import reading, writing
+from keys.store import make_partition
 from vault.stores import schema
 
 BIG = "cli_big"
@@ -42,6 +43,8 @@ def fill(engine: Engine, store: str, rows: int) -> None:
     dialect = engine.dialect.name
     statements = (_FOLDER / f"at_size_{store}.sql").read_text().split(";\n")
     with writing(engine) as connection:
+        if store == "keys":
+            make_partition(connection, 1)
         if dialect == "postgresql":
             connection.exec_driver_sql(_ID_FUNCTION)
         else:

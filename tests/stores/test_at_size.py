@@ -77,7 +77,11 @@ READS: dict[str, Call] = {
     "aliases of a page": lambda unit, n, _: batches.aliases(unit, some(n)),
     "handles taken": lambda unit, _, __: standings.handles_taken(unit, BIG, [f"h{at}" for at in range(50)]),
     "who has these tags": lambda unit, _, __: standings.by_local_tags(unit, [id_of("local", at) for at in range(5)]),
-    "bearer": lambda unit, _, __: clients.find_bearer(unit, BIG, id_of("jti", 7)),
+    "bearer": lambda unit, _, __: unit.execute(clients.BY_TOKEN.statement, {"client": BIG, "jti": id_of("jti", 7)}),
+    "introspection": lambda unit, n, _: unit.execute(
+        standings.INTROSPECTED.statement, {"client": BIG, "pid": id_of("pid", n // 2 + 1)}
+    ),
+    "introspections": lambda unit, n, _: unit.execute(batches.INTROSPECTED.statement, {"client": BIG, "pids": some(n)}),
     "results of an import": lambda unit, _, __: imports.chunks(unit, id_of("import", 1), 0, 1),
     "results of an import, deep": lambda unit, _, __: imports.chunks(unit, id_of("import", 1), 9_000, 1),
     "refusals of an import, deep": lambda unit, _, __: imports.chunks(unit, id_of("import", 0), 6_001, 1, faulty=True),

@@ -19,7 +19,7 @@ from vault.services.access import secret_holds
 from vault.services.held_keys import HeldKeys
 from vault.stores import clients, operators, standings
 from vault.stores.operators import Operated
-from vault.stores.unit import Prepared, Store
+from vault.stores.unit import Store
 
 INACTIVE: Final[dict[str, object]] = {"active": False}
 
@@ -29,7 +29,6 @@ class Introspecting:
 
     def __init__(self, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
         self._directory, self._keys, self._now = directory, keys, now
-        self._read = Prepared(directory.engine, standings.INTROSPECTED)
         self._sectors: dict[str, str] = {}
 
     def introspect(self, client_id: str, secret: str, token: str, account: str | None) -> dict[str, object]:
@@ -39,7 +38,7 @@ class Introspecting:
             VaultError: the credentials are not valid, or the client may not introspect.
         """
         pseudonym = self._decode(client_id, token)
-        rows = self._read.all(client=client_id, pid=pseudonym.pid)
+        rows = self._directory.rows(standings.INTROSPECTED, client=client_id, pid=pseudonym.pid)
         now = self._now()
         _authorised(rows, secret, now)
         wanted = _wanted(account)

@@ -16,11 +16,9 @@ from vault.services.introspecting import INACTIVE, answer_of
 from vault.services.showing import Showing
 from vault.stores import answers, batches, exchanges, standings
 from vault.stores.standings import StandingRow
-from vault.stores.unit import Prepared, Store, Unit
+from vault.stores.unit import Store, Unit
 
 Items = list[dict[str, Any]]
-_SIZES: Final = (16, 128, 1000)
-"""Numbers of items that a statement is compiled for; a batch takes the next larger one, filled up with its last."""
 _UNKNOWN: Final[dict[str, Any]] = {"status": 404, "error": "unknown"}
 
 
@@ -32,7 +30,6 @@ class Tokens:
     ) -> None:
         self._settings, self._directory, self._keys = settings, directory, keys
         self._showing, self._now = showing, now
-        self._reads: dict[int, Prepared] = {}
 
     def introspect(self, client: Client, tokens: Sequence[str]) -> Items:
         """Return the introspection answer of each token."""
@@ -42,7 +39,8 @@ class Tokens:
         """Return (what the token says, introspection answer) of each token, in one statement."""
         said = self._decoded(client, tokens)
         rows: dict[bytes, list[Any]] = {}
-        for row in self._read(client.id, list({one.pid for one in said if one is not None})):
+        wanted = list({one.pid for one in said if one is not None})
+        for row in self._directory.rows(batches.INTROSPECTED, client=client.id, pids=wanted):
             rows.setdefault(row.pid, []).append(row)
         now = self._now()
         return [
@@ -60,8 +58,7 @@ class Tokens:
     def translate(self, client: Client, tokens: Sequence[str]) -> Items:
         """Return the living token behind each of this provider's own, whatever rotation or merge it is from."""
         said = self._decoded(client, tokens)
-        with self._directory.reading() as unit:
-            rows = batches.living(unit, {one.pid for one in said if one is not None})
+        rows = batches.living_all(self._directory, {one.pid for one in said if one is not None})
         now = self._now()
         living = {pid: self._showing.token(row) for pid, row in rows.items() if _told(row, client, now)}
         return [
@@ -110,16 +107,6 @@ class Tokens:
             except OpenError:
                 said.append(None)
         return said
-
-    def _read(self, client_id: str, pids: list[bytes]) -> list[Any]:
-        if not pids:
-            return []
-        size = next((size for size in _SIZES if size >= len(pids)), len(pids))
-        read = self._reads.get(size)
-        if read is None:
-            read = self._reads[size] = Prepared(self._directory.engine, batches.introspected(size))
-        filled = pids + pids[-1:] * (size - len(pids))
-        return read.all(client=client_id, **{f"pid{at}": pid for at, pid in enumerate(filled)})
 
 
 def _told(row: StandingRow, client: Client, now: int) -> bool:

@@ -1,27 +1,35 @@
 """Reads of many standings at once: a statement a table, not one an item."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Final
 
-from sqlalchemy import BindParameter, Select, bindparam, select
+from sqlalchemy import bindparam, select
 
 from vault.stores.directory import account, client, person_tag, provider, standing
 from vault.stores.standings import AccountRow, StandingRow
-from vault.stores.unit import Unit
+from vault.stores.unit import Prepared, Store, Unit
+
+INTROSPECTED: Final = Prepared(
+    select(
+        standing.c.pid, standing.c.assurance, standing.c.generation, standing.c.ladder, standing.c.inactive_from,
+        standing.c.superseded_by, standing.c.state, account.c.id.label("account"),
+        account.c.state.label("account_state"), account.c.ladder.label("account_ladder"),
+    )
+    .select_from(standing.outerjoin(account, account.c.pid == standing.c.pid))
+    .where(standing.c.pid.in_(bindparam("pids", expanding=True)), standing.c.provider == bindparam("client"))
+)  # fmt: skip
+"""What introspection needs of many standings of one client."""
+_FIND: Final = Prepared(select(standing).where(standing.c.pid.in_(bindparam("pids", expanding=True))))
 
 
-def introspected(count: int) -> Select[Any]:
-    """Return the statement that reads what introspection needs of so many standings: pid0, pid1, … of one `client`."""
-    pids: list[BindParameter[bytes]] = [bindparam(f"pid{at}") for at in range(count)]
-    return (
-        select(
-            standing.c.pid, standing.c.assurance, standing.c.generation, standing.c.ladder, standing.c.inactive_from,
-            standing.c.superseded_by, standing.c.state, account.c.id.label("account"),
-            account.c.state.label("account_state"), account.c.ladder.label("account_ladder"),
-        )
-        .select_from(standing.outerjoin(account, account.c.pid == standing.c.pid))
-        .where(standing.c.pid.in_(pids), standing.c.provider == bindparam("client"))
-    )  # fmt: skip
+def find_all(store: Store, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
+    """Return standings by pid, in one statement of the hot path."""
+    return {row.pid: StandingRow(*row) for row in store.rows(_FIND, pids=list(pids))}
+
+
+def living_all(store: Store, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
+    """Return, by pid, the standing that each is or has become."""
+    return _heirs(find_all(store, pids), lambda heirs: find_all(store, heirs))
 
 
 def find(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
@@ -32,9 +40,14 @@ def find(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
 
 def living(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
     """Return, by pid, the standing that each is or has become."""
-    found = find(unit, pids)
+    return _heirs(find(unit, pids), lambda heirs: find(unit, heirs))
+
+
+def _heirs(
+    found: dict[bytes, StandingRow], find_next: Callable[[set[bytes]], dict[bytes, StandingRow]]
+) -> dict[bytes, StandingRow]:
     while heirs := {row.superseded_by for row in found.values() if row.superseded_by is not None}:
-        next_ones = find(unit, heirs)
+        next_ones = find_next(heirs)
         found = {pid: next_ones.get(row.superseded_by or b"", row) for pid, row in found.items()}
         if not next_ones:
             break

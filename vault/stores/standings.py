@@ -14,7 +14,7 @@ from vault.domain.handles import TAKEN, handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
 from vault.stores.directory import KEPT, account, client, handle, local_tag, operator, person_tag, provider, standing
-from vault.stores.unit import Unit, inserted
+from vault.stores.unit import Prepared, Unit, inserted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ _HANDLES: Final = Bulk(handle)
 _ACCOUNTS: Final = Bulk(account)
 _FIND: Final = select(standing).where(standing.c.pid == bindparam("pid"))
 _ACCOUNTS_OF: Final = select(account).where(account.c.pid == bindparam("pid"))
-INTROSPECTED: Final = (
+INTROSPECTED: Final = Prepared(
     select(
         client.c.secret_hash, client.c.state.label("client_state"), client.c.scopes, provider.c.policy,
         provider.c.state.label("provider_state"), provider.c.expires, standing.c.pid, standing.c.assurance,

@@ -1,17 +1,18 @@
 """Units of work on one store: leaving normally commits, raising rolls back. There is no transaction across stores."""
 
-import threading
-from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, select
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from keys.driver import Driver, Prepared, StoreError
 from keys.engine import reading, snapshot, writing
 from vault.errors import Kind, VaultError
+
+__all__ = ["Prepared", "Store", "Unit", "inserted"]
 
 Unit = Connection
 _UNAVAILABLE = "a store cannot be read or written now; nothing was lost, try again"
@@ -40,63 +41,24 @@ def oldest(unit: Unit, column: Column[Any], before: int, limit: int) -> ColumnEl
     return due if last is None else column <= last
 
 
-class Prepared:
-    """A SELECT compiled once and run by the driver on a connection that each thread keeps: for the hot path.
-
-    SQLAlchemy's own way costs several times the read itself. Rows are named tuples of what the driver gives.
-    """
-
-    __slots__ = ("_engine", "_error", "_local", "_order", "_row", "_sql")
-
-    def __init__(self, engine: Engine, statement: Select[Any]) -> None:
-        compiled = statement.compile(dialect=engine.dialect)
-        self._engine, self._local, self._sql = engine, threading.local(), str(compiled)
-        self._order = compiled.positiontup
-        self._error: type[Exception] = engine.dialect.loaded_dbapi.Error
-        row = namedtuple("row", statement.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024 - made at run time
-        self._row: Callable[..., Any] = row
-
-    def all(self, **parameters: object) -> list[Any]:
-        """Return all rows; read again on a fresh connection where the thread's own was lost.
-
-        Raises:
-            VaultError: the store cannot be read now; the thread's connection is dropped.
-        """
-        given = parameters if self._order is None else tuple(parameters[name] for name in self._order)
-        try:
-            return self._rows(given)
-        except (self._error, OperationalError):
-            self._drop()
-        try:
-            return self._rows(given)
-        except (self._error, OperationalError):
-            self._drop()
-            raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
-
-    def _rows(self, given: Any) -> list[Any]:  # noqa: ANN401 - as the driver takes it
-        held = getattr(self._local, "connection", None)
-        if held is None:
-            held = self._local.connection = self._engine.raw_connection()
-        cursor = held.cursor()
-        cursor.execute(self._sql, given)
-        rows = [self._row(*row) for row in cursor.fetchall()]
-        cursor.close()
-        return rows
-
-    def _drop(self) -> None:
-        held = getattr(self._local, "connection", None)
-        self._local.connection = None
-        if held is not None:
-            held.invalidate()
-
-
 class Store:
     """One store's engine, as services see it."""
 
-    __slots__ = ("engine",)
+    __slots__ = ("_driver", "engine")
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        self.engine, self._driver = engine, Driver(engine)
+
+    def rows(self, prepared: Prepared, **values: Any) -> list[Any]:  # noqa: ANN401 - what columns hold
+        """Return all rows of a statement of the hot path; none where one of its lists is empty.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        try:
+            return self._driver.all(prepared, **values)
+        except StoreError:
+            raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
 
     @contextmanager
     def reading(self) -> Iterator[Unit]:

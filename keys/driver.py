@@ -1,0 +1,149 @@
+"""Statements compiled once and run by the driver on a connection that each thread keeps: for the hot paths.
+
+SQLAlchemy's own way costs several times the read itself. On PostgreSQL each statement is prepared, its values and rows
+go in binary form, and it is one round trip. A connection that was lost is opened anew for the next statement.
+"""
+
+import re
+import threading
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Dialect, Engine, PoolProxiedConnection, Select
+from sqlalchemy.exc import DBAPIError
+
+from keys.errors import UnavailableError
+
+_MANY: Final = re.compile(r"IN \(__\[POSTCOMPILE_(\w+)[^\]]*\]\)")
+"""How SQLAlchemy spells `column.in_(bindparam(name, expanding=True))` before the values are known."""
+_FEW: Final = 8
+_MOST_VALUES: Final = 32_000
+"""SQLite takes 32,766 values a statement (SQLITE_MAX_VARIABLE_NUMBER)."""
+
+
+class StoreError(UnavailableError):
+    """The store cannot be read now; the thread's connection is dropped."""
+
+    default = "a store cannot be read now"
+
+
+class _LostError(StoreError):
+    """The server ended this connection, perhaps long ago."""
+
+
+class _Compiled:
+    """A statement in the words of one database."""
+
+    __slots__ = ("_order", "_sizes", "_text", "many")
+
+    def __init__(self, dialect: Dialect, statement: Select[Any]) -> None:
+        compiled = statement.compile(dialect=dialect)
+        text = str(compiled)
+        self.many = tuple(_MANY.findall(text))
+        self._order: Sequence[str] | None = compiled.positiontup
+        self._sizes: dict[tuple[int, ...], str] = {}
+        self._text = text if self._order is not None else _MANY.sub(r"= ANY(%(\1)s)", text)
+
+    def fitted(self, values: Mapping[str, Any]) -> tuple[str, Any]:
+        """Return text and values as the driver takes them."""
+        if self._order is None:
+            return self._text, values
+        if not self.many:
+            return self._text, [values[name] for name in self._order]
+        # Not a text for each number of values: the driver keeps what it has prepared by its text.
+        filled = {name: _filled(values[name]) for name in self.many}
+        given: list[Any] = []
+        for name in self._order:
+            given += filled.get(name) or [values[name]]
+        return self._of_sizes(tuple(len(filled[name]) for name in self.many)), given
+
+    def _of_sizes(self, sizes: tuple[int, ...]) -> str:
+        if sizes not in self._sizes:
+            left = iter(sizes)
+            self._sizes[sizes] = _MANY.sub(lambda _: f"IN ({', '.join('?' * next(left))})", self._text)
+        return self._sizes[sizes]
+
+
+def _filled(values: Sequence[Any]) -> list[Any]:
+    size = _FEW
+    while size < len(values):
+        size *= 2
+    return [*values, *([values[-1]] * (min(size, _MOST_VALUES) - len(values)))]
+
+
+class Prepared:
+    """A SELECT, built at import and compiled at first use; what is compared with many values takes a list.
+
+    Rows are named tuples of what the driver gives.
+    """
+
+    __slots__ = ("_compiled", "row", "statement")
+
+    def __init__(self, statement: Select[Any]) -> None:
+        self.statement, self._compiled = statement, dict[str, _Compiled]()
+        made = namedtuple("row", statement.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024 - made at run time
+        self.row: Callable[[Iterable[Any]], Any] = made._make
+
+    def of(self, dialect: Dialect) -> _Compiled:
+        """Return it in the words of a database."""
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            found = self._compiled[dialect.name] = _Compiled(dialect, self.statement)
+        return found
+
+
+class Driver:
+    """One store's driver connections: one a thread, opened at first use, and anew after it was lost."""
+
+    __slots__ = ("_cursors", "_dialect", "_engine", "_errors", "_local", "_options")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._dialect, self._local = engine, engine.dialect, threading.local()
+        # The driver's own errors, and SQLAlchemy's name for them where a connection is opened through it.
+        self._errors: tuple[type[Exception], ...] = (engine.dialect.loaded_dbapi.Error, DBAPIError)
+        postgresql = engine.dialect.name == "postgresql"
+        self._cursors: dict[str, Any] = {"binary": True} if postgresql else {}
+        self._options: dict[str, Any] = {"prepare": True} if postgresql else {}
+
+    def all(self, prepared: Prepared, **values: Any) -> list[Any]:  # noqa: ANN401 - what columns hold
+        """Return all rows of a statement; none where one of its lists is empty.
+
+        Raises:
+            StoreError: the store cannot be read now.
+        """
+        compiled = prepared.of(self._dialect)
+        if not all(values[name] for name in compiled.many):
+            return []
+        text, given = compiled.fitted(values)
+        try:
+            rows = self._run(text, given)
+        except _LostError:  # reading again changes nothing
+            rows = self._run(text, given)
+        return list(map(prepared.row, rows))
+
+    def _held(self) -> tuple[PoolProxiedConnection, Any] | None:
+        held: tuple[PoolProxiedConnection, Any] | None = getattr(self._local, "held", None)
+        return held
+
+    def _run(self, text: str, values: Any) -> list[Any]:  # noqa: ANN401 - as the driver takes them
+        with self._cursor() as cursor:
+            rows: list[Any] = cursor.execute(text, values, **self._options).fetchall()
+        return rows
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """Lend this thread's cursor; whatever goes wrong with it, the connection goes too."""
+        held = self._held()
+        try:
+            if held is None:
+                connection = self._engine.raw_connection()
+                held = self._local.held = (connection, connection.cursor(**self._cursors))
+            yield held[1]
+        except self._errors:
+            self._local.held = None
+            lost = held is not None and getattr(held[0].driver_connection, "broken", False)
+            if held is not None:
+                held[0].invalidate()
+            raise (_LostError if lost else StoreError) from None
