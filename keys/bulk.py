@@ -1,7 +1,8 @@
 """Inserting many rows at once: COPY on PostgreSQL, one prepared statement on SQLite; never a statement a row.
 
 Guarantees: within the caller's transaction, all rows or an error; errors are SQLAlchemy's, as of any other statement.
-Leaves to its caller: what the values are. Rows are tuples in the order of the table's columns.
+Leaves to its caller: what the values are. Rows are tuples in the order of the table's columns, without
+those that have a default.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ class Bulk:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._columns = [column for column in table.columns if column.server_default is None]
 
     def insert(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Insert rows, each a tuple in the order of the table's columns.
@@ -49,11 +51,11 @@ class Bulk:
 
     @cached_property
     def _names(self) -> str:
-        return ", ".join(f'"{column.name}"' for column in self._table.columns)
+        return ", ".join(f'"{column.name}"' for column in self._columns)
 
     @cached_property
     def _types(self) -> list[str]:
-        return [_TYPES[type(column.type)] for column in self._table.columns]
+        return [_TYPES[type(column.type)] for column in self._columns]
 
     @cached_property
     def _statement(self) -> bytes:
@@ -61,4 +63,6 @@ class Bulk:
 
     @cached_property
     def _insert(self) -> str:
-        return str(insert(self._table).compile(dialect=sqlite.dialect()))
+        return str(
+            insert(self._table).compile(dialect=sqlite.dialect(), column_keys=[one.name for one in self._columns])
+        )
