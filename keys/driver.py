@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy import Dialect, Engine, PoolProxiedConnection, Select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from keys.errors import UnavailableError
 
@@ -101,8 +101,8 @@ class Driver:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._dialect, self._local = engine, engine.dialect, threading.local()
-        # The driver's own errors, and SQLAlchemy's name for them where a connection is opened through it.
-        self._errors: tuple[type[Exception], ...] = (engine.dialect.loaded_dbapi.Error, DBAPIError)
+        # The driver's own errors, and SQLAlchemy's where a connection is opened through its pool.
+        self._errors: tuple[type[Exception], ...] = (engine.dialect.loaded_dbapi.Error, SQLAlchemyError)
         postgresql = engine.dialect.name == "postgresql"
         self._cursors: dict[str, Any] = {"binary": True} if postgresql else {}
         self._options: dict[str, Any] = {"prepare": True} if postgresql else {}

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, InvalidRequestError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from keys.errors import SetupError
@@ -136,17 +136,29 @@ def repeated(work: Callable[[], _Result]) -> _Result:
     return work()
 
 
+def _connected(engine: Engine) -> Connection:
+    """Return a connection of the pool.
+
+    Raises:
+        OperationalError: none can be had now.
+    """
+    try:
+        return engine.connect()
+    except InvalidRequestError as error:  # the pool's word for a fresh connection that was ended at once, twice
+        raise OperationalError("connect", None, error) from None
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Return a connection for single statements, each its own transaction."""
-    with engine.connect() as connection:
+    with _connected(engine) as connection:
         yield connection
 
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """Return a connection that sees one moment of the store: for reading much of it, row by row."""
-    with engine.connect() as connection:
+    with _connected(engine) as connection:
         connection.exec_driver_sql(_SNAPSHOT[engine.dialect.name])
         try:
             yield connection
@@ -160,7 +172,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
     The write lock is taken at the start, so that what is read in the transaction is still so when it is written.
     """
-    with engine.connect() as connection:
+    with _connected(engine) as connection:
         try:
             for statement in _BEGIN[engine.dialect.name]:
                 connection.exec_driver_sql(statement)

@@ -47,10 +47,13 @@ def key() -> dict[str, str]:
     return {"Idempotency-Key": f'"{uuid.uuid4()}"'}
 
 
-def again(client: Client, path: str, body: dict[str, Any], headers: dict[str, str], wanted: int) -> httpx.Response:
+def again(
+    client: Client, path: str, body: dict[str, Any], headers: dict[str, str], wanted: int,
+    seconds: float = RETRY_SECONDS,
+) -> httpx.Response:  # fmt: skip
     """Repeat a request with its key until it has its answer: 409 while the first still counts as running, 503 and a
     lost connection while a part is away; nothing else is allowed, and not for ever."""
-    end = time.monotonic() + RETRY_SECONDS
+    end = time.monotonic() + seconds
     seen: list[str] = []
     while time.monotonic() < end:
         try:
@@ -65,7 +68,7 @@ def again(client: Client, path: str, body: dict[str, Any], headers: dict[str, st
         retried = answer.status_code == 503 or answer.json()["type"].endswith("idempotency-running")
         assert retried, (seen, answer.text)
         time.sleep(0.1)
-    raise AssertionError(f"no answer after {RETRY_SECONDS} s: {seen[:3]} … {seen[-3:]}")
+    raise AssertionError(f"no answer after {seconds} s: {seen[:3]} … {seen[-3:]}")
 
 
 def items(client: Client, path: str) -> list[dict[str, Any]]:
