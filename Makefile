@@ -14,8 +14,8 @@ demo: setup  ## play the whole story on specimen people in a vault of its own
 
 test: dev  ## run the tests: all with SQLite, then what has stores with PostgreSQL
 	scripts/system-packages
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --database postgresql
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --database postgresql
 
 test-full: dev  ## the same with whole sweeps and large samples; takes hours
 	scripts/system-packages

@@ -25,10 +25,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 
+_LONG = (
+    "tests/model/", "tests/http/test_crash_sweep.py", "tests/http/test_schemathesis.py", "tests/http/test_crashes.py",
+    "tests/http/test_postgresql_faults.py", "tests/http/test_processes.py", "tests/http/test_people.py",
+    "tests/cli/test_commands.py",
+)  # fmt: skip
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest first, so that no process ends long after the others; take what the database has."""
-    items.sort(key=lambda item: "tests/model/" not in item.nodeid)
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
     runs = _runs_on_sqlite if config.getoption("--database") == "sqlite" else _runs_on_postgresql
     kept = [item for item in items if runs(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
