@@ -24,6 +24,10 @@ class Cluster:
                 folder, cleanup_mode="stop"
             )
         self.uri: str = self._server.get_uri()
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            # What the tests end is the server, at once if need be, and never the machine: its memory of files stays.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
 
     def vault(self) -> dict[str, str]:
         """Create four databases; return the settings that name them."""
