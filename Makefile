@@ -12,10 +12,16 @@ serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:840
 demo: setup  ## play the whole story on specimen people in a vault of its own
 	$(BIN)/idvault demo
 
-test: dev  ## run the tests: all with SQLite, then what has stores with PostgreSQL
+# What differs most between the two databases; `test-full` runs all that has a vault on both.
+ON_POSTGRESQL := tests/stores tests/model tests/http/test_postgresql_faults.py tests/http/test_story.py \
+	tests/http/test_matching.py tests/http/test_exchange.py tests/http/test_token_batches.py \
+	tests/http/test_sanctions.py tests/http/test_going.py tests/http/test_imports.py tests/http/test_retention.py \
+	tests/http/test_registrations_many.py tests/http/test_registrations_together.py tests/http/test_organizations.py
+
+test: dev  ## run the tests: all with SQLite, then those of flows and faults with PostgreSQL
 	scripts/system-packages
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --database postgresql
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --database postgresql $(ON_POSTGRESQL)
 
 test-full: dev  ## the same with whole sweeps and large samples; takes hours
 	scripts/system-packages

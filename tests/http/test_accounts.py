@@ -177,7 +177,7 @@ def test_ending_the_registration_of_an_account_closes_it_and_leaves_its_person(c
 def test_a_rejected_account_falls_to_the_legacy_scope_and_its_person_keeps_his(chat: Client, rita: Client) -> None:
     made = approved(chat, rita)
     case = added(chat, 202, token=made["token"], kind="public")
-    assert rita.decide(case["id"], "rejected", reason="misleading_handle").status_code == 200
+    assert rita.decide(case["id"], "rejected", reason="handle_not_allowed").status_code == 200
     assert chat.get(f"/v1/accounts/{case['account']}").json()["state"] == "legacy"
     assert chat.introspect(made["token"], account=case["account"])["scope"] == "read"
     assert chat.introspect(made["token"], account=made["account"])["scope"] == "read publish"
@@ -186,8 +186,8 @@ def test_a_rejected_account_falls_to_the_legacy_scope_and_its_person_keeps_his(c
 def test_a_returned_account_goes_back_in_review_with_another_handle(chat: Client, rita: Client) -> None:
     made = approved(chat, rita)
     case = added(chat, 202, token=made["token"], kind="public")
-    assert rita.decide(case["id"], "returned", reason="misleading_handle", fix=["legal_name"]).status_code == 422
-    assert rita.decide(case["id"], "returned", reason="misleading_handle", fix=["handle"]).status_code == 200
+    assert rita.decide(case["id"], "returned", reason="handle_not_allowed", fix=["legal_name"]).status_code == 422
+    assert rita.decide(case["id"], "returned", reason="handle_not_allowed", fix=["handle"]).status_code == 200
     after = chat.registration(case["id"])
     assert (after["state"], after["fix"], after["scope"]) == ("returned", ["handle"], "read")
     assert patched(chat, case["account"], external_id="u-9")["state"] == "returned"
@@ -465,3 +465,12 @@ def test_renames_and_approvals_at_once_leave_every_account_bound(fresh: Server) 
             rita.approve(again["id"])
             renaming.result()
         assert fresh.json("fsck", "--grace-minutes", "0")["clean"], round_
+
+
+def test_a_reason_that_is_on_no_list_is_refused_and_not_repeated(chat: Client, rita: Client) -> None:
+    made = chat.registered(person(64_001), "reasons")
+    for decision in ("rejected", "returned"):
+        answer = rita.decide(made["id"], decision, reason="anna_lives_there", fix=["legal_name"])
+        assert answer.status_code == 422
+        assert "anna" not in answer.text
+    assert chat.registration(made["id"])["state"] == "in_review"
