@@ -123,6 +123,13 @@ class Driver:
             rows = self._run(text, given)
         return list(map(prepared.row, rows))
 
+    def close(self) -> None:
+        """Close this thread's connection."""
+        held = self._held()
+        if held is not None:
+            self._local.held = None
+            held[0].close()
+
     def _held(self) -> tuple[PoolProxiedConnection, Any] | None:
         held: tuple[PoolProxiedConnection, Any] | None = getattr(self._local, "held", None)
         return held

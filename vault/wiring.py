@@ -90,7 +90,7 @@ class Vault:
         for client in self.agent.values():
             client.close()
         for store in self.stores.values():
-            store.engine.dispose()
+            store.close()
 
 
 def build(settings: Settings, clock: Clock | None = None) -> Vault:

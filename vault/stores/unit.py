@@ -60,6 +60,11 @@ class Store:
         except StoreError:
             raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
 
+    def close(self) -> None:
+        """Close this thread's connection of the hot path, and those of the pool."""
+        self._driver.close()
+        self.engine.dispose()
+
     @contextmanager
     def reading(self) -> Iterator[Unit]:
         """Return a connection for single statements, each its own transaction.
