@@ -7,21 +7,25 @@ gone, and workers take the parent-death signal: a kill -9 of any of them leaves 
 import fcntl
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from typing import Final
 
 from keys.agent.client import AgentClient
-from keys.agent.process import forbid_dumps
+from keys.agent.process import forbid_dumps, name_process
 from keys.agent.supervisor import ALREADY_SERVED
 from keys.errors import KeysError, SealedError
 from vault.config import Settings
 from vault.errors import StartError
+from vault.logs import event
 from vault.services.held_keys import HeldKeys
 from vault.wiring import Vault
 
@@ -140,6 +144,55 @@ class _Minder(threading.Thread):
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+@contextmanager
+def kept_up(name: str, run: Callable[[], None]) -> Iterator[None]:
+    """Have a function run in a process of its own for the span of a command; start it anew when it ends by itself."""
+    keeper = _Keeper(name, run)
+    keeper.start()
+    try:
+        yield
+    finally:
+        keeper.stop()
+
+
+class _Keeper(threading.Thread):
+    """Keeps one forked process up; the process ends with this one, and by SIGTERM in its own time."""
+
+    def __init__(self, name: str, run: Callable[[], None]) -> None:
+        super().__init__(name=f"{name}-keeper", daemon=True)
+        self._process_name, self._run, self._ending = name, run, threading.Event()
+        self._process = self._forked()
+
+    def run(self) -> None:
+        """Watch until told to stop."""
+        while not self._ending.wait(_RETRY_SECONDS):
+            if not self._process.is_alive():
+                self._process = self._forked()
+
+    def stop(self) -> None:
+        """End the process and wait for it."""
+        self._ending.set()
+        self.join()
+        self._process.terminate()
+        self._process.join(_END_SECONDS)
+        self._process.kill()
+        self._process.join()
+
+    def _forked(self) -> ForkProcess:
+        process = get_context("fork").Process(target=self._child)
+        process.start()
+        return process
+
+    def _child(self) -> None:
+        name_process(self._process_name)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C at a terminal reaches all; the command ends this one
+        end_with_parent()
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001 - it is started anew; the text may hold values, the type does not
+            event("process_failed", process=self._process_name, error=type(error).__name__)
 
 
 def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], int] | None:

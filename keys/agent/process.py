@@ -23,6 +23,12 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def name_process(name: str) -> None:
+    """Show a name of up to 15 bytes where processes are listed (proc(5), /proc/pid/comm); before `forbid_dumps`."""
+    with open("/proc/self/comm", "w") as comm:  # noqa: PTH123
+        comm.write(name)
+
+
 def forbid_dumps() -> None:
     """No core file, no ptrace or /proc/pid/mem by others of the same uid."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -70,17 +70,20 @@ class World:
     def until(self, send: Sent, wanted: int) -> httpx.Response:
         """Repeat a request that needs no key until it has its answer."""
         end = time.monotonic() + RETRY_SECONDS
+        seen: list[str] = []
         while time.monotonic() < end:
             try:
                 answer = send()
-            except httpx.TransportError:
+            except httpx.TransportError as error:
+                seen.append(type(error).__name__)
                 time.sleep(0.05)
                 continue
             if answer.status_code == wanted:
                 return answer
             assert answer.status_code == 503, answer.text
+            seen.append("503")
             time.sleep(0.05)
-        raise AssertionError("no answer")
+        raise AssertionError(f"no answer after {RETRY_SECONDS} s: {dict(Counter(seen))}, at last {seen[-3:]}")
 
 
 class Act:

@@ -59,7 +59,8 @@ def workers(server: Server) -> list[int]:
     """Return the pids of the serving workers."""
     assert server.process is not None
     main = server.process.pid
-    return [pid for pid in server.processes() if parent_of(pid) == main and b"agent" not in _command(pid)]
+    mine = [pid for pid in server.processes() if parent_of(pid) == main and b"agent" not in _command(pid)]
+    return [pid for pid in mine if Path(f"/proc/{pid}/comm").read_text() != "housekeeping\n"]
 
 
 def holders(server: Server) -> dict[str, int]:
@@ -114,7 +115,7 @@ def _clear(done: subprocess.CompletedProcess[str]) -> None:
 
 def test_kill_of_serve_leaves_no_process_and_no_orphan_on_the_port(unstarted: Server) -> None:
     unstarted.start()
-    assert len(unstarted.processes()) == 6, "main, two workers, supervisor, two holders"
+    assert len(unstarted.processes()) == 7, "main, two workers, housekeeping, supervisor, two holders"
     unstarted.kill()
     assert eventually(lambda: not unstarted.processes()), unstarted.processes()
     unstarted.start()
@@ -219,6 +220,38 @@ def test_a19_seal_closes_all_and_unseal_opens_all_without_a_restart(unstarted: S
     assert chat.registration(made["id"])["state"] == "in_review"
     rita.approve(made["id"])
     assert chat.register(person(2), "two").status_code == 202
+    assert unstarted.stop() == 0
+
+
+def _open_stores(pid: int) -> list[str]:
+    names = [os.path.basename(os.readlink(one)) for one in Path(f"/proc/{pid}/fd").iterdir()]  # noqa: PTH115, PTH119
+    return [name for name in names if ".db" in name]
+
+
+def _housekeeping(server: Server) -> list[int]:
+    assert server.process is not None
+    mine = [pid for pid in server.processes() if parent_of(pid) == server.process.pid]
+    return [pid for pid in mine if Path(f"/proc/{pid}/comm").read_text() == "housekeeping\n"]
+
+
+def test_the_process_that_forks_workers_opens_no_store_so_that_none_is_born_with_a_lock_held(
+    unstarted: Server,
+) -> None:
+    """A fork has a copy of what SQLite knows of its locks: one that another thread held is held in it for ever."""
+    unstarted.start()
+    unstarted.provider("chat").registered(person(1), "one")
+    assert unstarted.process is not None
+    assert _open_stores(workers(unstarted)[0]), "workers open stores: the test can see them"
+    time.sleep(2.5)  # housekeeping has had a round
+    assert _open_stores(unstarted.process.pid) == []
+    assert unstarted.stop() == 0
+
+
+def test_housekeeping_that_was_killed_is_started_again(unstarted: Server) -> None:
+    unstarted.start()
+    (first,) = _housekeeping(unstarted)
+    os.kill(first, signal.SIGKILL)
+    assert eventually(lambda: [pid for pid in _housekeeping(unstarted) if pid != first] != [])
     assert unstarted.stop() == 0
 
 

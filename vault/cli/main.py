@@ -33,6 +33,7 @@ def cli() -> None:
 
 
 cli.add_command(service.serve)
+cli.add_command(service.housekeeping)
 cli.add_command(demo.demo)
 cli.add_command(inspection.fsck)
 cli.add_command(inspection.openapi)

@@ -4,8 +4,11 @@ import contextlib
 import dataclasses
 import importlib
 import os
+import signal
 import sys
+import threading
 import time
+from functools import partial
 from typing import Final
 
 import click
@@ -45,16 +48,32 @@ def serve(role: str | None) -> None:
     host, port = settings.address
     with running.sole_server(settings), running.agent(settings):
         _preload()
-        vault = build(settings)
-        vault.housekeeping.start()
-        click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
-        event("serving", role=settings.role)
-        try:
+        # This process opens no store: a fork beside a thread that writes to SQLite would be born with its lock held.
+        with running.kept_up("housekeeping", partial(_keep_house, settings)):
+            click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
+            event("serving", role=settings.role)
             _serve(settings)
-        finally:
-            vault.housekeeping.stop()
-            vault.close()
     sys.exit(0)
+
+
+@click.command()
+def housekeeping() -> None:
+    """Finish what crashes left half-way and forget what has run out, until told to end (SIGTERM).
+
+    `idvault serve` has it already; it is for a vault that another WSGI server serves. A second one does no harm.
+    """
+    settings = prepared()
+    configure()
+    _keep_house(settings)
+
+
+def _keep_house(settings: Settings) -> None:
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    vault = build(settings)
+    running.end_with_seal(vault)
+    vault.housekeeping.run(ending)
+    vault.close()
 
 
 def _preload() -> None:

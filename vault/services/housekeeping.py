@@ -10,21 +10,10 @@ from vault.services.retention import Retention
 
 
 class Housekeeping:
-    """One thread beside the workers; a second one does no harm, since every step is idempotent."""
+    """One process beside the workers; a second one does no harm, since every step is idempotent."""
 
     def __init__(self, settings: Settings, linking: Linking, retention: Retention) -> None:
         self._settings, self._linking, self._retention = settings, linking, retention
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop the thread and wait for it."""
-        self._stop.set()
-        self._thread.join()
 
     def once(self) -> None:
         """Do what is due now.
@@ -37,8 +26,9 @@ class Housekeeping:
             event("acts_finished", count=finished)
         self._retention.round()
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._settings.housekeeping_seconds):
+    def run(self, ending: threading.Event) -> None:
+        """Do a round every few seconds until told to end."""
+        while not ending.wait(self._settings.housekeeping_seconds):
             try:
                 self.once()
             except KeysError as error:
