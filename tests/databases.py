@@ -3,11 +3,13 @@
 import secrets
 import subprocess
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import make_url
 
 from vault.config import STORES
 
@@ -29,12 +31,13 @@ class Cluster:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
 
-    def vault(self) -> dict[str, str]:
-        """Create four databases; return the settings that name them."""
+    def vault(self, template: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Create four databases, empty or as copies of four without connections; return settings that name them."""
         name, host = f"t{secrets.token_hex(6)}", self.uri.partition("host=")[2]
         with psycopg.connect(self.uri, autocommit=True) as connection:
             for store in STORES:
-                connection.execute(f"CREATE DATABASE {name}_{store}")
+                like = make_url(template[f"IDVAULT_{store.upper()}_URL"]).database if template else "template1"
+                connection.execute(f"CREATE DATABASE {name}_{store} TEMPLATE {like}")
         return {
             f"IDVAULT_{store.upper()}_URL": f"postgresql://postgres@/{name}_{store}?host={host}" for store in STORES
         }

@@ -1,11 +1,14 @@
 """A really started vault for tests: `idvault serve` as a process, clients enrolled by its own command line."""
 
+import atexit
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,8 @@ from vault.cli.main import main
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of a served vault, which speaks plain HTTP: by default each reads all certificates there are, 50 ms."""
 cluster: Cluster | None = None
 """Where the stores of all servers are, for tests on PostgreSQL."""
 
@@ -70,7 +75,12 @@ def _command(arguments: list[str], environment: dict[str, str], printed: int, er
 class Server:
     """One served vault in a home folder of its own."""
 
+    made: tuple[Path, dict[str, str]] | None = None
+    """A home folder and databases that servers copy: to make a vault takes longer than most tests."""
+
     def __init__(self, home: Path, **settings: str) -> None:
+        self.first_run = False
+        """Whether `serve` itself makes the vault."""
         self.home, self.port = home, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -80,17 +90,15 @@ class Server:
             "IDVAULT_WORKERS": "2",
             **settings,
         }
-        self.databases = cluster.vault() if cluster is not None else {}
-        self.environment |= self.databases
-        self.granted = False
+        self.databases: dict[str, str] = {}
         self.log = home.parent / f"{home.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
 
     def start(self, readiness: int = httpx.codes.OK) -> Self:
         """Start it and wait until it says that it is ready, or 503 where its keys are to stay shut."""
-        if self.databases:
-            self._grant()
+        if not self.home.exists() and not self.first_run:
+            self._set_up()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [BIN / "idvault", "serve"], env=self.environment, stdout=log, stderr=log, start_new_session=True
@@ -98,7 +106,7 @@ class Server:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             try:
-                if httpx.get(self.url + "/readyz").status_code == readiness:
+                if httpx.get(self.url + "/readyz", verify=NO_TLS).status_code == readiness:
                     return self
             except httpx.TransportError:
                 pass
@@ -107,17 +115,19 @@ class Server:
             time.sleep(0.05)
         raise AssertionError("the server did not start")
 
-    def _grant(self) -> None:
-        """Set the databases up as an administrator, and go on under the roles of the service."""
-        self.environment |= self.databases
-        self.json("db", "upgrade")
-        if not self.granted:
+    def _set_up(self) -> None:
+        """Take a copy of the vault that was made beforehand; on PostgreSQL go on under the roles of the service."""
+        Server.made = Server.made or _made()
+        made, databases = Server.made
+        shutil.copytree(made, self.home)
+        if cluster is not None:
+            self.databases = cluster.vault(databases)
+            self.environment |= self.databases
             self.json("db", "grants", "--apply")
-        self.granted = True
-        self.environment |= {
-            name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")
-            for name, url in self.databases.items()
-        }
+            self.environment |= {
+                name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")
+                for name, url in self.databases.items()
+            }
 
     def stop(self) -> int:
         for client in self.clients:
@@ -200,12 +210,22 @@ class Server:
         return found
 
 
+def _made() -> tuple[Path, dict[str, str]]:
+    folder = tempfile.mkdtemp(prefix="idvault-made-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    server = Server(Path(folder) / "home")
+    databases = cluster.vault() if cluster is not None else {}
+    server.environment |= databases
+    server.json("db", "upgrade")
+    return server.home, databases
+
+
 class Client:
     """An OAuth client of a served vault."""
 
     def __init__(self, server: Server, client_id: str, secret: str) -> None:
         self.server, self.id, self.secret = server, client_id, secret
-        self.http = httpx.Client(base_url=server.url, timeout=30)
+        self.http = httpx.Client(base_url=server.url, timeout=30, verify=NO_TLS)
         self.token = ""
         server.clients.append(self)
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.people import person
-from tests.serving import BIN, Client, Server
+from tests.serving import BIN, NO_TLS, Client, Server
 
 pytestmark = pytest.mark.sqlite  # the stores are files that one process locks
 
@@ -26,6 +26,7 @@ BASIC_SECONDS = 5.0
 def unstarted(tmp_path: Path) -> Iterator[Server]:
     """A server that the test starts, and ends in its own way; whatever it leaves is ended here."""
     server = Server(tmp_path / "home")
+    server.first_run = True
     yield server
     for client in server.clients:
         client.http.close()
@@ -84,7 +85,7 @@ def holders(server: Server) -> dict[str, int]:
 
 def is_ready(server: Server) -> bool:
     try:
-        return httpx.get(server.url + "/readyz").status_code == httpx.codes.OK
+        return httpx.get(server.url + "/readyz", verify=NO_TLS).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.people import ANNA, WEI, WEI_BY_PASSPORT, person
-from tests.serving import Client, Server
+from tests.serving import NO_TLS, Client, Server
 
 MONTH = "2026-12-24T00:00:00Z"
 STORES = ("identity", "directory", "keys", "log")
@@ -147,11 +147,14 @@ def test_a_sanction_holds_in_every_worker_from_the_next_call_on(chat: Client, ri
         for _ in range(20):
             assert chat.introspect(made["token"])["scope"] == "read publish"
         set_ = sanction(chat, token=made["token"], rung="limit_publish", until=MONTH, facts="x")
-        with httpx.Client(base_url=chat.server.url) as other:
+        with httpx.Client(base_url=chat.server.url, verify=NO_TLS) as other:
             for _ in range(20):
                 # A connection of its own each time, so that both workers answer.
                 asked = httpx.post(
-                    chat.server.url + "/oauth/introspect", data={"token": made["token"]}, auth=(chat.id, chat.secret)
+                    chat.server.url + "/oauth/introspect",
+                    data={"token": made["token"]},
+                    auth=(chat.id, chat.secret),
+                    verify=NO_TLS,
                 )
                 again = other.post("/oauth/introspect", data={"token": made["token"]}, auth=(chat.id, chat.secret))
                 assert asked.json()["scope"] == again.json()["scope"] == "read"
@@ -499,7 +502,7 @@ def test_a55_twenty_at_once_have_one_effect(chat: Client, rita: Client) -> None:
 
     def send(_: int) -> tuple[int, str]:
         for _ in range(50):
-            answer = httpx.post(chat.server.url + "/v1/sanctions", json=body, headers=key, timeout=30)
+            answer = httpx.post(chat.server.url + "/v1/sanctions", json=body, headers=key, timeout=30, verify=NO_TLS)
             if answer.status_code != 409:
                 return answer.status_code, answer.json()["id"]
             time.sleep(0.05)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.serving import NO_TLS
 from tests.web.stub import BASIC, PROVIDER, REGISTRATION, StubSettings
 
 HUGE_BYTES = 100_000_000
@@ -47,14 +48,14 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def _listens(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        return httpx.get(f"http://127.0.0.1:{port}/healthz", verify=NO_TLS).status_code == 200
     except httpx.TransportError:
         return False
 
 
 @pytest.fixture
 def http(port: int) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=PROVIDER, timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=PROVIDER, timeout=30, verify=NO_TLS) as client:
         yield client
 
 

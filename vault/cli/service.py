@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import importlib
 import os
 import signal
@@ -79,6 +80,7 @@ def _keep_house(settings: Settings) -> None:
 def _preload() -> None:
     """Import what the workers need before they are forked: once for all of them, in memory that they share."""
     importlib.import_module("vault.web.app")
+    gc.freeze()  # a collection that visits what is shared would copy it (gc, Python's library reference)
 
 
 def _serve(settings: Settings) -> None:
