@@ -15,11 +15,14 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from keys import store
-from keys.engine import writing
+from keys.engine import reading, writing
 from keys.errors import BusyError, MissingError
 from keys.frame import Place, Purpose
 from keys.keyring import Keyring
 from keys.primitives import hmac_sha256, random_bytes
+
+_under_way: set[bytes] = set()
+"""Intents without a plan that an act of this process works on; no other process takes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +77,19 @@ def taken(engine: Engine, keyring: Keyring, kind: str, names: Iterable[bytes], n
         BusyError: another open intent holds one of the locks.
     """
     intent = random_bytes(16)
-    with writing(engine) as connection:
-        connection.execute(insert(store.intent).values(id=intent, kind=kind, sealed=None, not_before=now, created=now))
-        lock(connection, keyring, intent, names)
+    _under_way.add(intent)
     try:
-        yield intent
-    finally:
         with writing(engine) as connection:
-            _drop(connection, (store.intent.c.id == intent) & store.intent.c.sealed.is_(None))
+            row = insert(store.intent).values(id=intent, kind=kind, sealed=None, not_before=now, created=now)
+            connection.execute(row)
+            lock(connection, keyring, intent, names)
+        try:
+            yield intent
+        finally:
+            with writing(engine) as connection:
+                _drop(connection, (store.intent.c.id == intent) & store.intent.c.sealed.is_(None))
+    finally:
+        _under_way.discard(intent)
 
 
 def _drop(connection: Connection, where: Any) -> None:  # noqa: ANN401 - a SQL clause
@@ -153,6 +161,16 @@ def drop_unplanned(engine: Engine) -> None:
     """Drop what a former holder process left without a plan: nothing of it happened."""
     with writing(engine) as connection:
         _drop(connection, store.intent.c.sealed.is_(None))
+
+
+def drop_abandoned(engine: Engine) -> None:
+    """Drop what this process took and could neither plan nor drop, since the store went away just then."""
+    with reading(engine) as connection:
+        found = connection.execute(select(store.intent.c.id).where(store.intent.c.sealed.is_(None))).scalars()
+        abandoned = set(found) - _under_way
+    if abandoned:
+        with writing(engine) as connection:
+            _drop(connection, store.intent.c.id.in_(abandoned) & store.intent.c.sealed.is_(None))
 
 
 def _sealed(keyring: Keyring, intent: bytes, content: Mapping[str, Any]) -> bytes:

@@ -1,11 +1,15 @@
 """PostgreSQL that goes away in the middle: nothing acknowledged is lost or doubled, and the vault needs no restart."""
 
+import selectors
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -132,3 +136,92 @@ def test_i10_a_database_that_is_gone_is_said_at_once_and_used_again_when_it_is_b
     assert chat.introspect(made["token"])["scope"] == "read"
     assert chat.register(person(2), "during").status_code == 202
     assert_whole(served)
+
+
+class Cutter:
+    """Stands before PostgreSQL, in a folder of its own; armed, it cuts a connection between a COMMIT and its answer."""
+
+    def __init__(self, folder: Path, server_folder: str) -> None:
+        self.folder, self._server = folder, f"{server_folder}/.s.PGSQL.5432"
+        self._armed, self.cut = threading.Event(), 0
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / ".s.PGSQL.5432"))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def arm(self) -> Self:
+        """Cut the next connection that commits."""
+        self._armed.set()
+        return self
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._server)
+        committing = False
+        with client, server, selectors.DefaultSelector() as selector:
+            selector.register(client, selectors.EVENT_READ, server)
+            selector.register(server, selectors.EVENT_READ, client)
+            while True:
+                for ready, _ in selector.select():
+                    source: socket.socket = ready.fileobj  # type: ignore[assignment]
+                    data = source.recv(65_536)
+                    if not data or (committing and source is server):
+                        return  # the answer to the COMMIT is here, and goes no further
+                    if source is client and b"COMMIT" in data and self._armed.is_set():
+                        self._armed.clear()
+                        self.cut += 1
+                        committing = True
+                    ready.data.sendall(data)
+
+
+STORES_CUT = ("IDENTITY", "DIRECTORY", "KEYS")
+
+
+@pytest.mark.parametrize("store", STORES_CUT)
+def test_f6_a_connection_cut_between_a_commit_and_its_answer_leaves_one_effect(
+    tmp_path: Path, cluster: Cluster, store: str
+) -> None:
+    """Who asked cannot know whether the commit happened: the same key resolves it, and nothing is doubled."""
+    server = Server(tmp_path / "home", IDVAULT_IDEMPOTENCY_RUNNING_SECONDS="1").start()
+    with tempfile.TemporaryDirectory(prefix="idvault-cut-") as folder:
+        cutter = Cutter(Path(folder), cluster.uri.partition("host=")[2])
+        name = f"IDVAULT_{store}_URL"
+        server.environment[name] = f"{server.environment[name].partition('?')[0]}?host={folder}"
+        assert server.stop() == 0
+        server.start()
+        chat, rita = server.provider("chat"), server.reviewer("rita")
+        for number in range(4):
+            body = {
+                "handle": f"h{number}", "kind": "public", "accepts": {"terms": "2026-01", "truthful": True},
+                "identity": person(number),
+            }  # fmt: skip
+            cutter.arm()
+            made = again(chat, "/v1/registrations", body, key(), 202).json()
+            decision = {"decision": "approved", "method": "document_checked"}
+            cutter.arm()
+            again(rita, f"/v1/reviews/{made['id']}/decision", decision, key(), 200, also="conflict")
+            assert chat.introspect(made["token"])["scope"] == "read publish"
+            if store != "IDENTITY":
+                sanction = {"token": made["token"], "rung": "limit_publish", "ground": "spam", "facts": "as seen",
+                            "by": "mod-1", "until": "2031-01-01T00:00:00Z"}  # fmt: skip
+                cutter.arm()
+                set_ = again(chat, "/v1/sanctions", sanction, key(), 201).json()
+                shown = chat.get("/v1/sanctions", params={"token": made["token"]}).json()["items"]
+                assert [one["id"] for one in shown] == [set_["id"]]
+        assert cutter.cut >= 4, "commits were cut off from their answers"
+        assert len(items(chat, "/v1/registrations")) == 4
+        assert_whole(server)
+        assert server.stop() == 0
+        cutter.close()

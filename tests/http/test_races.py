@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -99,7 +100,7 @@ def test_an_opening_beside_an_erasing_comes_before_it_or_opens_nothing(desk: Des
     opened = _openings(desk)
     out = 0
     for made in desk.registered(desk.chat):
-        seen, ended = desk.race(lambda made=made: desk.rita.reveal_answer(made["id"]), desk.erasing(made))  # type: ignore[misc]
+        seen, ended = desk.race(partial(desk.rita.reveal_answer, made["id"]), desk.erasing(made))
         assert ended.status_code == 204, ended.text
         assert seen.status_code == 200 or _refused(seen), seen.text
         out += seen.status_code == 200
@@ -120,7 +121,7 @@ def test_a_redemption_beside_the_erasing_of_a_person_leaves_no_standing_of_him(d
         desk.rita.approve(made["id"])
         handoff = handed(desk.chat, made["token"], desk.blog)
         before = _standings(desk)
-        taken, ended = desk.race(lambda handoff=handoff: redeem(desk.blog, handoff), desk.erasing(made))  # type: ignore[misc]
+        taken, ended = desk.race(partial(redeem, desk.blog, handoff), desk.erasing(made))
         assert ended.status_code == 204, ended.text
         assert taken.status_code in {200, 400, 503}, taken.text
         assert redeem(desk.blog, handoff).status_code == 400, "it is single, and nothing of the erased is handed over"
@@ -142,7 +143,7 @@ def test_a_union_beside_an_erasing_leaves_who_stays_whole(desk: Desk) -> None:
     desk.other_people()
     for made, elsewhere in zip(desk.registered(desk.chat), desk.registered(desk.blog), strict=True):
         desk.rita.approve(made["id"])
-        united, ended = desk.race(lambda elsewhere=elsewhere: desk.rita.decide(elsewhere["id"]), desk.erasing(made))  # type: ignore[misc]
+        united, ended = desk.race(partial(desk.rita.decide, elsewhere["id"]), desk.erasing(made))
         assert ended.status_code in {204, 409, 503}, ended.text
         assert united.status_code == 200 or _refused(united), united.text
         if united.status_code != 200:
@@ -157,7 +158,6 @@ def test_two_redemptions_of_one_hand_off_at_once_are_one(desk: Desk) -> None:
     for made in desk.registered(desk.chat):
         desk.rita.approve(made["id"])
         handoff = handed(desk.chat, made["token"], desk.blog)
-        answers = desk.race(
-            lambda handoff=handoff: redeem(desk.blog, handoff), lambda handoff=handoff: redeem(desk.blog, handoff)
-        )  # type: ignore[misc]
+        redeeming = partial(redeem, desk.blog, handoff)
+        answers = desk.race(redeeming, redeeming)
         assert sorted(answer.status_code for answer in answers) == [200, 400], [answer.text for answer in answers]

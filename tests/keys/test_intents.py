@@ -1,8 +1,10 @@
 """Intents: locks exclude, what has no plan is dropped, what has one stays until it is closed."""
 
 import pytest
+from sqlalchemy import insert
 
 from keys import intents
+from keys import store as key_store
 from keys.engine import reading, writing
 from keys.errors import BusyError, MissingError, OpenError
 from keys.intents import Intent
@@ -79,6 +81,21 @@ def test_what_a_dead_holder_left_without_a_plan_is_dropped_at_the_next_start(sto
             pytest.raises(MissingError, match="the intent was dropped meanwhile"),
         ):
             intents.plan(connection, store.keyring, intent, {}, 0)
+
+
+def test_what_a_store_that_went_away_left_locked_is_dropped_and_what_is_under_way_is_not(store: KeyStore) -> None:
+    """An act that is told of no commit does not know that it holds its locks: nobody would ever drop them."""
+    planned = _planned(store, b"a")
+    with intents.taken(store.engine, store.keyring, "review", [b"b"], NOW) as left:
+        ours = store.rows("intent")
+    with writing(store.engine) as connection:
+        connection.execute(insert(key_store.intent), [row._asdict() for row in ours if row.id == left])
+        intents.lock(connection, store.keyring, left, [b"b"])
+    with intents.taken(store.engine, store.keyring, "review", [b"c"], NOW) as under_way:
+        intents.drop_abandoned(store.engine)
+        assert {row.id for row in store.rows("intent")} == {planned, under_way}
+    with intents.taken(store.engine, store.keyring, "review", [b"b"], NOW):
+        assert len(store.rows("intent")) == 2
 
 
 def test_a_plan_is_given_once(store: KeyStore) -> None:

@@ -300,8 +300,9 @@ def unite(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
 
 
 def intents_due(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
-    """Return planned intents that are due, for the service or `fsck` to carry out."""
+    """Return planned intents that are due, for the service or `fsck` to carry out; drop those that nobody works on."""
     limit = args.get("limit", 100)
+    intents.drop_abandoned(names.engine)
     with reading(names.engine) as connection:
         found = intents.due(connection, names.keyring, names.now(), min(int(limit), 1000))
         waiting = connection.execute(
