@@ -1,11 +1,10 @@
-"""Statements compiled once and run by the driver on a connection that each thread keeps: for the hot paths.
+"""Statements compiled once and run by the driver on a connection that each slot of work keeps: for the hot paths.
 
 SQLAlchemy's own way costs several times the read itself. On PostgreSQL each statement is prepared, its values and rows
 go in binary form, and it is one round trip. A connection that was lost is opened anew for the next statement.
 """
 
 import re
-import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from sqlalchemy import Dialect, Engine, PoolProxiedConnection, Select
 from sqlalchemy.exc import SQLAlchemyError
 
 from keys.errors import UnavailableError
+from keys.slots import Kept
 
 _MANY: Final = re.compile(r"IN \(__\[POSTCOMPILE_(\w+)[^\]]*\]\)")
 """How SQLAlchemy spells `column.in_(bindparam(name, expanding=True))` before the values are known."""
@@ -24,7 +24,7 @@ _MOST_VALUES: Final = 32_000
 
 
 class StoreError(UnavailableError):
-    """The store cannot be read now; the thread's connection is dropped."""
+    """The store cannot be read now; its connection is dropped."""
 
     default = "a store cannot be read now"
 
@@ -95,12 +95,12 @@ class Prepared:
 
 
 class Driver:
-    """One store's driver connections: one a thread, opened at first use, and anew after it was lost."""
+    """One store's driver connections: one a slot of work, or thread, opened at first use, and anew after it was lost."""
 
-    __slots__ = ("_cursors", "_dialect", "_engine", "_errors", "_local", "_options")
+    __slots__ = ("_cursors", "_dialect", "_engine", "_errors", "_kept", "_options")
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self._dialect, self._local = engine, engine.dialect, threading.local()
+        self._engine, self._dialect, self._kept = engine, engine.dialect, Kept()
         # The driver's own errors, and SQLAlchemy's where a connection is opened through its pool.
         self._errors: tuple[type[Exception], ...] = (engine.dialect.loaded_dbapi.Error, SQLAlchemyError)
         postgresql = engine.dialect.name == "postgresql"
@@ -124,14 +124,14 @@ class Driver:
         return list(map(prepared.row, rows))
 
     def close(self) -> None:
-        """Close this thread's connection."""
+        """Close the connection that is kept here."""
         held = self._held()
         if held is not None:
-            self._local.held = None
+            self._kept.here().held = None
             held[0].close()
 
     def _held(self) -> tuple[PoolProxiedConnection, Any] | None:
-        held: tuple[PoolProxiedConnection, Any] | None = getattr(self._local, "held", None)
+        held: tuple[PoolProxiedConnection, Any] | None = getattr(self._kept.here(), "held", None)
         return held
 
     def _run(self, text: str, values: Any) -> list[Any]:  # noqa: ANN401 - as the driver takes them
@@ -141,15 +141,15 @@ class Driver:
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
-        """Lend this thread's cursor; whatever goes wrong with it, the connection goes too."""
+        """Lend the cursor that is kept here; whatever goes wrong with it, the connection goes too."""
         held = self._held()
         try:
             if held is None:
                 connection = self._engine.raw_connection()
-                held = self._local.held = (connection, connection.cursor(**self._cursors))
+                held = self._kept.here().held = (connection, connection.cursor(**self._cursors))
             yield held[1]
         except self._errors:
-            self._local.held = None
+            self._kept.here().held = None
             lost = held is not None and getattr(held[0].driver_connection, "broken", False)
             if held is not None:
                 held[0].invalidate()

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, InvalidRequestError, OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from keys.errors import SetupError
 
@@ -67,6 +67,12 @@ def open_engine(url: str, *, busy_seconds: int = DEFAULT_BUSY_SECONDS) -> Engine
     if backend == "postgresql":
         return _postgresql(parsed, busy_seconds)
     raise SetupError("a store's URL begins with sqlite: or postgresql:")
+
+
+def in_use(engine: Engine) -> int:
+    """Return how many connections of this process's pool are checked out."""
+    pool = engine.pool
+    return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
 def _engine(url: URL, **more: Any) -> Engine:  # noqa: ANN401 - handed on

@@ -18,7 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the markers of tests that need what only one of the databases has."""
+    """Name the markers of tests that run with an option alone."""
+    config.addinivalue_line("markers", "full_only: runs with --full alone")
     config.addinivalue_line(
         "markers", "sqlite: looks into the files of the stores, or uses SQLite's triggers and locks"
     )
@@ -37,7 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the longest first, so that no process ends long after the others; take what the database has."""
     items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
     runs = _runs_on_sqlite if config.getoption("--database") == "sqlite" else _runs_on_postgresql
-    kept = [item for item in items if runs(item)]
+    full = config.getoption("--full")
+    kept = [item for item in items if runs(item) and (full or not item.get_closest_marker("full_only"))]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 

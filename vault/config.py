@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from keys.agent import settings as agent_settings
 from keys.agent.settings import socket_folder
+from keys.errors import SetupError
 from vault.errors import StartError
 
 STORES: Final = ("identity", "directory", "keys", "log")
@@ -45,9 +47,17 @@ class Settings:
     agent: Path = Path()
     """The folder of the agent's sockets; default: `agent` in the home folder."""
     role: str = "all"
+    allow_role_all_beside_a_separate_agent: str = "no"
+    """`yes` serves all routes under one user although the agent has its own: who takes over a worker has both roles."""
     workers: int = 2
     blocking_threads: int = 8
-    """Threads a worker: registrations that come at the same time are made together, as many as there are threads."""
+    """Requests that a worker serves at once, and registrations that are made together; a slow client holds none."""
+    waiting_requests: int = 64
+    """Requests that wait in a worker for their turn; the next is refused at once with 503."""
+    waiting_milliseconds: int = 2000
+    """How long one waits before it is refused."""
+    overload_retry_seconds: int = 1
+    """What a refused caller is told to wait (Retry-After)."""
     access_token_seconds: int = 600
     lease_seconds: int = 600
     idempotency_running_seconds: int = 3
@@ -93,6 +103,16 @@ class Settings:
         return url or f"sqlite:///{self.home.resolve() / store}.db"
 
     @property
+    def role_stores(self) -> tuple[str, ...]:
+        """The stores that a worker of this role opens; the key store is the agent's."""
+        return ("directory", "log") if self.role == "directory" else ("identity", "directory", "log")
+
+    @property
+    def role_sockets(self) -> tuple[str, ...]:
+        """The agent's sockets without which a worker of this role is not ready."""
+        return ("directory",) if self.role == "directory" else ("directory", "identity")
+
+    @property
     def embedded(self) -> bool:
         """Whether no store URL is set."""
         return not any(getattr(self, f"{store}_url") for store in STORES)
@@ -129,7 +149,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
             raise StartError("IDVAULT_CONFIG: the file cannot be read as TOML") from None
     for name, value in environment.items():
-        if name.startswith(_PREFIX) and name != _PREFIX + "CONFIG":
+        if name.startswith(_PREFIX) and name != _PREFIX + "CONFIG" and name not in agent_settings.NAMES:
             given[name.removeprefix(_PREFIX).lower()] = value
     known = {field.name: field for field in fields(Settings)}
     unknown = sorted(set(given) - set(known))
@@ -138,6 +158,11 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     typed: dict[str, Any] = {name: _typed(name, known[name].default, value) for name, value in given.items()}
     settings = Settings(**typed)
     _check(settings)
+    try:
+        agent_settings.limits(environment, development_seal=True)
+        agent_settings.peers(environment)
+    except SetupError as error:
+        raise StartError(str(error)) from None
     return settings
 
 
@@ -155,6 +180,8 @@ def _typed(name: str, default: object, value: object) -> object:
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise StartError(f"role: one of {', '.join(ROLES)}")
+    if settings.allow_role_all_beside_a_separate_agent not in {"yes", "no"}:
+        raise StartError("allow_role_all_beside_a_separate_agent: yes or no")
     if not _BIND.fullmatch(settings.bind) or not 1 <= settings.address[1] <= _LAST_PORT:
         raise StartError("bind: host:port, such as 127.0.0.1:8400 or [::1]:8400")
     if settings.issuer and not _ISSUER.fullmatch(settings.issuer):

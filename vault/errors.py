@@ -26,6 +26,7 @@ class Kind(StrEnum):
     TOO_MANY_REQUESTS = "too-many-requests"
     SEALED = "sealed"
     LOCKDOWN = "lockdown"
+    OVERLOADED = "overloaded"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 

@@ -35,8 +35,8 @@ class RequestLog:
     def __init__(self, stream: BinaryIO, quiet: frozenset[str] = frozenset()) -> None:
         self._write, self._flush, self._lock, self._quiet = stream.write, stream.flush, threading.Lock(), quiet
 
-    def write(self, method: str, route: str, status: int, started: float, client: str | None) -> None:
-        """Write one line.
+    def write(self, method: str, route: str, status: int, started: float, client: str | None) -> float:
+        """Write one line; return how many seconds the request took.
 
         Args:
             method: the HTTP method, one that the route map knows.
@@ -45,8 +45,9 @@ class RequestLog:
             started: `time.perf_counter()` at the start.
             client: the client id once it was authenticated.
         """
+        seconds = time.perf_counter() - started
         if route in self._quiet:
-            return
+            return seconds
         line = orjson.dumps(
             {
                 "event": "request",
@@ -54,7 +55,7 @@ class RequestLog:
                 "method": method,
                 "route": route,
                 "status": status,
-                "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+                "duration_ms": round(seconds * 1000, 2),
                 "request_id": os.urandom(8).hex(),
                 "client": client,
             },
@@ -63,6 +64,7 @@ class RequestLog:
         with self._lock:
             self._write(line)
             self._flush()
+        return seconds
 
 
 def event(name: str, **fields: str | int) -> None:

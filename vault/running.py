@@ -19,6 +19,7 @@ from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from typing import Final
 
+from keys.agent import settings as agent_settings
 from keys.agent.client import AgentClient
 from keys.agent.process import forbid_dumps, name_process
 from keys.agent.supervisor import ALREADY_SERVED
@@ -78,6 +79,26 @@ def agent_answers(settings: Settings) -> bool:
     return True
 
 
+def is_separate(settings: Settings) -> bool:
+    """Tell whether the key agent runs under a user of its own: the folder of its sockets is another's."""
+    try:
+        return settings.sockets.stat().st_uid != os.geteuid()
+    except OSError:
+        return False
+
+
+def check_role(settings: Settings) -> None:
+    """Refuse to serve all roles under one user where the agent has its own.
+
+    Raises:
+        StartError: it would undo what the separate users are for.
+    """
+    if settings.role == "all" and is_separate(settings) and settings.allow_role_all_beside_a_separate_agent != "yes":
+        raise StartError(
+            "role: the key agent runs under a user of its own; serve directory and identity under two others"
+        )
+
+
 @contextmanager
 def agent(settings: Settings) -> Iterator[bool]:
     """Have an agent for the span of a command; True if it was started for it.
@@ -85,6 +106,9 @@ def agent(settings: Settings) -> Iterator[bool]:
     Raises:
         StartError: it cannot be started; it has said why on standard error.
     """
+    if is_separate(settings):
+        yield False
+        return
     for _ in range(_TRIES):
         if agent_answers(settings):
             yield False
@@ -201,7 +225,7 @@ def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], int] | None:
         sys.executable, "-m", "keys", "agent", "--home", str(settings.home), "--sockets", str(settings.sockets),
         "--keys-url", settings.store_url("keys"), "--parent-fd", str(read),
     ]  # fmt: skip
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("IDVAULT_")}
+    environment = {name: value for name, value in os.environ.items() if _is_for_the_agent(name)}
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, pass_fds=[read], start_new_session=True,
         env=environment,
@@ -217,6 +241,10 @@ def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], int] | None:
     if code != ALREADY_SERVED:
         raise StartError("the key agent cannot start; its line above says why")
     return None
+
+
+def _is_for_the_agent(variable: str) -> bool:
+    return not variable.startswith("IDVAULT_") or variable in agent_settings.NAMES
 
 
 def end_with_parent() -> None:

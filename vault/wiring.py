@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from keys.agent.client import AgentClient
-from keys.engine import open_engine
+from keys.engine import in_use, open_engine
 from keys.errors import KeysError
-from vault.config import STORES, Settings
+from vault import metrics
+from vault.config import Settings
 from vault.domain.clock import Clock, SystemClock, epoch
 from vault.services.access import AccessControl
 from vault.services.accounts import Accounts
@@ -18,6 +19,7 @@ from vault.services.enrolling import Enrolling
 from vault.services.erasing import Erasing
 from vault.services.exchanging import Exchanging
 from vault.services.existing import Existing
+from vault.services.figures import Figures
 from vault.services.held_keys import HeldKeys
 from vault.services.housekeeping import Housekeeping
 from vault.services.idempotency import Idempotent
@@ -34,7 +36,7 @@ from vault.services.showing import Showing
 from vault.services.tokens import Tokens
 from vault.services.undoing import Undoing
 from vault.stores import schema
-from vault.stores.unit import Store
+from vault.stores.unit import AbsentStore, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Vault:
     exchanging: Exchanging
     checking: Checking
     housekeeping: Housekeeping
+    figures: Figures
 
     def peek(self, *sockets: str) -> None:
         """Check that the key holders a route needs are open.
@@ -77,13 +80,17 @@ class Vault:
     def ready(self) -> dict[str, str]:
         """Return the state of each store and key holder: ok, or what is wrong with it."""
         states = {name: "ok" if schema.answers(store.engine) else "unavailable" for name, store in self.stores.items()}
-        for name in ("directory", "identity"):
+        for name in self.settings.role_sockets:
             try:
                 self.keys.peek(name)
                 states[f"agent.{name}"] = "ok"
             except KeysError as error:
                 states[f"agent.{name}"] = error.kind
         return states
+
+    def connections(self) -> int:
+        """Return how many connections to the stores are in use in this process."""
+        return sum(in_use(store.engine) for store in self.stores.values())
 
     def close(self) -> None:
         """Close the connections to the stores, and this thread's to the agent."""
@@ -105,13 +112,13 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         return epoch(clock.now())
 
     engines = {
-        name: open_engine(settings.store_url(name), busy_seconds=settings.busy_seconds)
-        for name in STORES if name != "keys"
-    }  # fmt: skip
+        name: open_engine(settings.store_url(name), busy_seconds=settings.busy_seconds) for name in settings.role_stores
+    }
     schema.check_all(engines)
-    identity, directory = Store(engines["identity"]), Store(engines["directory"])
+    stores = {name: Store(engine) for name, engine in engines.items()}
+    directory, identity = stores["directory"], stores.get("identity", AbsentStore())
     sockets = {
-        name: AgentClient(str(settings.sockets / f"{name}.sock"))
+        name: AgentClient(str(settings.sockets / f"{name}.sock"), observe=metrics.shared().act)
         for name in ("directory", "identity", "exchange", "officer")
     }
     # This version knows the development seal alone; with it, specimen documents and short ways are allowed.
@@ -132,7 +139,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
     step_seconds = settings.import_step_seconds
     return Vault(
         settings=settings,
-        stores={"identity": identity, "directory": directory, "log": Store(engines["log"])},
+        stores=stores,
         keys=keys,
         agent=sockets,
         officer=sockets["officer"],
@@ -154,5 +161,6 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
         tokens=tokens,
         exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
         checking=Checking(directory, linking, sockets["officer"]),
+        figures=Figures(directory, keys, now),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

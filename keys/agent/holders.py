@@ -15,6 +15,7 @@ from keys.agent.acts import (
     evidence,
     exchanging,
     expiring,
+    figures,
     importing,
     redeeming,
     registering,
@@ -137,6 +138,7 @@ def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], ha
         "account.bind": partial(_account_bind, keyring),
         "sign.introspection": partial(signing.sign_introspection, keyring),
         "keys.public": partial(signing.public_keys, keyring),
+        "figures": partial(figures.figures, engine, settings.limits, _now),
         "statement.seal": partial(stating.seal, engine, keyring),
     }
     ready()

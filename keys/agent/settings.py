@@ -1,32 +1,55 @@
-"""Where the agent finds its store, its seal and its sockets."""
+"""Where the agent finds its store, its seal and its sockets, who may connect to each, and its own limits.
+
+Guarantees that a setting which is not usable stops the start; the message names the setting, never the value.
+"""
 
 import hashlib
 import os
+import re
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
 from keys.agent.names import Limits
+from keys.errors import SetupError
 from keys.seals import development
 
 SOCKETS: Final = ("directory", "identity", "exchange", "officer")
+MATCH_TICK_SECONDS: Final = 3600
+"""The common tick where no setting names one; with the development seal it is 0."""
+MOST: Final[Mapping[str, int]] = {"handoff_seconds": 300, "match_tick_seconds": 86_400}
+"""The greatest value of a limit; a hand-off lives five minutes at most."""
+LEAST: Final[Mapping[str, int]] = {"match_tick_seconds": 0}
+"""The least value of a limit, where it is not 1."""
+_PREFIX: Final = "IDVAULT_"
+_NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_UIDS: Final = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*", re.ASCII)
+_LIMITS: Final = {_PREFIX + one.name.upper(): one.name for one in fields(Limits)}
+_DOORS: Final = {f"{_PREFIX}{name.upper()}_SOCKET_{what}": name for name in SOCKETS for what in ("UIDS", "GID")}
+NAMES: Final = frozenset((*_LIMITS, *_DOORS))
+"""The environment variables that are the agent's alone; `idvault serve` hands them on to the agent it starts."""
 _MAX_SOCKET_PATH_BYTES: Final = 100
 """sockaddr_un.sun_path holds 108 bytes (unix(7)); some are kept for the longest name."""
 
 _LAST_RESORT: Final = Path("/tmp")  # noqa: S108 - the folder in it is the user's own, or refused
-"""Where sockets go when the path of the temporary folder is too long as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """One agent's settings; `uids` may connect to a socket, by its name, besides the agent's own uid."""
+    """One agent's settings.
+
+    `uids` may connect to a socket, by its name, besides the agent's own uid; `gids` owns the socket's file, so that
+    they can.
+    """
 
     home: Path
     keys_url: str
     sockets: Path
     limits: Limits = field(default_factory=Limits)
-    uids: dict[str, frozenset[int]] = field(default_factory=dict)
+    uids: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    gids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def seal(self) -> Path:
@@ -37,6 +60,43 @@ class AgentSettings:
     def shut(self) -> Path:
         """The file that keeps `seal` and `lockdown` in force across restarts."""
         return self.home / "agent.shut"
+
+
+def limits(environment: Mapping[str, str], *, development_seal: bool) -> Limits:
+    """Return the agent's limits: IDVAULT_ and the name of each in capitals.
+
+    Raises:
+        SetupError: not a whole number, or out of its range; it names the setting.
+    """
+    given = {}
+    for variable, name in _LIMITS.items():
+        if variable in environment:
+            least, most = LEAST.get(name, 1), MOST.get(name, 10**9 - 1)
+            text = environment[variable]
+            if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+                raise SetupError(f"{variable}: a whole number from {least} to {most}")
+            given[name] = int(text)
+    return Limits(**{"match_tick_seconds": 0 if development_seal else MATCH_TICK_SECONDS, **given})
+
+
+def peers(environment: Mapping[str, str]) -> tuple[dict[str, frozenset[int]], dict[str, int]]:
+    """Return who may connect to which socket: its uids, and the group that its file belongs to.
+
+    Raises:
+        SetupError: not numbers, or one of the two without the other.
+    """
+    uids, gids = {}, {}
+    for name in SOCKETS:
+        users, group = (f"{_PREFIX}{name.upper()}_SOCKET_{what}" for what in ("UIDS", "GID"))
+        if (users in environment) != (group in environment):
+            raise SetupError(f"{users} and {group}: set both, or none")
+        if users not in environment:
+            continue
+        if not _UIDS.fullmatch(environment[users]) or not _NUMBER.fullmatch(environment[group]):
+            raise SetupError(f"{users} and {group}: numbers, such as 901,902 and 901")
+        uids[name] = frozenset(int(uid) for uid in environment[users].split(","))
+        gids[name] = int(environment[group])
+    return uids, gids
 
 
 def socket_folder(home: Path) -> Path:

@@ -54,7 +54,7 @@ class Supervisor:
     def __init__(self, settings: AgentSettings, parent_fd: int | None) -> None:
         self._settings, self._parent_fd = settings, parent_fd
         self._lock = _locked_folder(settings.sockets)
-        self._listeners = {name: _listen(settings.sockets / f"{name}.sock") for name in SOCKETS}
+        self._listeners = {name: _listen(settings, name) for name in SOCKETS}
         self._children: dict[str, _Child] = {}
         self._state = dict.fromkeys(DOORS, "starting")
         self._selector = selectors.DefaultSelector()
@@ -265,11 +265,25 @@ def _locked_folder(folder: Path) -> Any:  # noqa: ANN401 - a file object, held f
     return lock
 
 
-def _listen(path: Path) -> socket.socket:
+def _listen(settings: AgentSettings, name: str) -> socket.socket:
+    """Listen on one socket; its file is for the agent's own user, and for the group that the settings name.
+
+    Raises:
+        SetupError: the file cannot be given to that group.
+    """
+    path = settings.sockets / f"{name}.sock"
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     path.chmod(0o600)
+    group = settings.gids.get(name)
+    if group is not None:
+        try:
+            os.chown(path, -1, group)
+        except OSError:
+            listener.close()
+            raise SetupError(f"{name}.sock: the agent's user is not of the group that may connect") from None
+        path.chmod(0o660)
     listener.listen(128)
     return listener
 

@@ -1,6 +1,7 @@
 """idvault-keys: the officers' command line. In this version: the agent, its state, seal and unseal."""
 
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any, Final
 import click
 import orjson
 
+from keys.agent import settings as agent_settings
 from keys.agent.client import AgentClient
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.agent.supervisor import run_agent
-from keys.errors import KeysError, SealedError, UnavailableError
+from keys.errors import KeysError, SealedError, SetupError, UnavailableError
 
 EXIT_ERROR: Final = 1
 EXIT_SEALED: Final = 3
@@ -42,10 +44,19 @@ def cli() -> None:
 def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int | None) -> None:
     """Run the key agent in the foreground: a supervisor without keys and two key holders.
 
-    `idvault serve` starts one of its own in embedded mode; in production the agent is a service under its own user.
+    `idvault serve` starts one of its own in embedded mode; in production the agent is a service under its own user,
+    and IDVAULT_DIRECTORY_SOCKET_UIDS and the like say who may connect (docs/operations.md).
     """
     url = keys_url or f"sqlite:///{home.resolve() / 'keys.db'}"
-    sys.exit(run_agent(AgentSettings(home, url, sockets or socket_folder(home)), parent_fd))
+    try:
+        # This version knows the development seal alone.
+        limits = agent_settings.limits(os.environ, development_seal=True)
+        uids, gids = agent_settings.peers(os.environ)
+    except SetupError as error:
+        _fail(error)
+        return
+    settings = AgentSettings(home, url, sockets or socket_folder(home), limits, uids, gids)
+    sys.exit(run_agent(settings, parent_fd))
 
 
 def _officer(home: Path, sockets: Path | None) -> AgentClient:

@@ -171,9 +171,29 @@ def test_a_socket_folder_serves_one_agent(tmp_path: Path) -> None:
 
 
 def test_a_socket_takes_the_place_of_one_left_over(tmp_path: Path) -> None:
+    settings = AgentSettings(tmp_path, "sqlite:////none", tmp_path)
     for _ in range(2):
-        supervisor._listen(tmp_path / "x.sock").close()
-    assert (tmp_path / "x.sock").stat().st_mode & 0o777 == 0o600
+        supervisor._listen(settings, "officer").close()
+    assert (tmp_path / "officer.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_socket_is_for_its_group_where_the_settings_name_one(tmp_path: Path) -> None:
+    settings = AgentSettings(tmp_path, "sqlite:////none", tmp_path, gids={"officer": os.getgid()})
+    supervisor._listen(settings, "officer").close()
+    found = (tmp_path / "officer.sock").stat()
+    assert (found.st_mode & 0o777, found.st_gid) == (0o660, os.getgid())
+
+
+def test_a_group_that_the_agent_is_not_of_stops_the_start(tmp_path: Path) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    settings = AgentSettings(tmp_path, "sqlite:////none", tmp_path, gids={"identity": 64_000})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "chown", refused)
+        with pytest.raises(SetupError, match=r"^identity\.sock: "):
+            supervisor._listen(settings, "identity")
+    assert (tmp_path / "identity.sock").stat().st_mode & 0o777 == 0o600
 
 
 def test_an_agent_that_cannot_have_its_folder_ends_by_exit_code(

@@ -234,7 +234,7 @@ def test_a_client_takes_up_a_new_connection_after_the_old_holder_went_away(tmp_p
         assert first.alive()
     path.unlink()
     with _held(_door(), path) as client:
-        client._local = first._local
+        client._kept = first._kept
         assert not client.alive()
         assert client.call("echo", {"b": 2}) == {"b": 2}
 

@@ -28,7 +28,10 @@ def test_every_route_declares_its_permission_or_is_listed_as_open(app: VaultApp)
         assert permission.scopes
         assert all(permission.scopes.values())
         assert permission.sockets
-    assert rules(app) - {rule.rule for rule in gated} == OPEN_RULES
+    assert rules(app) - {rule.rule for rule in gated} == OPEN_RULES | {"/metrics"}
+    of_metrics = permission_of(app, "metrics.page")
+    assert of_metrics is not None
+    assert of_metrics.scopes == {"operator": "metrics"}
 
 
 @pytest.mark.parametrize("path", ["/v1/open", "/open", "/docs/more"])

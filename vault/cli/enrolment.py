@@ -1,4 +1,4 @@
-"""idvault provider …, idvault reviewer …"""
+"""idvault provider …, idvault reviewer …, idvault operator …"""
 
 import tomllib
 from pathlib import Path
@@ -138,4 +138,36 @@ def reviewer_disable(name: str, *, as_json: bool) -> None:
     """Disable the reviewer NAME (or client id) at once: the key agent opens nothing for him any more."""
     with open_vault() as vault:
         vault.enrolling.disable_reviewer(name)
+        show({"name": name, "state": "disabled"}, as_json=as_json)
+
+
+@click.group()
+def operator() -> None:
+    """Enrol, list and disable operators: who watch the vault's metrics and see nobody's records."""
+
+
+@operator.command("add")
+@click.argument("name")
+@json_option
+def operator_add(name: str, *, as_json: bool) -> None:
+    """Enrol the operator NAME and print his credentials, the secret this once. His scope is `metrics`."""
+    with open_vault() as vault:
+        show(vault.enrolling.add_operator(name), as_json=as_json)
+
+
+@operator.command("list")
+@json_option
+def operator_list(*, as_json: bool) -> None:
+    """List the operators."""
+    with open_vault() as vault:
+        _list(vault.enrolling.listed("operator"), "operators", as_json=as_json)
+
+
+@operator.command("disable")
+@click.argument("name")
+@json_option
+def operator_disable(name: str, *, as_json: bool) -> None:
+    """Disable the operator NAME (or client id) at once."""
+    with open_vault() as vault:
+        vault.enrolling.disable_operator(name)
         show({"name": name, "state": "disabled"}, as_json=as_json)

@@ -45,6 +45,7 @@ cli.add_command(enrolment.provider)
 for command in credentials.COMMANDS:
     enrolment.provider.add_command(command)
 cli.add_command(enrolment.reviewer)
+cli.add_command(enrolment.operator)
 
 
 def main() -> None:

@@ -17,12 +17,13 @@ from granian import Granian
 from granian.constants import Interfaces
 
 from keys.engine import open_engine
-from vault import running
+from vault import metrics, running
 from vault.cli.common import prepared
 from vault.config import ROLES, STORES, Settings
 from vault.errors import StartError
 from vault.logs import configure, event
 from vault.stores import schema
+from vault.web.admission import REFUSERS
 from vault.wiring import build
 
 _SHORT_LIVES: Final = 10
@@ -42,17 +43,20 @@ def serve(role: str | None) -> None:
         settings = dataclasses.replace(settings, role=role)
         os.environ["IDVAULT_ROLE"] = role
     configure()
-    engines = {store: open_engine(settings.store_url(store)) for store in STORES}
+    running.check_role(settings)
+    # The key store is the agent's; who starts no agent cannot, and need not, read it.
+    own = settings.role_stores if running.is_separate(settings) else STORES
+    engines = {store: open_engine(settings.store_url(store)) for store in own}
     schema.check_all(engines)
     for engine in engines.values():
         engine.dispose()
     host, port = settings.address
     with running.sole_server(settings), running.agent(settings):
+        metrics.begin(settings.home)  # before the library is imported and before anything counts
         _preload()
-        # This process opens no store: a fork beside a thread that writes to SQLite would be born with its lock held.
-        with running.kept_up("housekeeping", partial(_keep_house, settings)):
-            click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
-            event("serving", role=settings.role)
+        click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
+        event("serving", role=settings.role)
+        with _housekeeping_beside(settings):
             _serve(settings)
     sys.exit(0)
 
@@ -66,6 +70,13 @@ def housekeeping() -> None:
     settings = prepared()
     configure()
     _keep_house(settings)
+
+
+def _housekeeping_beside(settings: Settings) -> contextlib.AbstractContextManager[None]:
+    if settings.role == "directory":  # it would need the identity store
+        return contextlib.nullcontext()
+    # This process opens no store: a fork beside a thread that writes to SQLite would be born with its lock held.
+    return running.kept_up("housekeeping", partial(_keep_house, settings))
 
 
 def _keep_house(settings: Settings) -> None:
@@ -90,12 +101,13 @@ def _serve(settings: Settings) -> None:
         StartError: it does not stay up.
     """
     host, port = settings.address
+    threads = settings.blocking_threads + settings.waiting_requests + REFUSERS
     short = 0
     while short < _SHORT_LIVES:
         started = time.monotonic()
         server = Granian(
-            target="wsgi:app", address=host, port=port, interface=Interfaces.WSGI, workers=settings.workers,
-            blocking_threads=settings.blocking_threads, websockets=False, log_enabled=False, log_access=False,
+            target="vault.worker:app", address=host, port=port, interface=Interfaces.WSGI, workers=settings.workers,
+            blocking_threads=threads, websockets=False, log_enabled=False, log_access=False,
             respawn_failed_workers=True, workers_kill_timeout=10,
         )  # fmt: skip
         with contextlib.suppress(SystemExit):

@@ -18,11 +18,12 @@ from vault.stores.unit import Store, Unit
 
 PROVIDER_SCOPES: Final = "introspect register sanction"
 REVIEWER_SCOPES: Final = "review"
+OPERATOR_SCOPES: Final = "metrics"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}", re.ASCII)
 
 
 class Enrolling:
-    """The work of `idvault provider` and `idvault reviewer`."""
+    """The work of `idvault provider`, `idvault reviewer` and `idvault operator`."""
 
     def __init__(self, directory: Store, officer: AgentClient, keys: HeldKeys, now: Callable[[], int]) -> None:
         self._directory, self._officer, self._keys, self._now = directory, officer, keys, now
@@ -64,6 +65,31 @@ class Enrolling:
         with self._directory.writing() as unit:
             self._add(unit, client_id, name, "reviewer", owner.id if owner else None, REVIEWER_SCOPES, secret)
         return {"client_id": client_id, "client_secret": secret}
+
+    def add_operator(self, name: str) -> dict[str, str]:
+        """Enrol an operator, who may read the metrics; the agent opens nothing for him.
+
+        Raises:
+            VaultError: the name is taken.
+        """
+        name = _name(name)
+        client_id, secret = str(ClientId.new()), new_secret()
+        with self._directory.writing() as unit:
+            if any(_same(name, row.name) for row in clients.listed(unit, "operator")):
+                raise VaultError(Kind.CONFLICT, "an operator of this name exists already")
+            self._add(unit, client_id, name, "operator", None, OPERATOR_SCOPES, secret)
+        return {"client_id": client_id, "client_secret": secret}
+
+    def disable_operator(self, name: str) -> None:
+        """Disable an operator: his next scrape is refused.
+
+        Raises:
+            VaultError: no such operator.
+        """
+        row = self.find("operator", name)
+        with self._directory.writing() as unit:
+            clients.disable(unit, row.id)
+            self._audit(unit, "operator.disabled", row.id)
 
     def disable_reviewer(self, name: str) -> None:
         """Disable a reviewer, at the agent first.

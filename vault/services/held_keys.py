@@ -112,6 +112,10 @@ class HeldKeys:
         given = self._directory.call("statement.seal", {"pid": pid, "statement": statement})
         return seal_statement(Secret(given["key"]), self.deployment, statement, words)
 
+    def figures(self) -> dict[str, Any]:
+        """Return what the agent says of its budgets, intents and audit rows, in numbers: the act `figures`."""
+        return self._directory.call("figures", {})
+
     def _derived(self, label: bytes) -> Secret:
         self.directory()
         secret = self._secret

@@ -16,7 +16,7 @@ from vault.errors import Kind, VaultError
 from vault.stores import answers, batches, people, plans, rebinding, standings
 from vault.stores.rebinding import Bind
 from vault.stores.standings import AccountRow, StandingRow
-from vault.stores.unit import Store, Unit
+from vault.stores.unit import AbsentStore, Store, Unit
 
 FSCK_BATCH: Final = 500
 AT_ONCE: Final = 100
@@ -94,8 +94,12 @@ class Linking:
             people.add_all(unit, made, self._now() // _DAY_SECONDS)
 
     def add_bare_records(self, rids: Iterable[bytes]) -> None:
-        """Insert records without fields: of persons whom an exchange brings to a provider."""
-        self.add_records((rid, "natural", {}, {}) for rid in rids)
+        """Insert records without fields: of persons whom an exchange brings to a provider.
+
+        A worker of the directory role has no identity store. Nothing is lost: such a row says no more than its absence.
+        """
+        if not isinstance(self._identity, AbsentStore):
+            self.add_records((rid, "natural", {}, {}) for rid in rids)
 
     def replace_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
         """Write a resubmission's fields and consents over the old ones. Idempotent."""

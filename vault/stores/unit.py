@@ -16,6 +16,7 @@ __all__ = ["Prepared", "Store", "Unit", "inserted"]
 
 Unit = Connection
 _UNAVAILABLE = "a store cannot be read or written now; nothing was lost, try again"
+_OTHER_ROLE = "this role has no such store; ask a worker of the other role"
 
 
 @contextmanager
@@ -94,3 +95,24 @@ class Store:
         """
         with _available(), writing(self.engine) as connection:
             yield connection
+
+
+class AbsentStore(Store):
+    """The store of another role: not opened in this process, and nothing of it can be read or written here."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Hold no engine at all."""
+
+    @contextmanager
+    def reading(self) -> Iterator[Unit]:
+        """Refuse.
+
+        Raises:
+            VaultError: always.
+        """
+        raise VaultError(Kind.UNAVAILABLE, _OTHER_ROLE)
+        yield  # makes this a context manager like the others
+
+    snapshot = writing = reading

@@ -10,7 +10,8 @@ from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.exceptions import MethodNotAllowed
 
-from vault import logs
+from vault import logs, metrics
+from vault.metrics import Metrics
 from vault.web.api import accounts, imports, registrations, reviews, sanctions, secrets, tokens
 from vault.web.gate import CLIENT_KEY, EXTENSION, check_routes
 from vault.web.oauth.errors import oauth_response
@@ -21,6 +22,7 @@ from vault.web.oauth.revocation import add_revocation
 from vault.web.oauth.token import add_token
 from vault.web.pages.docs import add_docs
 from vault.web.pages.health import add_health
+from vault.web.pages.metrics import add_metrics
 from vault.web.problems import problem_response, refusal_of
 from vault.web.refusals import refusal
 from vault.web.requests import StrictRequest
@@ -64,6 +66,7 @@ class VaultApp(OpenAPI):
 
     request_class = StrictRequest
     request_log: "RequestLog"
+    metrics: Metrics
     introspect: Introspect | None = None
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types
@@ -77,7 +80,8 @@ class VaultApp(OpenAPI):
         except Exception as error:  # noqa: BLE001 - every refusal is answered in the one place for refusals
             with self.request_context(environ):
                 return self.handle_exception(error)(environ, start_response)
-        self.request_log.write("POST", INTROSPECTION, 200, started, environ[CLIENT_KEY])
+        seconds = self.request_log.write("POST", INTROSPECTION, 200, started, environ[CLIENT_KEY])
+        self.metrics.request("POST", INTROSPECTION, 200, seconds)
         start_response("200 OK", [*_INTROSPECTION_HEADERS, ("Content-Length", str(len(body)))])
         return [body]
 
@@ -97,13 +101,10 @@ class VaultApp(OpenAPI):
     def _log(self, status: int, started: float) -> None:
         current = request_ctx.request
         method, rule = current.method, current.url_rule
-        self.request_log.write(
-            method if method in _METHODS else _OTHER_METHOD,
-            _NO_RULE if rule is None else rule.rule,
-            status,
-            started,
-            current.environ.get(CLIENT_KEY),
-        )
+        known = method if method in _METHODS else _OTHER_METHOD
+        route = _NO_RULE if rule is None else rule.rule
+        seconds = self.request_log.write(known, route, status, started, current.environ.get(CLIENT_KEY))
+        self.metrics.request(known, route, status, seconds)
 
 
 def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> VaultApp:
@@ -126,12 +127,14 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
         static_folder=None,
     )
     app.request_log = request_log or logs.configure()
+    app.metrics = metrics.shared()
     app.extensions[EXTENSION] = vault
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A path has one spelling: no redirects, which would repeat it.
     app.url_map.merge_slashes = False
     app.register_error_handler(Exception, _answer)
     add_health(app, vault)
+    add_metrics(app, vault)
     add_docs(app)
     if vault.settings.role in {"all", "identity"}:
         app.register_api(registrations.api)

@@ -38,6 +38,7 @@ PROBLEMS: Final[dict[Kind, tuple[int, str]]] = {
     Kind.TOO_MANY_REQUESTS: (429, "Too many requests"),
     Kind.SEALED: (503, "The vault is sealed"),
     Kind.LOCKDOWN: (503, "Names are closed by lockdown"),
+    Kind.OVERLOADED: (503, "The vault has more requests than it can serve now"),
     Kind.UNAVAILABLE: (503, "A part of the vault cannot be reached"),
     Kind.INTERNAL: (500, "The vault failed"),
 }

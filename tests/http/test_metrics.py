@@ -1,0 +1,125 @@
+"""`GET /metrics`: for an operator alone, of all workers together, and about nobody."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.people import person
+from tests.serving import Client, Server
+
+LABELS = {
+    "method": r"GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS|OTHER", "status": r"[1-5]xx", "act": r"[a-z.]+",
+    "route": r"-|/[a-z_/.<>:-]*", "outcome": r"[a-z_-]+", "le": r"[0-9.]+|\+Inf", "version": r"[0-9.]+",
+    "kind": r"create|exchange|identity|account|match", "store": r"identity|directory|log|keys",
+    "socket": r"directory|identity",
+}  # fmt: skip
+"""Every label that there may be, and what its values look like."""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("metrics") / "home").start()
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def watcher(served: Server) -> Client:
+    made = served.json("operator", "add", "watch")
+    return Client(served, made["client_id"], made["client_secret"])
+
+
+def _page(watcher: Client) -> str:
+    answer = watcher.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def _value(page: str, start: str) -> float:
+    """Return the sum of the samples whose line begins so."""
+    return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(start))
+
+
+def test_requests_acts_budgets_and_queues_are_counted_over_all_workers(served: Server, watcher: Client) -> None:
+    chat = served.provider("chat")
+    made = chat.registered(person(1), "one")
+    for _ in range(20):
+        chat.introspect(made["token"])
+        chat.http.close()  # the next one may be another worker's
+        chat.http = type(chat.http)(base_url=served.url, timeout=30)
+    chat.http.post("/oauth/introspect", data={"token": "x"})
+    time.sleep(1.2)  # the gauges are sampled once a second
+    page = _page(watcher)
+    introspected = 'idvault_request_seconds_count{method="POST",route="/oauth/introspect",status='
+    assert _value(page, introspected + '"2xx"}') == 20
+    assert _value(page, introspected + '"4xx"}') == 1
+    assert _value(page, 'idvault_act_seconds_count{act="create",outcome="ok"}') == 1
+    assert _value(page, 'idvault_budget_used{kind="create"}') == 1
+    assert 0 < _value(page, 'idvault_budget_fullest_ratio{kind="create"}') < 1
+    assert _value(page, 'idvault_reviews_open{kind="identity"}') == 1
+    assert _value(page, 'idvault_outbox_rows{store="keys"}') >= 1
+    assert _value(page, 'idvault_outbox_rows{store="directory"}') >= 2
+    assert _value(page, "idvault_resident_bytes") > 2 * 20_000_000
+    assert _value(page, "idvault_build_info") == 1
+    assert _value(page, 'idvault_agent_up{socket="identity"}') == 1
+
+
+def test_nobody_but_an_operator_reads_them(served: Server, watcher: Client) -> None:
+    chat, rita = served.provider("other"), served.reviewer("rita")
+    assert chat.http.get("/metrics").status_code == 401
+    assert chat.http.get("/metrics", headers={"Authorization": "Bearer vat_x"}).status_code == 401
+    for client in (chat, rita):
+        answer = client.get("/metrics")
+        assert (answer.status_code, answer.json()["type"]) == (403, "urn:idvault:problem:forbidden")
+    for path in ("/v1/accounts", "/v1/registrations", "/v1/reviews"):
+        assert watcher.get(path).status_code == 403
+    form = {"token": "nym_x"}
+    assert watcher.http.post("/oauth/introspect", data=form, auth=(watcher.id, watcher.secret)).status_code != 200
+
+
+def test_no_label_or_name_is_of_a_person_a_provider_or_a_pair(served: Server, watcher: Client) -> None:
+    chat, blog = served.provider("markedchat"), served.provider("markedblog")
+    served.json("provider", "allow-exchange", "markedchat", "markedblog", "--purpose", "markedpurpose",
+                "--basis", "legal")  # fmt: skip
+    rita = served.reviewer("markedrita")
+    made = chat.registered(person(7), "markedhandle", external_id="markedexternal")
+    rita.approve(made["id"])
+    grant = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "subject_token": made["token"],
+        "subject_token_type": "urn:idvault:token-type:pseudonym", "audience": blog.id, "scope": "markedpurpose",
+    }  # fmt: skip
+    assert chat.http.post("/oauth/token", data=grant, auth=(chat.id, chat.secret)).status_code == 200
+    chat.get("/markedpath/markedname")
+    chat.http.request("MARKED", "/v1/accounts/markedaccount")
+    time.sleep(10.1)  # figures are kept for ten seconds
+    page = _page(watcher)
+    assert _value(page, 'idvault_budget_used{kind="exchange"}') == 1
+    for secret in ("marked", chat.id, blog.id, rita.id, watcher.id, made["token"], made["id"], made["account"]):
+        assert secret not in page
+    found = set()
+    for name, value in re.findall(r'([a-z_]+)="([^"]*)"', page):
+        assert re.fullmatch(LABELS[name], value), (name, value)
+        found.add(name)
+    assert found == set(LABELS)
+
+
+def test_a_disabled_operator_reads_nothing_any_more(served: Server) -> None:
+    made = served.json("operator", "add", "short")
+    client = Client(served, made["client_id"], made["client_secret"])
+    assert client.get("/metrics").status_code == 200
+    served.json("operator", "disable", "short")
+    assert client.get("/metrics").status_code == 401
+
+
+def test_a_folder_of_counts_is_emptied_at_each_start(tmp_path: Path) -> None:
+    server = Server(tmp_path / "home").start()
+    folder = server.home / "metrics"
+    (folder / "counter_1.db").write_bytes(b"left over")
+    assert server.stop() == 0
+    server.start()
+    assert not (folder / "counter_1.db").exists()
+    assert (folder.stat().st_mode & 0o777) == 0o700
+    assert server.stop() == 0
