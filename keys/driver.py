@@ -95,7 +95,7 @@ class Prepared:
 
 
 class Driver:
-    """One store's driver connections: one a slot of work, or thread, opened at first use, and anew after it was lost."""
+    """One store's driver connections: one a slot of work or thread, opened at first use, and anew after it was lost."""
 
     __slots__ = ("_cursors", "_dialect", "_engine", "_errors", "_kept", "_options")
 

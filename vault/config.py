@@ -188,6 +188,10 @@ def _check(settings: Settings) -> None:
         raise StartError(
             "issuer: http or https and a host, such as https://vault.example; no path, no slash at the end"
         )
+    _check_numbers(settings)
+
+
+def _check_numbers(settings: Settings) -> None:
     if settings.batch_items_max > _MOST_ITEMS:
         raise StartError(f"batch_items_max: at most {_MOST_ITEMS}")
     for field in fields(settings):

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from keys.agent.client import AgentClient
+from keys.agent.client import AgentClient, Observe
 from keys.engine import in_use, open_engine
 from keys.errors import KeysError
-from vault import metrics
 from vault.config import Settings
 from vault.domain.clock import Clock, SystemClock, epoch
 from vault.services.access import AccessControl
@@ -100,8 +99,8 @@ class Vault:
             store.close()
 
 
-def build(settings: Settings, clock: Clock | None = None) -> Vault:
-    """Return the vault of these settings.
+def build(settings: Settings, clock: Clock | None = None, observe: Observe | None = None) -> Vault:
+    """Return the vault of these settings; `observe` is told of each act that it asks of the agent.
 
     Raises:
         SetupError: a store is missing, or its schema is not the one of this version.
@@ -118,7 +117,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Vault:
     stores = {name: Store(engine) for name, engine in engines.items()}
     directory, identity = stores["directory"], stores.get("identity", AbsentStore())
     sockets = {
-        name: AgentClient(str(settings.sockets / f"{name}.sock"), observe=metrics.shared().act)
+        name: AgentClient(str(settings.sockets / f"{name}.sock"), observe=observe)
         for name in ("directory", "identity", "exchange", "officer")
     }
     # This version knows the development seal alone; with it, specimen documents and short ways are allowed.

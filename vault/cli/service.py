@@ -52,7 +52,7 @@ def serve(role: str | None) -> None:
         engine.dispose()
     host, port = settings.address
     with running.sole_server(settings), running.agent(settings):
-        metrics.begin(settings.home)  # before the library is imported and before anything counts
+        metrics.begin(settings.home)  # before its library is imported, which then decides where it counts
         _preload()
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
         event("serving", role=settings.role)
@@ -82,7 +82,7 @@ def _housekeeping_beside(settings: Settings) -> contextlib.AbstractContextManage
 def _keep_house(settings: Settings) -> None:
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    vault = build(settings)
+    vault = build(settings, observe=metrics.shared().act)
     running.end_with_seal(vault)
     vault.housekeeping.run(ending)
     vault.close()
@@ -90,7 +90,8 @@ def _keep_house(settings: Settings) -> None:
 
 def _preload() -> None:
     """Import what the workers need before they are forked: once for all of them, in memory that they share."""
-    importlib.import_module("vault.web.app")
+    for module in ("vault.web.app", "prometheus_client"):
+        importlib.import_module(module)
     gc.freeze()  # a collection that visits what is shared would copy it (gc, Python's library reference)
 
 

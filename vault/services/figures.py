@@ -9,7 +9,7 @@ from vault.services.held_keys import HeldKeys
 from vault.stores import queues
 from vault.stores.unit import Store
 
-KEPT_SECONDS: Final = 10
+KEPT_SECONDS: Final = 2
 """How long an answer is kept: counting long queues is not free."""
 Values = dict[tuple[str, ...], float]
 
