@@ -93,7 +93,7 @@ def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, 
     assert door.name == "directory"
     assert set(door.acts) == {
         "hello", "keys.directory", "keys.sector", "account.bind", "sign.introspection", "keys.public",
-        "statement.seal",
+        "figures", "statement.seal",
     }  # fmt: skip
     assert _act(door, "hello") == {"deployment": store.keyring.deployment}
     secret = store.keyring.current("directory").secret.expose_cleartext()

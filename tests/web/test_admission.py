@@ -1,0 +1,154 @@
+"""Bounded queues: what one worker serves at once, lets wait in order, and refuses; without a server."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from vault.config import Settings
+from vault.web.admission import ALWAYS, Admission
+
+
+class Work:
+    """An application whose requests last until they are let go; it knows how many there were at once."""
+
+    def __init__(self) -> None:
+        self.go, self.lock = threading.Event(), threading.Lock()
+        self.now = self.most = 0
+        self.order: list[str] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] in ALWAYS:
+            start_response("200 OK", [])
+            return [b"always"]
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.order.append(environ["PATH_INFO"])
+        self.go.wait(5)
+        with self.lock:
+            self.now -= 1
+        if environ["PATH_INFO"] == "/fails":
+            raise ZeroDivisionError
+        start_response("200 OK", [])
+        return [b"done"]
+
+
+class Caller(threading.Thread):
+    """One request in a thread of its own."""
+
+    def __init__(self, admission: Admission, path: str) -> None:
+        super().__init__(daemon=True)
+        self.admission, self.path = admission, path
+        self.status, self.headers, self.body = "", dict[str, str](), b""
+
+    def run(self) -> None:
+        try:
+            self.body = b"".join(self.admission({"PATH_INFO": self.path}, self._start))
+        except ZeroDivisionError:
+            self.status = "failed"
+
+    def _start(self, status: str, headers: list[tuple[str, str]]) -> None:
+        self.status, self.headers = status, dict(headers)
+
+
+def until(holds: Any) -> None:
+    end = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@contextmanager
+def full(threads: int = 2, waiting: int = 3, milliseconds: int = 5000) -> Iterator[tuple[Admission, Work, list[int]]]:
+    """An admission whose slots are all taken, its work, and the list of refusals."""
+    work, refusals = Work(), list[int]()
+    settings = Settings(blocking_threads=threads, waiting_requests=waiting, waiting_milliseconds=milliseconds)
+    admission = Admission(work, settings, lambda: refusals.append(1))
+    busy = [Caller(admission, f"/busy{i}") for i in range(threads)]
+    for caller in busy:
+        caller.start()
+    until(lambda: work.now == threads)
+    yield admission, work, refusals
+    work.go.set()
+    for caller in busy:
+        caller.join(5)
+        assert caller.status == "200 OK"
+
+
+def asked(admission: Admission, path: str) -> Caller:
+    caller = Caller(admission, path)
+    caller.start()
+    return caller
+
+
+def test_no_more_work_at_once_than_there_are_slots_and_the_rest_waits_in_its_order() -> None:
+    with full() as (admission, work, refusals):
+        waiting = []
+        for i in range(3):
+            waiting.append(asked(admission, f"/wait{i}"))
+            until(lambda i=i: admission.waiting == i + 1)
+        assert (work.now, admission.working) == (2, 2)
+        work.go.set()
+        for caller in waiting:
+            caller.join(5)
+        assert [caller.status for caller in waiting] == ["200 OK"] * 3
+        assert work.most == 2
+        assert work.order[2] == "/wait0"
+    assert refusals == []
+    assert (admission.working, admission.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "member"),
+    [("/v1/registrations", "application/problem+json", b'"urn:idvault:problem:overloaded"'),
+     ("/oauth/introspect", "application/json", b'"temporarily_unavailable"')],
+)  # fmt: skip
+def test_who_finds_the_queue_full_is_refused_at_once_in_the_form_of_the_route(
+    path: str,
+    form: str,
+    member: bytes,
+) -> None:
+    with full(waiting=1) as (admission, _, refusals):
+        asked(admission, "/wait")
+        until(lambda: admission.waiting == 1)
+        refused = asked(admission, path)
+        refused.join(1)
+        assert refused.status == "503 Service Unavailable"
+        assert (refused.headers["Content-Type"], refused.headers["Retry-After"]) == (form, "1")
+        assert int(refused.headers["Content-Length"]) == len(refused.body)
+        assert member in refused.body
+        assert refusals == [1]
+
+
+def test_who_has_waited_too_long_is_refused_and_leaves_the_queue() -> None:
+    with full(milliseconds=50) as (admission, work, _):
+        refused = asked(admission, "/wait")
+        refused.join(2)
+        assert refused.status == "503 Service Unavailable"
+        assert admission.waiting == 0
+        work.go.set()
+    assert (admission.working, "/wait" in work.order) == (0, False)
+
+
+@pytest.mark.parametrize("path", sorted(ALWAYS))
+def test_health_readiness_and_metrics_are_answered_when_the_queue_is_full(path: str) -> None:
+    with full(waiting=1) as (admission, _, _):
+        asked(admission, "/wait")
+        until(lambda: admission.waiting == 1)
+        always = asked(admission, path)
+        always.join(1)
+        assert (always.status, always.body) == ("200 OK", b"always")
+
+
+def test_a_request_that_fails_gives_its_slot_back() -> None:
+    with full(threads=1) as (admission, work, _):
+        failing = asked(admission, "/fails")
+        until(lambda: admission.waiting == 1)
+        work.go.set()
+        failing.join(5)
+        assert failing.status == "failed"
+    until(lambda: admission.working == 0)
