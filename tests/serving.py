@@ -132,6 +132,10 @@ class Server:
     def stop(self) -> int:
         for client in self.clients:
             client.http.close()
+        return self.stop_under_load()
+
+    def stop_under_load(self) -> int:
+        """Stop it with its clients at work."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)

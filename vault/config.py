@@ -51,7 +51,7 @@ class Settings:
     """`yes` serves all routes under one user although the agent has its own: who takes over a worker has both roles."""
     workers: int = 2
     blocking_threads: int = 8
-    """Requests that a worker serves at once, and registrations that are made together; a slow client holds none."""
+    """Requests that a worker serves at once, and registrations that are made together; a slow client holds one."""
     waiting_requests: int = 64
     """Requests that wait in a worker for their turn; the next is refused at once with 503."""
     waiting_milliseconds: int = 2000
