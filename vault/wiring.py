@@ -1,6 +1,8 @@
 """The composition root: settings → stores, agent, services. Nothing else builds any of them."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from keys.agent.client import AgentClient, Observe
 from keys.engine import in_use, open_engine
@@ -27,6 +29,7 @@ from vault.services.introspecting import Introspecting
 from vault.services.linking import Linking
 from vault.services.listing import Listing
 from vault.services.operating import Operating
+from vault.services.readiness import ANSWER_SECONDS, UNAVAILABLE, Readiness
 from vault.services.registering import Registering
 from vault.services.retention import Retention
 from vault.services.reviewing import Reviewing
@@ -67,6 +70,7 @@ class Vault:
     checking: Checking
     housekeeping: Housekeeping
     figures: Figures
+    readiness: Readiness
 
     def peek(self, *sockets: str) -> None:
         """Check that the key holders a route needs are open.
@@ -77,15 +81,8 @@ class Vault:
         self.keys.peek(*sockets)
 
     def ready(self) -> dict[str, str]:
-        """Return the state of each store and key holder: ok, or what is wrong with it."""
-        states = {name: "ok" if schema.answers(store.engine) else "unavailable" for name, store in self.stores.items()}
-        for name in self.settings.role_sockets:
-            try:
-                self.keys.peek(name)
-                states[f"agent.{name}"] = "ok"
-            except KeysError as error:
-                states[f"agent.{name}"] = error.kind
-        return states
+        """Return the state of each store and key holder in bounded time: ok, or what is wrong with it."""
+        return self.readiness.states()
 
     def connections(self) -> int:
         """Return how many connections to the stores are in use in this process."""
@@ -97,6 +94,28 @@ class Vault:
             client.close()
         for store in self.stores.values():
             store.close()
+
+
+def _readiness(settings: Settings, stores: Mapping[str, Store]) -> Readiness:
+    parts: dict[str, Callable[[], str]] = {name: partial(_state_of_store, store) for name, store in stores.items()}
+    for name in settings.role_sockets:
+        parts[f"agent.{name}"] = partial(_state_of_holder, str(settings.sockets / f"{name}.sock"))
+    return Readiness(parts)
+
+
+def _state_of_store(store: Store) -> str:
+    return "ok" if schema.answers(store.engine) else UNAVAILABLE
+
+
+def _state_of_holder(path: str) -> str:
+    client = AgentClient(path, ANSWER_SECONDS)
+    try:
+        client.call("hello", {})
+    except KeysError as error:
+        return error.kind
+    finally:
+        client.close()
+    return "ok"
 
 
 def build(settings: Settings, clock: Clock | None = None, observe: Observe | None = None) -> Vault:
@@ -161,5 +180,6 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
         checking=Checking(directory, linking, sockets["officer"]),
         figures=Figures(directory, keys, now),
+        readiness=_readiness(settings, stores),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

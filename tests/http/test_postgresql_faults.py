@@ -114,6 +114,23 @@ def test_f5_immediate_restarts_lose_and_double_nobody(served: Server, cluster: C
     registering.check(served)
 
 
+def test_a_database_that_hangs_is_said_in_bounded_time_and_by_each_that_asks(served: Server, cluster: Cluster) -> None:
+    def asked() -> tuple[int, str]:
+        started = time.monotonic()
+        answer = httpx.get(served.url + "/readyz", timeout=30)
+        assert time.monotonic() - started < READY_SECONDS
+        return answer.status_code, answer.json()["parts"]["directory"]
+
+    cluster.freeze()
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            told = [pool.submit(asked) for _ in range(12)]
+            assert {one.result() for one in told} == {(503, "unavailable")}
+    finally:
+        cluster.thaw()
+    assert eventually(lambda: is_ready(served))
+
+
 def test_i10_a_database_that_is_gone_is_said_at_once_and_used_again_when_it_is_back(
     served: Server, cluster: Cluster
 ) -> None:

@@ -20,6 +20,8 @@ from tests.serving import BIN, NO_TLS, Client, Server
 pytestmark = pytest.mark.sqlite  # the stores are files that one process locks
 
 BASIC_SECONDS = 5.0
+READY_SECONDS = 3.0
+"""How long a readiness answer may take at most."""
 
 
 @pytest.fixture
@@ -221,6 +223,22 @@ def test_a19_seal_closes_all_and_unseal_opens_all_without_a_restart(unstarted: S
     assert chat.registration(made["id"])["state"] == "in_review"
     rita.approve(made["id"])
     assert chat.register(person(2), "two").status_code == 202
+    assert unstarted.stop() == 0
+
+
+def test_readiness_says_in_bounded_time_that_a_key_holder_hangs_and_that_it_goes_on(unstarted: Server) -> None:
+    unstarted.start()
+    holder = holders(unstarted)["standing"]
+    os.kill(holder, signal.SIGSTOP)
+    started = time.monotonic()
+    answer = httpx.get(unstarted.url + "/readyz", timeout=20)
+    assert time.monotonic() - started < READY_SECONDS
+    assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    parts = {"identity": "ok", "directory": "ok", "log": "ok", "agent.directory": "unavailable", "agent.identity": "ok"}
+    assert answer.json()["parts"] == parts
+    assert httpx.get(unstarted.url + "/healthz").status_code == httpx.codes.OK
+    os.kill(holder, signal.SIGCONT)
+    assert eventually(lambda: is_ready(unstarted))
     assert unstarted.stop() == 0
 
 
