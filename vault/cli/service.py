@@ -52,6 +52,7 @@ def serve(role: str | None) -> None:
         engine.dispose()
     host, port = settings.address
     with running.sole_server(settings), running.agent(settings):
+        os.umask(0o077)  # the counts, as all that a server makes, are for its own user alone
         metrics.begin(settings.home)  # before its library is imported, which then decides where it counts
         _preload()
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
