@@ -26,7 +26,7 @@ def served(tmp_path: Path) -> Iterator[Server]:
     counts = tmp_path / "counts"
     counts.mkdir()
     environment = server.environment | {metrics.FOLDER: str(counts)}
-    commands = [
+    commands: list[list[str | Path]] = [
         [BIN / "idvault-keys", "agent"],
         [BIN / "idvault", "housekeeping"],
         [BIN / "gunicorn", "--workers", "2", "--threads", "80", "--bind", f"127.0.0.1:{server.port}", "wsgi:app"],
