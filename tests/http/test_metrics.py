@@ -51,7 +51,7 @@ def test_requests_acts_budgets_and_queues_are_counted_over_all_workers(served: S
     for _ in range(20):
         chat.introspect(made["token"])
         chat.http.close()  # the next one may be another worker's
-        chat.http = type(chat.http)(base_url=served.url, timeout=30)
+        chat = Client(served, chat.id, chat.secret)
     chat.http.post("/oauth/introspect", data={"token": "x"})
     time.sleep(1.2)  # the gauges are sampled once a second
     page = _page(watcher)

@@ -8,7 +8,7 @@ from collections import Counter
 import httpx
 
 from tests.people import person
-from tests.serving import Client, Server
+from tests.serving import NO_TLS, Client, Server
 
 SENDERS = 24
 BEFORE_ANY_ANSWER = ("Server disconnected without sending a response.", "[Errno 104] Connection reset by peer")
@@ -39,7 +39,7 @@ class Sender(threading.Thread):
                 self.acknowledged[f"h{number}"], self.last = answer.json()["id"], time.monotonic()
             if not self.keeps_its_connection:
                 self.client.http.close()
-                self.client.http = httpx.Client(base_url=self.client.server.url, timeout=30)
+                self.client.http = httpx.Client(base_url=self.client.server.url, timeout=30, verify=NO_TLS)
 
 
 def test_a_stop_under_load_loses_nothing_that_was_acknowledged_and_hides_nothing_that_was_done(fresh: Server) -> None:

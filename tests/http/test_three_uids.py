@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from tests.people import person
-from tests.serving import Client, Server, free_port
+from tests.serving import NO_TLS, Client, Server, free_port
 from vault import embedded
 from vault.config import load
 
@@ -172,7 +172,7 @@ def _ready(form: Form, role: str, url: str) -> Client:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         try:
-            if httpx.get(url + "/readyz").status_code == 200:
+            if httpx.get(url + "/readyz", verify=NO_TLS).status_code == 200:
                 break
         except httpx.TransportError:
             pass

@@ -181,7 +181,6 @@ class Exchanging:
             )
             for item in fresh
         ]  # fmt: skip
-        self._linking.add_bare_records([item["rid"] for item in fresh])
         try:
             with self._directory.writing() as unit:
                 exchanges.add(unit, rows)

@@ -16,7 +16,7 @@ from vault.errors import Kind, VaultError
 from vault.stores import answers, batches, people, plans, rebinding, standings
 from vault.stores.rebinding import Bind
 from vault.stores.standings import AccountRow, StandingRow
-from vault.stores.unit import AbsentStore, Store, Unit
+from vault.stores.unit import Store, Unit
 
 FSCK_BATCH: Final = 500
 AT_ONCE: Final = 100
@@ -92,14 +92,6 @@ class Linking:
         made = [people.NewRecord(*row) for row in rows]
         with self._identity.writing() as unit:
             people.add_all(unit, made, self._now() // _DAY_SECONDS)
-
-    def add_bare_records(self, rids: Iterable[bytes]) -> None:
-        """Insert records without fields: of persons whom an exchange brings to a provider.
-
-        A worker of the directory role has no identity store. Nothing is lost: such a row says no more than its absence.
-        """
-        if not isinstance(self._identity, AbsentStore):
-            self.add_records((rid, "natural", {}, {}) for rid in rids)
 
     def replace_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
         """Write a resubmission's fields and consents over the old ones. Idempotent."""
@@ -180,7 +172,8 @@ class Linking:
         if what == "records":
             with self._identity.reading() as unit:
                 found = people.sealed_fields(unit, values)
-            return [{"rid": rid, "fields": fields} for rid, fields in found.items()]
+            # Whom an exchange brought has no row (ADR 9); the agent knows from its own whether there should be one.
+            return [{"rid": rid, "fields": found.get(rid, {})} for rid in values]
         if what == "fingerprints":
             with self._identity.reading() as unit:
                 return [{"tag": tag, "sealed": sealed} for tag, sealed in people.fingerprints(unit, values)]
