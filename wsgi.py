@@ -36,7 +36,14 @@ class Application:
             if self._pid != os.getpid():
                 end_with_parent()
                 end_with_seal(self._vault)
-                metrics.shared().sample(lambda: self._app.working, lambda: self._app.waiting, self._vault.connections)
+                metrics.shared().begin(
+                    self._vault.settings.home,
+                    {
+                        "requests_working": lambda: self._app.working,
+                        "requests_waiting": lambda: self._app.waiting,
+                        "store_connections": self._vault.connections,
+                    },
+                )
                 self._pid = os.getpid()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types

@@ -12,7 +12,7 @@ import pytest
 from tests.http.test_processes import eventually, is_ready
 from tests.people import person
 from tests.serving import BIN, START_SECONDS, Client, Server
-from vault import embedded, metrics
+from vault import embedded
 from vault.config import load
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,9 +23,6 @@ def served(tmp_path: Path) -> Iterator[Server]:
     """A vault as docs/operations.md has it under gunicorn: three commands, each a process of its own."""
     server = Server(tmp_path / "home")
     embedded.ensure(load({"IDVAULT_HOME": str(server.home)}), int(time.time()))
-    counts = tmp_path / "counts"
-    counts.mkdir()
-    environment = server.environment | {metrics.FOLDER: str(counts)}
     commands: list[list[str | Path]] = [
         [BIN / "idvault-keys", "agent"],
         [BIN / "idvault", "housekeeping"],
@@ -36,7 +33,7 @@ def served(tmp_path: Path) -> Iterator[Server]:
         for command in commands:
             processes.append(
                 subprocess.Popen(
-                    command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                    command, cwd=REPOSITORY, env=server.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
                 )
             )
             if command[1] == "agent":

@@ -118,12 +118,10 @@ def test_a_disabled_operator_reads_nothing_any_more(served: Server) -> None:
 
 def test_the_folder_of_counts_is_emptied_at_each_start_and_is_for_its_owner_alone(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(metrics.FOLDER, "")
     folder = tmp_path / "metrics"
     folder.mkdir(mode=0o755)
-    (folder / "counter_1.db").write_bytes(b"left over")
+    (folder / "1.json").write_bytes(b"left over")
     metrics.begin(tmp_path)
     assert list(folder.iterdir()) == []
     assert (folder.stat().st_mode & 0o777) == 0o700

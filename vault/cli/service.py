@@ -53,7 +53,7 @@ def serve(role: str | None) -> None:
     host, port = settings.address
     with running.sole_server(settings), running.agent(settings):
         os.umask(0o077)  # the counts, as all that a server makes, are for its own user alone
-        metrics.begin(settings.home)  # before its library is imported, which then decides where it counts
+        metrics.begin(settings.home)
         _preload()
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
         event("serving", role=settings.role)
@@ -85,14 +85,14 @@ def _keep_house(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     vault = build(settings, observe=metrics.shared().act)
     running.end_with_seal(vault)
+    metrics.shared().begin(settings.home, {"store_connections": vault.connections})
     vault.housekeeping.run(ending)
     vault.close()
 
 
 def _preload() -> None:
     """Import what the workers need before they are forked: once for all of them, in memory that they share."""
-    for module in ("vault.web.app", "prometheus_client"):
-        importlib.import_module(module)
+    importlib.import_module("vault.web.app")
     gc.freeze()  # a collection that visits what is shared would copy it (gc, Python's library reference)
 
 
