@@ -24,6 +24,7 @@ ROLES: Final = ("all", "directory", "identity")
 _PREFIX: Final = "IDVAULT_"
 _BIND: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^:\[\]\s]+):[0-9]{1,5}", re.ASCII)
 _ISSUER: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?", re.ASCII)
+_REFUSERS: Final = 8
 _LAST_PORT: Final = 65_535
 _DAY_HOURS: Final = 24
 _MOST_ITEMS: Final = 1000
@@ -111,6 +112,11 @@ class Settings:
     def role_sockets(self) -> tuple[str, ...]:
         """The agent's sockets without which a worker of this role is not ready."""
         return ("directory",) if self.role == "directory" else ("directory", "identity")
+
+    @property
+    def threads(self) -> int:
+        """Threads a worker: those that work, that wait, and that refuse or answer what is always answered."""
+        return self.blocking_threads + self.waiting_requests + _REFUSERS
 
     @property
     def embedded(self) -> bool:

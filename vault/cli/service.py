@@ -23,7 +23,6 @@ from vault.config import ROLES, STORES, Settings
 from vault.errors import StartError
 from vault.logs import configure, event
 from vault.stores import schema
-from vault.web.admission import REFUSERS
 from vault.wiring import build
 
 _SHORT_LIVES: Final = 10
@@ -103,13 +102,12 @@ def _serve(settings: Settings) -> None:
         StartError: it does not stay up.
     """
     host, port = settings.address
-    threads = settings.blocking_threads + settings.waiting_requests + REFUSERS
     short = 0
     while short < _SHORT_LIVES:
         started = time.monotonic()
         server = Granian(
             target="vault.worker:app", address=host, port=port, interface=Interfaces.WSGI, workers=settings.workers,
-            blocking_threads=threads, websockets=False, log_enabled=False, log_access=False,
+            blocking_threads=settings.threads, websockets=False, log_enabled=False, log_access=False,
             respawn_failed_workers=True, workers_kill_timeout=10,
         )  # fmt: skip
         with contextlib.suppress(SystemExit):

@@ -17,8 +17,6 @@ from vault.config import Settings
 from vault.errors import Kind
 from vault.web.problems import PROBLEMS, TYPE_PREFIX
 
-REFUSERS: Final = 8
-"""Threads beside those that work and wait: they refuse, and answer what is always answered."""
 ALWAYS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _OAUTH: Final = "/oauth/"
 _TOO_BUSY: Final = "the vault has more requests than it can serve now; nothing was done, try again"
