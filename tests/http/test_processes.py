@@ -99,7 +99,7 @@ def _second(server: Server, **settings: str) -> subprocess.CompletedProcess[str]
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        out, err = process.communicate(timeout=8)
+        out, err = process.communicate(timeout=20)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate(timeout=10)
@@ -260,7 +260,7 @@ def test_the_process_that_forks_workers_opens_no_store_so_that_none_is_born_with
     unstarted.start()
     unstarted.provider("chat").registered(person(1), "one")
     assert unstarted.process is not None
-    assert _open_stores(workers(unstarted)[0]), "workers open stores: the test can see them"
+    assert any(_open_stores(worker) for worker in workers(unstarted)), "workers open stores: the test can see them"
     time.sleep(2.5)  # housekeeping has had a round
     assert _open_stores(unstarted.process.pid) == []
     assert unstarted.stop() == 0
