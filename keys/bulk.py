@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
 
-import psycopg
 from sqlalchemy import BigInteger, Connection, LargeBinary, Table, Text, insert
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DBAPIError
 
+from keys.driver import Step, run
+from keys.engine import driver_errors
+
+FEW: Final = 32
+"""Up to so many rows go in one statement of arrays: a round trip, where COPY takes two and more work to begin."""
 _TYPES: Final = {LargeBinary: "bytea", Text: "text", BigInteger: "int8"}
 """What the stores' columns are in PostgreSQL; COPY in binary form needs to know."""
 
@@ -34,20 +37,23 @@ class Bulk:
         """
         if not rows:
             return
-        if connection.dialect.name == "postgresql":
+        if connection.dialect.name == "postgresql" and len(rows) > FEW:
             self._copy(connection, rows)
         else:
-            connection.exec_driver_sql(self._insert, list(map(tuple, rows)))
+            run(connection, self.of(connection, rows))
+
+    def of(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> Step:
+        """Return the insertion of a few rows, to be run together with other statements."""
+        if connection.dialect.name == "postgresql":
+            return Step(self._unnest, [list(column) for column in zip(*rows, strict=True)])
+        return Step(self._insert, list(map(tuple, rows)), each=True)
 
     def _copy(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
-        driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-        try:
-            with driver.cursor() as cursor, cursor.copy(self._statement) as copy:
-                copy.set_types(self._types)
-                for row in rows:
-                    copy.write_row(row)
-        except psycopg.Error as error:
-            raise DBAPIError.instance("COPY", None, error, psycopg.Error, dialect=connection.dialect) from None
+        driver: Any = connection.connection.driver_connection
+        with driver_errors(connection), driver.cursor() as cursor, cursor.copy(self._statement) as copy:
+            copy.set_types(self._types)
+            for row in rows:
+                copy.write_row(row)
 
     @cached_property
     def _names(self) -> str:
@@ -60,6 +66,11 @@ class Bulk:
     @cached_property
     def _statement(self) -> bytes:
         return f'COPY "{self._table.name}" ({self._names}) FROM STDIN (FORMAT BINARY)'.encode()
+
+    @cached_property
+    def _unnest(self) -> str:
+        arrays = ", ".join(f"%s::{name}[]" for name in self._types)
+        return f'INSERT INTO "{self._table.name}" ({self._names}) SELECT * FROM unnest({arrays})'  # noqa: S608 - names of our own schema
 
     @cached_property
     def _insert(self) -> str:
