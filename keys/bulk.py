@@ -6,13 +6,14 @@ those that have a default.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, LargeBinary, Table, Text, insert
 from sqlalchemy.dialects import sqlite
 
-from keys.driver import Step, run
+from keys.driver import Outcome, Step, run
 from keys.engine import driver_errors
 
 FEW: Final = 32
@@ -77,3 +78,34 @@ class Bulk:
         return str(
             insert(self._table).compile(dialect=sqlite.dialect(), column_keys=[one.name for one in self._columns])
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one table, tuples in the order of its columns."""
+
+    bulk: Bulk
+    rows: Sequence[Sequence[Any]]
+
+    @property
+    def few(self) -> bool:
+        """Whether they go in one statement."""
+        return len(self.rows) <= FEW
+
+
+def insert_all(connection: Connection, steps: Sequence[Step], *rows: Rows) -> list[Outcome]:
+    """Run statements, then insert rows of several tables: in one round trip where they are few.
+
+    Returns:
+        What became of the statements.
+
+    Raises:
+        IntegrityError: a row of the same key stands already.
+        DBAPIError: the store cannot be written.
+    """
+    together = [one.bulk.of(connection, one.rows) for one in rows if one.rows and one.few]
+    outcomes = run(connection, *steps, *together)
+    for one in rows:
+        if not one.few:
+            one.bulk.insert(connection, one.rows)
+    return outcomes[: len(steps)]

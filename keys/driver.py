@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, Select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.dml import UpdateBase
 
 from keys.engine import driver_errors
 from keys.errors import UnavailableError
@@ -42,12 +42,12 @@ class _Compiled:
 
     __slots__ = ("_fixed", "_order", "_sizes", "_text", "many")
 
-    def __init__(self, dialect: Dialect, statement: ClauseElement) -> None:
+    def __init__(self, dialect: Dialect, statement: Select[Any] | UpdateBase) -> None:
         compiled = statement.compile(dialect=dialect)
         text = str(compiled)
         self.many = tuple(_MANY.findall(text))
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
-        self._order: Sequence[str] | None = compiled.positiontup  # type: ignore[attr-defined]
+        self._order: Sequence[str] | None = compiled.positiontup
         self._sizes: dict[tuple[int, ...], str] = {}
         self._text = text if self._order is not None else _MANY.sub(r"= ANY(%(\1)s)", text)
 
@@ -100,7 +100,7 @@ class Prepared:
 
     __slots__ = ("_compiled", "row", "statement")
 
-    def __init__(self, statement: ClauseElement) -> None:
+    def __init__(self, statement: Select[Any] | UpdateBase) -> None:
         self.statement, self._compiled = statement, dict[str, _Compiled]()
         self.row: Callable[[Iterable[Any]], Any] = tuple
         if isinstance(statement, Select):

@@ -62,8 +62,6 @@ IDENTITY_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "verify": verifying.verify,
 }
 EXCHANGE_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
-    "exchange.open": exchanging.open_handoffs,
-    "exchange.redeem": redeeming.redeem,
     "exchange.done": redeeming.done,
 }
 OFFICER_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
@@ -107,6 +105,7 @@ def run_names(settings: AgentSettings, doors: Mapping[str, socket.socket], hando
     identity: dict[str, Act] = {verb: partial(act, names) for verb, act in IDENTITY_ACTS.items()}
     identity["hello"] = partial(_hello, keyring)
     exchange: dict[str, Act] = {verb: partial(act, names) for verb, act in EXCHANGE_ACTS.items()}
+    exchange |= {"exchange.open": exchanging.Openings(names), "exchange.redeem": redeeming.Redemptions(names)}
     exchange["hello"] = identity["hello"]
     officer: dict[str, Act] = {verb: partial(act, names) for verb, act in OFFICER_ACTS.items()}
     officer |= _officer_control(control)

@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, delete
 
-from keys import audit, records, store
+from keys import audit, budgets, records, store
 from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.names import Names, check_standing, open_record
 from keys.agent.wire import Dialogue
-from keys.bulk import Bulk
+from keys.bulk import Bulk, Rows, insert_all
 from keys.engine import reading, writing
-from keys.errors import BudgetError, ConflictError, MissingError, OpenError, ProtocolError, RefusedError
+from keys.errors import ConflictError, MissingError, OpenError, ProtocolError, RefusedError
 from keys.records import RID_BYTES, Opened, Record, State
 from keys.tokens import PID_BYTES
 
@@ -28,22 +27,6 @@ MADE: Final = "exchange.made"
 MOST: Final = 2000
 """Records in one call: a batch of 1,000, each an organisation with its representative."""
 _TRIES: Final = 3
-_HOUR_SECONDS: Final = 3600
-_BUDGET: Final = store.budget.c
-_COUNT: Final = (
-    update(store.budget)
-    .where(
-        _BUDGET.name == bindparam("budget"),
-        _BUDGET.window == bindparam("at"),
-        _BUDGET.used + bindparam("count") <= bindparam("limit"),
-    )
-    .values(used=_BUDGET.used + bindparam("count"))
-)
-_RENEW: Final = (
-    update(store.budget)
-    .where(_BUDGET.name == bindparam("budget"), _BUDGET.window < bindparam("at"))
-    .values(window=bindparam("at"), used=bindparam("count"))
-)
 _PERSONS: Final = Bulk(store.person)
 
 
@@ -52,23 +35,6 @@ def _fields(args: Args) -> list[str]:
     if not names or len(set(names)) != len(names) or not FIELDS.issuperset(names):
         raise ProtocolError("fields: distinct names of known fields")
     return names
-
-
-def spend(connection: Connection, name: str, limit: int, window: int, count: int = 1) -> None:
-    """Count uses of a budget, by conditional update: all of them or none.
-
-    Raises:
-        BudgetError: used up in this window.
-    """
-    if count > limit:
-        raise BudgetError
-    renewed = {"budget": name, "at": window, "count": count}
-    if connection.execute(_COUNT, {**renewed, "limit": limit}).rowcount or connection.execute(_RENEW, renewed).rowcount:
-        return
-    try:
-        connection.execute(insert(store.budget), {"name": name, "window": window, "used": count})
-    except IntegrityError:
-        raise BudgetError from None
 
 
 def _items(args: Args) -> list[dict[str, Any]]:
@@ -120,10 +86,13 @@ class Drawn:
         Raises:
             BudgetError: this sector's creations of the hour are used up.
         """
-        window = names.now() // _HOUR_SECONDS
-        spend(connection, f"create/{self.sector}", names.limits.creates_per_hour, window, len(self.rows))
-        records.add_rows(connection, self.rows)
-        _PERSONS.insert(connection, [(uid, "provisional") for uid in self.persons])
+        window, count = names.now() // budgets.HOUR_SECONDS, len(self.rows)
+        limit = names.limits.creates_per_hour
+        [spent] = insert_all(
+            connection, [budgets.spending(connection, f"create/{self.sector}", limit, window, count)],
+            records.adding(self.rows), Rows(_PERSONS, [(uid, "provisional") for uid in self.persons]),
+        )  # fmt: skip
+        budgets.check(spent.rows)
 
 
 def draw_all(names: Names, args: Args, state: State) -> Drawn:
