@@ -5,7 +5,7 @@ Leaves to its caller: what the values are. Rows are tuples in the order of the t
 those that have a default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Connection, LargeBinary, Table, Text, insert
 from sqlalchemy.dialects import sqlite
 
+from keys.arrays import Numbers, Octets, Texts
 from keys.driver import Outcome, Step, run
 from keys.engine import driver_errors
 
@@ -20,6 +21,7 @@ FEW: Final = 32
 """Up to so many rows go in one statement of arrays: a round trip, where COPY takes two and more work to begin."""
 _TYPES: Final = {LargeBinary: "bytea", Text: "text", BigInteger: "int8"}
 """What the stores' columns are in PostgreSQL; COPY in binary form needs to know."""
+_LISTS: Final[dict[str, Callable[[Sequence[Any]], Any]]] = {"bytea": Octets, "text": Texts, "int8": Numbers}
 
 
 class Bulk:
@@ -46,7 +48,8 @@ class Bulk:
     def of(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> Step:
         """Return the insertion of a few rows, to be run together with other statements."""
         if connection.dialect.name == "postgresql":
-            return Step(self._unnest, [list(column) for column in zip(*rows, strict=True)])
+            columns = zip(*rows, strict=True)
+            return Step(self._unnest, [kind(column) for kind, column in zip(self._lists, columns, strict=True)])
         return Step(self._insert, list(map(tuple, rows)), each=True)
 
     def _copy(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
@@ -63,6 +66,10 @@ class Bulk:
     @cached_property
     def _types(self) -> list[str]:
         return [_TYPES[type(column.type)] for column in self._columns]
+
+    @cached_property
+    def _lists(self) -> list[Callable[[Sequence[Any]], Any]]:
+        return [_LISTS[name] for name in self._types]
 
     @cached_property
     def _statement(self) -> bytes:

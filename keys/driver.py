@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, Selec
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.dml import UpdateBase
 
+from keys.arrays import array
 from keys.engine import driver_errors
 from keys.errors import UnavailableError
 
@@ -56,7 +57,7 @@ class _Compiled:
         if self._fixed:
             values = {**self._fixed, **values}
         if self._order is None:
-            return self._text, values
+            return self._text, {**values, **{name: array(values[name]) for name in self.many}} if self.many else values
         if not self.many:
             return self._text, [values[name] for name in self._order]
         # Not a text for each number of values: the driver keeps what it has prepared by its text.
