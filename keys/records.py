@@ -14,7 +14,7 @@ import msgpack
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from keys import store
-from keys.bulk import Bulk, Rows, insert_all
+from keys.bulk import FEW, Bulk, Rows, insert_all
 from keys.driver import Prepared, Step, run
 from keys.errors import ConflictError, MissingError, OpenError
 from keys.fields import FieldValue, field_key, open_field
@@ -33,6 +33,11 @@ _READ: Final = Prepared(select(store.record_key).where(store.record_key.c.rid.in
 _SELECT: Final = select(store.record_key).where(store.record_key.c.rid == bindparam("rid"))
 _UPDATE: Final = update(store.record_key).where(
     store.record_key.c.rid == bindparam("read_rid"), store.record_key.c.mac == bindparam("read_mac")
+)
+_CHANGE: Final = Prepared(
+    update(store.record_key)
+    .where(store.record_key.c.rid == bindparam("new_read_rid"), store.record_key.c.mac == bindparam("new_read_mac"))
+    .values({column.name: bindparam(f"new_{column.name}") for column in store.record_key.c})
 )
 
 
@@ -334,9 +339,15 @@ def change(connection: Connection, keyring: Keyring, record: Record, **changes: 
 
 
 def change_all(
-    connection: Connection, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]]
+    connection: Connection, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]], *beside: Rows
 ) -> None:
     """Write changes over records that were read, all or none: the caller's transaction ends with the error.
+
+    Args:
+        connection: in a transaction.
+        keyring: for the MACs.
+        changes: records, and what changes of each.
+        beside: rows that are inserted with them: of the audit.
 
     Raises:
         ConflictError: another act changed one meanwhile.
@@ -345,7 +356,13 @@ def change_all(
         {**replace(record, **change).values(keyring), "read_rid": record.rid, "read_mac": record.mac}  # type: ignore[arg-type]
         for record, change in changes
     ]
-    if connection.execute(_UPDATE, rows).rowcount != len(rows):
+    if len(rows) > FEW:
+        count = connection.execute(_UPDATE, rows).rowcount
+        insert_all(connection, [], *beside)
+    else:
+        steps = [_CHANGE.on(connection, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
+        count = sum(outcome.count for outcome in insert_all(connection, steps, *beside))
+    if count != len(rows):
         raise ConflictError
 
 

@@ -13,6 +13,7 @@ from keys.engine import reading
 from keys.errors import KeysError, MissingError, OpenError, RefusedError
 from keys.keyring import Keyring
 from keys.links import Links
+from keys.primitives import Secret
 from keys.records import Assurance, Opened, Record
 from keys.rows import check_row
 from keys.tokens import PID_BYTES
@@ -176,6 +177,18 @@ def open_record(names: Names, record: Record) -> Opened:
     """
     try:
         return records.unwrap(names.keyring, record)
+    except KeysError:
+        raise RefusedError from None
+
+
+def commitment_key(names: Names, record: Record) -> Secret:
+    """Return the one key of a record that its audit rows need.
+
+    Raises:
+        RefusedError: it does not open.
+    """
+    try:
+        return records.commitment_key(names.keyring, record)
     except KeysError:
         raise RefusedError from None
 

@@ -16,7 +16,7 @@ from keys import agreements, audit, handoffs, intents, records
 from keys.agent.acts.exchanging import MOST_ITEMS, Refusal, among, may_be_exchanged, refused
 from keys.agent.acts.registering import MADE
 from keys.agent.arguments import Args, listed, mapping, octets, text
-from keys.agent.names import Names, Standing, check_shown, open_record, rids_of
+from keys.agent.names import Names, Standing, check_shown, commitment_key, open_record, rids_of
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement
 from keys.driver import run
@@ -254,11 +254,8 @@ def _consumed(names: Names, rows: _Rows) -> set[bytes]:
 
 
 def _audit(names: Names, record: Record, kind: str, handoff: Handoff) -> dict[str, Any]:
-    try:
-        commitment_key = records.commitment_key(names.keyring, record)
-    except KeysError:
-        raise RefusedError from None
-    return audit.row_of(names.keyring.deployment, record.rid, commitment_key, kind, names.minute, handoff.told)
+    key = commitment_key(names, record)
+    return audit.row_of(names.keyring.deployment, record.rid, key, kind, names.minute, handoff.told)
 
 
 def _draw(names: Names, items: Mapping[int, _Item], dialogue: Dialogue, answers: Answers) -> bytes | None:

@@ -3,6 +3,7 @@
 Those of a creation take lists, so that a batch costs one transaction; a single registration is a list of one.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, delete
 
 from keys import audit, budgets, records, store
 from keys.agent.arguments import Args, listed, mapping, octets, text, whole
-from keys.agent.names import Names, check_standing, open_record
+from keys.agent.names import Names, check_standing, commitment_key, open_record
 from keys.agent.wire import Dialogue
 from keys.bulk import Bulk, Rows, insert_all
 from keys.engine import reading, writing
@@ -86,13 +87,27 @@ class Drawn:
         Raises:
             BudgetError: this sector's creations of the hour are used up.
         """
-        window, count = names.now() // budgets.HOUR_SECONDS, len(self.rows)
-        limit = names.limits.creates_per_hour
-        [spent] = insert_all(
-            connection, [budgets.spending(connection, f"create/{self.sector}", limit, window, count)],
-            records.adding(self.rows), Rows(_PERSONS, [(uid, "provisional") for uid in self.persons]),
-        )  # fmt: skip
-        budgets.check(spent.rows)
+        write_all(names, connection, [self])
+
+
+def write_all(names: Names, connection: Connection, drawn: Sequence[Drawn]) -> None:
+    """Insert the records of several calls and their persons.
+
+    Raises:
+        BudgetError: a sector's creations of the hour are used up.
+    """
+    window, limit = names.now() // budgets.HOUR_SECONDS, names.limits.creates_per_hour
+    counts: Counter[str] = Counter()
+    for one in drawn:
+        counts[one.sector] += len(one.rows)
+    spent = insert_all(
+        connection,
+        [budgets.spending(connection, f"create/{sector}", limit, window, count) for sector, count in counts.items()],
+        records.adding(row for one in drawn for row in one.rows),
+        Rows(_PERSONS, [(uid, "provisional") for one in drawn for uid in one.persons]),
+    )
+    for outcome in spent:
+        budgets.check(outcome.rows)
 
 
 def draw_all(names: Names, args: Args, state: State) -> Drawn:
@@ -145,6 +160,10 @@ class _Claim:
     pid: bytes
 
 
+Claims = Mapping[bytes, _Claim]
+"""rid → what its directory row says"""
+
+
 def _claim(names: Names, item: Args) -> _Claim:
     sector, pid = text(item, "sector"), octets(item, "pid", PID_BYTES)
     try:
@@ -168,17 +187,35 @@ def create_done(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         RefusedError: a link is not that of its record at its own standing.
         ConflictError: other acts keep changing the records.
     """
-    claims = {claim.rid: claim for claim in (_claim(names, item) for item in _items(args))}
+    complete(names, claims_of(names, args))
+    return {}
+
+
+def claims_of(names: Names, args: Args) -> Claims:
+    """Return what directory rows say of their records.
+
+    Raises:
+        RefusedError: a link is not of its row.
+    """
+    return {claim.rid: claim for claim in (_claim(names, item) for item in _items(args))}
+
+
+def complete(names: Names, claims: Claims) -> None:
+    """Put records in review whose directory rows stand. Idempotent.
+
+    Raises:
+        RefusedError, ConflictError: see `create_done`.
+    """
     for _try in range(_TRIES):
         try:
             _finish(names, claims)
         except ConflictError:
             continue
-        return {}
+        return
     raise ConflictError
 
 
-def _finish(names: Names, claims: Mapping[bytes, _Claim]) -> None:
+def _finish(names: Names, claims: Claims) -> None:
     """Write state and audit row of each record still in creation; all is sealed before the transaction begins."""
     with reading(names.engine) as connection:
         found = records.load_all(connection, names.keyring, claims)
@@ -192,13 +229,12 @@ def _finish(names: Names, claims: Mapping[bytes, _Claim]) -> None:
         exchange = records.exchange_of(names.keyring, record)
         # An exchange makes a record of somebody who is verified already: nothing of it is reviewed.
         state, kind = (State.IN_REVIEW, "registration.created") if exchange is None else (State.VERIFIED, MADE)
-        opened = open_record(names, record)
-        rows.append(audit.row(names.keyring.deployment, opened, kind, names.minute, exchange or {}))
+        key = commitment_key(names, record)
+        rows.append(audit.row_of(names.keyring.deployment, record.rid, key, kind, names.minute, exchange or {}))
         changes.append((record, {"state": state, "origin": None}))
     if creating:
         with writing(names.engine) as connection:
-            records.change_all(connection, names.keyring, changes)
-            audit.write_all(connection, rows)
+            records.change_all(connection, names.keyring, changes, audit.adding(rows))
 
 
 def create_undo(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
