@@ -54,11 +54,24 @@ class Numbers:
         self.values = values
 
 
+def _octets(values: Sequence[bytes | None]) -> bytes:
+    return b"".join([_NULL if value is None else _SIZE(len(value)) + value for value in values])
+
+
+def _texts(values: Sequence[str | None]) -> bytes:
+    return _octets([None if value is None else value.encode() for value in values])
+
+
+def _numbers(values: Sequence[int | None]) -> bytes:
+    return b"".join([_NULL if value is None else _INT8(8, value) for value in values])
+
+
 class _ListDumper(Dumper):
     """How such a list is written; a class for each type of its values."""
 
     format = Format.BINARY
     element: ClassVar[int]
+    written: ClassVar["staticmethod[[Sequence[Any]], bytes]"]
 
     def dump(self, obj: Listed) -> bytes:
         values = obj.values
@@ -66,31 +79,17 @@ class _ListDumper(Dumper):
             return _EMPTY(0, 0, self.element)
         return _HEAD(1, None in values, self.element, len(values), 1) + self.written(values)
 
-    def written(self, values: Sequence[Any]) -> bytes:
-        """Return the values, each with its size."""
-        raise NotImplementedError
-
 
 class _OctetsDumper(_ListDumper):
-    oid, element = 1001, 17
-
-    def written(self, values: Sequence[bytes | None]) -> bytes:
-        return b"".join([_NULL if value is None else _SIZE(len(value)) + value for value in values])
+    oid, element, written = 1001, 17, staticmethod(_octets)
 
 
 class _TextsDumper(_ListDumper):
-    oid, element = 1009, 25
-
-    def written(self, values: Sequence[str | None]) -> bytes:
-        raw = [None if value is None else value.encode() for value in values]
-        return b"".join([_NULL if value is None else _SIZE(len(value)) + value for value in raw])
+    oid, element, written = 1009, 25, staticmethod(_texts)
 
 
 class _NumbersDumper(_ListDumper):
-    oid, element = 1016, 20
-
-    def written(self, values: Sequence[int | None]) -> bytes:
-        return b"".join([_NULL if value is None else _INT8(8, value) for value in values])
+    oid, element, written = 1016, 20, staticmethod(_numbers)
 
 
 for _kind, _dumper in ((Octets, _OctetsDumper), (Texts, _TextsDumper), (Numbers, _NumbersDumper)):
