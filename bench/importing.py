@@ -64,7 +64,7 @@ def _stores(folder: Path, database: str) -> Iterator[Cluster | None]:
     if database == "sqlite":
         yield None
         return
-    serving.cluster = Cluster(folder / "postgresql")
+    serving.cluster = Cluster(folder / "postgresql", durable=True)
     try:
         yield serving.cluster
     finally:

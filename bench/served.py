@@ -135,7 +135,7 @@ def cluster_of(folder: Path, database: str) -> Iterator[Cluster | None]:
     if database == "sqlite":
         yield None
         return
-    made = Cluster(folder / "postgresql")
+    made = Cluster(folder / "postgresql", durable=True)
     try:
         yield made
     finally:

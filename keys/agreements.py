@@ -9,10 +9,12 @@ from dataclasses import astuple, dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys import store
+from keys.driver import Prepared, Step
+from keys.errors import OpenError
 from keys.keyring import Keyring
 from keys.rows import check_row, row_mac
 
@@ -21,6 +23,10 @@ REVOKED: Final = "revoked"
 PURPOSE: Final = re.compile(r"[a-z_]{1,32}")
 _TABLE: Final = "keys.agreement"
 _KEYS: Final = ("giver", "taker", "purpose")
+_OF_GIVERS: Final = Prepared(
+    select(store.agreement).where(store.agreement.c.giver.in_(bindparam("givers", expanding=True)))
+)
+_BY_IDS: Final = Prepared(select(store.agreement).where(store.agreement.c.id.in_(bindparam("ids", expanding=True))))
 
 
 class Basis(StrEnum):
@@ -46,7 +52,7 @@ class Agreement:
     created: int
 
     @classmethod
-    def from_row(cls, keyring: Keyring, row: Row[Any]) -> Self:
+    def from_row(cls, keyring: Keyring, row: Any) -> Self:  # noqa: ANN401 - a SQL row
         """Return the agreement.
 
         Raises:
@@ -105,11 +111,32 @@ def with_client(connection: Connection, keyring: Keyring, client: str) -> list[A
     return [Agreement.from_row(keyring, row) for row in connection.execute(query)]
 
 
-def by_id(connection: Connection, keyring: Keyring, ids: Iterable[bytes]) -> dict[bytes, Agreement]:
-    """Return agreements by id.
+def reading_givers(connection: Connection, givers: Iterable[str]) -> Step:
+    """Return the statement that reads all agreements of givers, revoked ones too, for `by_giver`."""
+    return _OF_GIVERS.on(connection, givers=list(givers))
+
+
+def by_giver(keyring: Keyring, rows: Iterable[Any]) -> dict[str, "list[Agreement] | None"]:
+    """Return the agreements of givers by rows; None for a giver of whom a row was altered."""
+    found: dict[str, list[Agreement] | None] = {}
+    for row in rows:
+        known = found.setdefault(row.giver, [])
+        try:
+            found[row.giver] = None if known is None else [*known, Agreement.from_row(keyring, row)]
+        except OpenError:
+            found[row.giver] = None
+    return found
+
+
+def reading_ids(connection: Connection, ids: Iterable[bytes]) -> Step:
+    """Return the statement that reads agreements by id, for `by_id`."""
+    return _BY_IDS.on(connection, ids=list(ids))
+
+
+def by_id(keyring: Keyring, rows: Iterable[Any]) -> dict[bytes, Agreement]:
+    """Return agreements by id from rows.
 
     Raises:
         OpenError: a row was altered.
     """
-    query = select(store.agreement).where(store.agreement.c.id.in_(list(ids)))
-    return {row.id: Agreement.from_row(keyring, row) for row in connection.execute(query)}
+    return {row.id: Agreement.from_row(keyring, row) for row in rows}

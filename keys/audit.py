@@ -10,12 +10,12 @@ from typing import Any, Final
 import msgpack
 from sqlalchemy import Connection
 
-from keys import store
-from keys.bulk import Bulk
+from keys import bulk, store
+from keys.bulk import Bulk, Rows
 from keys.frame import Place, Purpose, seal
 from keys.keyring import Keyring
-from keys.primitives import random_bytes
-from keys.records import Opened
+from keys.primitives import Secret, random_bytes
+from keys.records import Opened, detail_key
 
 _OUTBOX: Final = Bulk(store.audit_outbox)
 _COLUMNS: Final = itemgetter(*store.audit_outbox.c.keys())
@@ -35,10 +35,17 @@ def write(
 
 def row(deployment: bytes, opened: Opened, kind: str, minute: int, detail: Mapping[str, object]) -> dict[str, Any]:
     """Return an audit row about a record, sealed: so that a batch is sealed before its transaction begins."""
+    return row_of(deployment, opened.record.rid, opened.commitment_key, kind, minute, detail)
+
+
+def row_of(
+    deployment: bytes, rid: bytes, commitment_key: Secret, kind: str, minute: int, detail: Mapping[str, object]
+) -> dict[str, Any]:
+    """Return an audit row about a record of which the commitment key alone was opened."""
     audit_id = random_bytes(16)
     place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
-    sealed = seal(opened.detail_key(audit_id), Purpose.AUDIT, place, msgpack.packb(dict(detail)))
-    return {"id": audit_id, "type": kind, "minute": minute, "address": opened.record.rid, "detail": sealed}
+    sealed = seal(detail_key(commitment_key, audit_id), Purpose.AUDIT, place, msgpack.packb(dict(detail)))
+    return {"id": audit_id, "type": kind, "minute": minute, "address": rid, "detail": sealed}
 
 
 def sealed_row(
@@ -53,4 +60,9 @@ def sealed_row(
 
 def write_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write audit rows; if they cannot be written, the caller's transaction does not happen."""
-    _OUTBOX.insert(connection, [_COLUMNS(row) for row in rows])
+    bulk.insert_all(connection, [], adding(rows))
+
+
+def adding(rows: Sequence[Mapping[str, Any]]) -> Rows:
+    """Return audit rows as they are inserted together with others."""
+    return Rows(_OUTBOX, [_COLUMNS(row) for row in rows])

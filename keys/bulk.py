@@ -5,17 +5,23 @@ Leaves to its caller: what the values are. Rows are tuples in the order of the t
 those that have a default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-import psycopg
 from sqlalchemy import BigInteger, Connection, LargeBinary, Table, Text, insert
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DBAPIError
 
+from keys.arrays import Numbers, Octets, Texts
+from keys.driver import Outcome, Step, run
+from keys.engine import driver_errors
+
+FEW: Final = 32
+"""Up to so many rows go in one statement of arrays: a round trip, where COPY takes two and more work to begin."""
 _TYPES: Final = {LargeBinary: "bytea", Text: "text", BigInteger: "int8"}
 """What the stores' columns are in PostgreSQL; COPY in binary form needs to know."""
+_LISTS: Final[dict[str, Callable[[Sequence[Any]], Any]]] = {"bytea": Octets, "text": Texts, "int8": Numbers}
 
 
 class Bulk:
@@ -34,20 +40,24 @@ class Bulk:
         """
         if not rows:
             return
-        if connection.dialect.name == "postgresql":
+        if connection.dialect.name == "postgresql" and len(rows) > FEW:
             self._copy(connection, rows)
         else:
-            connection.exec_driver_sql(self._insert, list(map(tuple, rows)))
+            run(connection, self.of(connection, rows))
+
+    def of(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> Step:
+        """Return the insertion of a few rows, to be run together with other statements."""
+        if connection.dialect.name == "postgresql":
+            columns = zip(*rows, strict=True)
+            return Step(self._unnest, [kind(column) for kind, column in zip(self._lists, columns, strict=True)])
+        return Step(self._insert, list(map(tuple, rows)), each=True)
 
     def _copy(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
-        driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-        try:
-            with driver.cursor() as cursor, cursor.copy(self._statement) as copy:
-                copy.set_types(self._types)
-                for row in rows:
-                    copy.write_row(row)
-        except psycopg.Error as error:
-            raise DBAPIError.instance("COPY", None, error, psycopg.Error, dialect=connection.dialect) from None
+        driver: Any = connection.connection.driver_connection
+        with driver_errors(connection), driver.cursor() as cursor, cursor.copy(self._statement) as copy:
+            copy.set_types(self._types)
+            for row in rows:
+                copy.write_row(row)
 
     @cached_property
     def _names(self) -> str:
@@ -58,11 +68,51 @@ class Bulk:
         return [_TYPES[type(column.type)] for column in self._columns]
 
     @cached_property
+    def _lists(self) -> list[Callable[[Sequence[Any]], Any]]:
+        return [_LISTS[name] for name in self._types]
+
+    @cached_property
     def _statement(self) -> bytes:
         return f'COPY "{self._table.name}" ({self._names}) FROM STDIN (FORMAT BINARY)'.encode()
+
+    @cached_property
+    def _unnest(self) -> str:
+        arrays = ", ".join(f"%s::{name}[]" for name in self._types)
+        return f'INSERT INTO "{self._table.name}" ({self._names}) SELECT * FROM unnest({arrays})'  # noqa: S608 - names of our own schema
 
     @cached_property
     def _insert(self) -> str:
         return str(
             insert(self._table).compile(dialect=sqlite.dialect(), column_keys=[one.name for one in self._columns])
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one table, tuples in the order of its columns."""
+
+    bulk: Bulk
+    rows: Sequence[Sequence[Any]]
+
+    @property
+    def few(self) -> bool:
+        """Whether they go in one statement."""
+        return len(self.rows) <= FEW
+
+
+def insert_all(connection: Connection, steps: Sequence[Step], *rows: Rows) -> list[Outcome]:
+    """Run statements, then insert rows of several tables: in one round trip where they are few.
+
+    Returns:
+        What became of the statements.
+
+    Raises:
+        IntegrityError: a row of the same key stands already.
+        DBAPIError: the store cannot be written.
+    """
+    together = [one.bulk.of(connection, one.rows) for one in rows if one.rows and one.few]
+    outcomes = run(connection, *steps, *together)
+    for one in rows:
+        if not one.few:
+            one.bulk.insert(connection, one.rows)
+    return outcomes[: len(steps)]

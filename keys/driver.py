@@ -1,18 +1,23 @@
-"""Statements compiled once and run by the driver on a connection that each slot of work keeps: for the hot paths.
+"""Statements compiled once and run by the driver: for the hot paths. SQLAlchemy's own way costs several times as much.
 
-SQLAlchemy's own way costs several times the read itself. On PostgreSQL each statement is prepared, its values and rows
-go in binary form, and it is one round trip. A connection that was lost is opened anew for the next statement.
+On PostgreSQL each statement is prepared, and its values and rows go in binary form. `Driver` reads, a round trip each,
+on a connection that each slot of work keeps; one that was lost is opened anew. `run` works on a connection of the caller's,
+within his transaction if he has one, and takes several statements in one round trip.
 """
 
 import re
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Dialect, Engine, PoolProxiedConnection, Select
+from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, Select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.dml import UpdateBase
 
+from keys.arrays import array
+from keys.engine import driver_errors
 from keys.errors import UnavailableError
 from keys.slots import Kept
 
@@ -36,20 +41,23 @@ class _LostError(StoreError):
 class _Compiled:
     """A statement in the words of one database."""
 
-    __slots__ = ("_order", "_sizes", "_text", "many")
+    __slots__ = ("_fixed", "_order", "_sizes", "_text", "many")
 
-    def __init__(self, dialect: Dialect, statement: Select[Any]) -> None:
+    def __init__(self, dialect: Dialect, statement: Select[Any] | UpdateBase) -> None:
         compiled = statement.compile(dialect=dialect)
         text = str(compiled)
         self.many = tuple(_MANY.findall(text))
+        self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
         self._order: Sequence[str] | None = compiled.positiontup
         self._sizes: dict[tuple[int, ...], str] = {}
         self._text = text if self._order is not None else _MANY.sub(r"= ANY(%(\1)s)", text)
 
     def fitted(self, values: Mapping[str, Any]) -> tuple[str, Any]:
         """Return text and values as the driver takes them."""
+        if self._fixed:
+            values = {**self._fixed, **values}
         if self._order is None:
-            return self._text, values
+            return self._text, {**values, **{name: array(values[name]) for name in self.many}} if self.many else values
         if not self.many:
             return self._text, [values[name] for name in self._order]
         # Not a text for each number of values: the driver keeps what it has prepared by its text.
@@ -68,23 +76,41 @@ class _Compiled:
 
 def _filled(values: Sequence[Any]) -> list[Any]:
     size = _FEW
+    if not values:
+        return [None] * size  # equal to nothing
     while size < len(values):
         size *= 2
     return [*values, *([values[-1]] * (min(size, _MOST_VALUES) - len(values)))]
 
 
-class Prepared:
-    """A SELECT, built at import and compiled at first use; what is compared with many values takes a list.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A statement with its values as the driver takes them; `each` where the values are those of many runs of it."""
 
-    Rows are named tuples of what the driver gives.
+    text: str
+    values: Any
+    row: Callable[[Iterable[Any]], Any] = tuple
+    each: bool = False
+
+
+class Prepared:
+    """A statement, built at import and compiled at first use; what is compared with many values takes a list.
+
+    Rows of a SELECT are named tuples of what the driver gives.
     """
 
     __slots__ = ("_compiled", "row", "statement")
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: Select[Any] | UpdateBase) -> None:
         self.statement, self._compiled = statement, dict[str, _Compiled]()
-        made = namedtuple("row", statement.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024 - made at run time
-        self.row: Callable[[Iterable[Any]], Any] = made._make
+        self.row: Callable[[Iterable[Any]], Any] = tuple
+        if isinstance(statement, Select):
+            made = namedtuple("row", statement.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024 - made at run time
+            self.row = made._make
+
+    def on(self, connection: Connection, **values: Any) -> Step:  # noqa: ANN401 - what columns hold
+        """Return it with values, to be run; one of its lists that is empty matches no row."""
+        return Step(*self.of(connection.dialect).fitted(values), self.row)
 
     def of(self, dialect: Dialect) -> _Compiled:
         """Return it in the words of a database."""
@@ -154,3 +180,38 @@ class Driver:
             if held is not None:
                 held[0].invalidate()
             raise (_LostError if lost else StoreError) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a statement: its rows, and how many it wrote."""
+
+    rows: list[Any]
+    count: int
+
+
+def run(connection: Connection, *steps: Step) -> list[Outcome]:
+    """Run statements one after the other on the caller's connection: one round trip on PostgreSQL.
+
+    Within a transaction none after one that failed is run.
+
+    Raises:
+        DBAPIError: one of them failed.
+    """
+    driver: Any = connection.connection.driver_connection
+    postgresql = connection.dialect.name == "postgresql"
+    with driver_errors(connection):
+        if not postgresql:
+            return [_outcome(step, _executed(driver.cursor(), step)) for step in steps]
+        with driver.pipeline() if len(steps) > 1 else nullcontext():
+            cursors = [driver.cursor(binary=True).execute(step.text, step.values, prepare=True) for step in steps]
+        return [_outcome(step, cursor) for step, cursor in zip(steps, cursors, strict=True)]
+
+
+def _executed(cursor: Any, step: Step) -> Any:  # noqa: ANN401 - the driver's own
+    return cursor.executemany(step.text, step.values) if step.each else cursor.execute(step.text, step.values)
+
+
+def _outcome(step: Step, cursor: Any) -> Outcome:  # noqa: ANN401 - the driver's own
+    rows = [] if cursor.description is None else list(map(step.row, cursor.fetchall()))
+    return Outcome(rows, cursor.rowcount)

@@ -33,10 +33,11 @@ _KEEPALIVE: Final = {"keepalives_idle": 5, "keepalives_interval": 1, "keepalives
 """A server that is gone without a word is noticed within ten seconds (libpq; milliseconds for the last)."""
 
 _PSYCOPG: Final = "postgresql+psycopg"
-_BEGIN: Final[Mapping[str, tuple[str, ...]]] = {
-    "sqlite": ("BEGIN IMMEDIATE",),
+_BEGIN: Final[Mapping[str, str]] = {
+    "sqlite": "BEGIN IMMEDIATE",
     # One writer at a time, as in SQLite: what is read in a write transaction stays so until its end, without retries.
-    "postgresql": ("BEGIN", "SELECT pg_advisory_xact_lock(1768191585)"),
+    # Two statements in one round trip; those that follow see what was committed before the lock was had.
+    "postgresql": "BEGIN; SELECT pg_advisory_xact_lock(1768191585)",
 }
 
 _SNAPSHOT: Final[Mapping[str, str]] = {
@@ -179,11 +180,31 @@ def writing(engine: Engine) -> Iterator[Connection]:
     The write lock is taken at the start, so that what is read in the transaction is still so when it is written.
     """
     with _connected(engine) as connection:
+        connection.begin()  # for SQLAlchemy's books alone: in autocommit it sends nothing
         try:
-            for statement in _BEGIN[engine.dialect.name]:
-                connection.exec_driver_sql(statement)
+            _command(connection, _BEGIN[engine.dialect.name])
             yield connection
-            connection.exec_driver_sql("COMMIT")
+            _command(connection, "COMMIT")
         except BaseException:
             connection.rollback()  # nothing to do where SQLite ended the transaction itself, as on a full disk
             raise
+
+
+def _command(connection: Connection, text: str) -> None:
+    """Run what takes and gives no values, past SQLAlchemy, which costs several times as much."""
+    with driver_errors(connection):
+        connection.connection.driver_connection.execute(text)  # type: ignore[union-attr]
+
+
+@contextmanager
+def driver_errors(connection: Connection) -> Iterator[None]:
+    """Raise the driver's errors as SQLAlchemy's, so that callers see the same whichever ran a statement.
+
+    Raises:
+        DBAPIError: of the class that SQLAlchemy has for it.
+    """
+    family = connection.dialect.loaded_dbapi.Error
+    try:
+        yield
+    except family as error:
+        raise DBAPIError.instance("driver", None, error, family, dialect=connection.dialect) from None

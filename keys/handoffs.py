@@ -8,21 +8,32 @@ sealed one does not open.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
 import msgpack
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from keys import store
+from keys.bulk import Bulk, Rows
+from keys.driver import Prepared, Step, run
 from keys.errors import KeysError, OpenError
 from keys.frame import Place, Purpose
 from keys.keyring import Keyring
 from keys.primitives import random_bytes
 from keys.tokens import HANDOFF_BYTES, handoff_hash, handoff_text
 
-_INSERT: Final = insert(store.handoff)
-_EXPIRED: Final = delete(store.handoff).where(store.handoff.c.expires <= bindparam("now"))
+_ROWS: Final = Bulk(store.handoff)
+_COLUMNS: Final = itemgetter(*store.handoff.c.keys())
+_EXPIRE: Final = delete(store.handoff).where(store.handoff.c.expires <= bindparam("now"))
+_EXPIRED: Final = Prepared(_EXPIRE)
+_FIND: Final = Prepared(select(store.handoff).where(store.handoff.c.hash.in_(bindparam("hashes", expanding=True))))
+_CONSUME: Final = Prepared(
+    delete(store.handoff)
+    .where(store.handoff.c.hash.in_(bindparam("hashes", expanding=True)))
+    .returning(store.handoff.c.hash)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +74,17 @@ def draw(keyring: Keyring, handoff: Handoff) -> tuple[str, dict[str, Any]]:
     """Return (text, row) of a fresh hand-off."""
     text = handoff_text(random_bytes(HANDOFF_BYTES))
     digest = handoff_hash(text)
-    sealed = keyring.current("map").seal(Purpose.HANDOFF, _place(keyring, digest), msgpack.packb(asdict(handoff)))
+    plain = msgpack.packb({name: getattr(handoff, name) for name in Handoff.__slots__})
+    sealed = keyring.current("map").seal(Purpose.HANDOFF, _place(keyring, digest), plain)
     return text, {"hash": digest, "sealed": sealed, "expires": handoff.expires}
 
 
-def add(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert rows."""
-    connection.execute(_INSERT, list(rows))
+def adding(rows: Iterable[Mapping[str, Any]]) -> Rows:
+    """Return rows as they are inserted together with others."""
+    return Rows(_ROWS, [_COLUMNS(row) for row in rows])
 
 
-def from_row(keyring: Keyring, row: Row[Any]) -> Handoff:
+def from_row(keyring: Keyring, row: Any) -> Handoff:  # noqa: ANN401 - a SQL row
     """Return the hand-off of a row.
 
     Raises:
@@ -87,11 +99,11 @@ def from_row(keyring: Keyring, row: Row[Any]) -> Handoff:
 
 def find(connection: Connection, keyring: Keyring, digests: Iterable[bytes]) -> dict[bytes, Handoff | None]:
     """Return the hand-offs that exist, by hash; None for one whose row was altered."""
-    query = select(store.handoff).where(store.handoff.c.hash.in_(list(digests)))
-    return {row.hash: _intact(keyring, row) for row in connection.execute(query)}
+    [found] = run(connection, _FIND.on(connection, hashes=list(digests)))
+    return {row.hash: _intact(keyring, row) for row in found.rows}
 
 
-def _intact(keyring: Keyring, row: Row[Any]) -> Handoff | None:
+def _intact(keyring: Keyring, row: Any) -> Handoff | None:  # noqa: ANN401 - a SQL row
     try:
         return from_row(keyring, row)
     except KeysError:
@@ -100,13 +112,15 @@ def _intact(keyring: Keyring, row: Row[Any]) -> Handoff | None:
 
 def consume(connection: Connection, digests: Iterable[bytes]) -> set[bytes]:
     """Delete hand-offs and return those that were still there: each is consumed by one caller alone."""
-    wanted = list(digests)
-    if not wanted:
-        return set()
-    statement = delete(store.handoff).where(store.handoff.c.hash.in_(wanted)).returning(store.handoff.c.hash)
-    return set(connection.execute(statement).scalars())
+    [gone] = run(connection, _CONSUME.on(connection, hashes=list(digests)))
+    return {digest for (digest,) in gone.rows}
+
+
+def expiring(connection: Connection, now: int) -> Step:
+    """Return the statement that deletes what has expired, to be run together with others."""
+    return _EXPIRED.on(connection, now=now)
 
 
 def expire(connection: Connection, now: int) -> int:
     """Delete what has expired; return how many."""
-    return connection.execute(_EXPIRED, {"now": now}).rowcount
+    return connection.execute(_EXPIRE, {"now": now}).rowcount

@@ -20,7 +20,7 @@ from keys.engine import reading
 from keys.errors import MissingError, OpenError, SetupError
 from keys.frame import Place, Purpose, key_named_in, open_frame, seal
 from keys.links import Links
-from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, P256Signer, Secret, random_bytes
+from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Mac, P256Signer, Secret, expand_sha256, random_bytes
 from keys.tokens import DirectoryTokens, PairwiseTokens
 
 STANDING_KEK: Final = "standing-kek"
@@ -86,6 +86,9 @@ class Keyring:
     def __init__(self, engine: Engine, deployment: bytes, wrapping: Key) -> None:
         self._engine, self.deployment, self._wrapping = engine, deployment, wrapping
         self._keys: dict[tuple[str, str], dict[int, Key]] = {}
+        self._usable: dict[tuple[str, str], dict[int, Key]] = {}
+        self._macs: dict[tuple[str, bytes], Mac] = {}
+        self._links: dict[str, Links] = {}
         self.reload()
 
     @classmethod
@@ -151,7 +154,8 @@ class Keyring:
             keys.setdefault((row.purpose, row.scope), {})[row.version] = key
             if row.purpose == STANDING_KEK:
                 wrapping[row.id] = key
-        self._keys = keys
+        # What is made from the entries goes with them; dictionaries are replaced whole, so that readers need no lock.
+        self._keys, self._usable, self._macs, self._links = keys, {}, {}, {}
 
     def verify(self) -> tuple[int, int]:
         """Return (rows, bad rows) of the key table, each opened again from the store."""
@@ -177,6 +181,9 @@ class Keyring:
         Raises:
             MissingError: there is none.
         """
+        known = self._usable.get((purpose, scope))
+        if known is not None:
+            return known
         found = self._keys.get((purpose, scope))
         if found is None:
             self.reload()
@@ -184,6 +191,7 @@ class Keyring:
         usable = {version: key for version, key in found.items() if key.state in MAY_PROCESS}
         if not usable:
             raise MissingError(f"no key of purpose {purpose}")
+        self._usable[purpose, scope] = usable
         return usable
 
     def current(self, purpose: str, scope: str = "") -> Key:
@@ -223,7 +231,21 @@ class Keyring:
         Raises:
             MissingError: no such sector.
         """
-        return Links(sector, self.secrets("link", sector))
+        held = self._links.get(sector)
+        if held is None:
+            held = self._links[sector] = Links(sector, self.secrets("link", sector))
+        return held
+
+    def mac(self, purpose: str, label: bytes) -> Mac:
+        """Return the MAC under what is derived by a label from the current key of a purpose.
+
+        Raises:
+            MissingError: there is none.
+        """
+        held = self._macs.get((purpose, label))
+        if held is None:
+            held = self._macs[purpose, label] = Mac(expand_sha256(self.current(purpose).secret, label))
+        return held
 
     def tokens(self, sector: str) -> PairwiseTokens:
         """Return the token codec of a sector.

@@ -11,10 +11,11 @@ from operator import itemgetter
 from typing import Any, Final, Self
 
 import msgpack
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from keys import store
-from keys.bulk import Bulk
+from keys.bulk import FEW, Bulk, Rows, insert_all
+from keys.driver import Prepared, Step, run
 from keys.errors import ConflictError, MissingError, OpenError
 from keys.fields import FieldValue, field_key, open_field
 from keys.frame import Place, Purpose
@@ -28,9 +29,15 @@ _TABLE: Final = "keys.record_key"
 # Built once: building a statement costs more than running it.
 _ROWS: Final = Bulk(store.record_key)
 _COLUMNS: Final = itemgetter(*store.record_key.c.keys())
+_READ: Final = Prepared(select(store.record_key).where(store.record_key.c.rid.in_(bindparam("rids", expanding=True))))
 _SELECT: Final = select(store.record_key).where(store.record_key.c.rid == bindparam("rid"))
 _UPDATE: Final = update(store.record_key).where(
     store.record_key.c.rid == bindparam("read_rid"), store.record_key.c.mac == bindparam("read_mac")
+)
+_CHANGE: Final = Prepared(
+    update(store.record_key)
+    .where(store.record_key.c.rid == bindparam("new_read_rid"), store.record_key.c.mac == bindparam("new_read_mac"))
+    .values({column.name: bindparam(f"new_{column.name}") for column in store.record_key.c})
 )
 
 
@@ -74,7 +81,7 @@ class Record:
     mac: bytes
 
     @classmethod
-    def from_row(cls, keyring: Keyring, row: Row[Any]) -> Self:
+    def from_row(cls, keyring: Keyring, row: Any) -> Self:  # noqa: ANN401 - a SQL row
         """Return the record.
 
         Raises:
@@ -136,7 +143,12 @@ class Opened:
 
     def detail_key(self, audit_id: bytes) -> Secret:
         """Return the key that seals the detail of one audit row of this record."""
-        return expand_sha256(self.commitment_key, b"idvault/v1/audit" + audit_id)
+        return detail_key(self.commitment_key, audit_id)
+
+
+def detail_key(commitment_key: Secret, audit_id: bytes) -> Secret:
+    """Return the key that seals the detail of one audit row of the record with this commitment key."""
+    return expand_sha256(commitment_key, b"idvault/v1/audit" + audit_id)
 
 
 def _place(keyring: Keyring, rid: bytes, field: str) -> Place:
@@ -216,12 +228,23 @@ def unwrap(keyring: Keyring, record: Record) -> Opened:
         OpenError: a wrapped key was altered or moved.
         MissingError: its key encryption key is gone.
     """
-    kek = keyring.opener("kek", record.record_key)
-    secrets = (
-        Secret(kek.open(Purpose.WRAP, _place(keyring, record.rid, name), wrapped))
-        for name, wrapped in (("record_key", record.record_key), ("commitment_key", record.commitment_key))
+    return Opened(
+        record, _unwrapped(keyring, record.rid, "record_key", record.record_key), commitment_key(keyring, record)
     )
-    return Opened(record, *secrets)
+
+
+def commitment_key(keyring: Keyring, record: Record) -> Secret:
+    """Return the one key of a record that its audit rows need.
+
+    Raises:
+        OpenError: it was altered or moved.
+        MissingError: its key encryption key is gone.
+    """
+    return _unwrapped(keyring, record.rid, "commitment_key", record.commitment_key)
+
+
+def _unwrapped(keyring: Keyring, rid: bytes, name: str, wrapped: bytes) -> Secret:
+    return Secret(keyring.opener("kek", wrapped).open(Purpose.WRAP, _place(keyring, rid, name), wrapped))
 
 
 def add(connection: Connection, keyring: Keyring, record: Record) -> None:
@@ -231,7 +254,12 @@ def add(connection: Connection, keyring: Keyring, record: Record) -> None:
 
 def add_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert fresh records by their column values."""
-    _ROWS.insert(connection, [_COLUMNS(row) for row in rows])
+    insert_all(connection, [], adding(rows))
+
+
+def adding(rows: Iterable[Mapping[str, Any]]) -> Rows:
+    """Return fresh records by their column values, as they are inserted together with others."""
+    return Rows(_ROWS, [_COLUMNS(row) for row in rows])
 
 
 def load_present(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) -> list[Record]:
@@ -240,8 +268,7 @@ def load_present(connection: Connection, keyring: Keyring, rids: Iterable[bytes]
     Raises:
         OpenError: one was altered.
     """
-    rows = connection.execute(select(store.record_key).where(store.record_key.c.rid.in_(list(rids)))).all()
-    return [Record.from_row(keyring, row) for row in rows]
+    return [Record.from_row(keyring, row) for row in run(connection, reading_rids(connection, rids))[0].rows]
 
 
 def load_all(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) -> dict[bytes, Record]:
@@ -255,6 +282,22 @@ def load_all(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) ->
     found = {record.rid: record for record in load_present(connection, keyring, wanted)}
     if len(found) != len(set(wanted)):
         raise MissingError("no such record")
+    return found
+
+
+def reading_rids(connection: Connection, rids: Iterable[bytes]) -> Step:
+    """Return the statement that reads records, to be run together with others."""
+    return _READ.on(connection, rids=list(rids))
+
+
+def intact(keyring: Keyring, rows: Iterable[Any]) -> dict[bytes, "Record | None"]:
+    """Return records by rid from rows; None for one that was altered, or stands twice."""
+    found: dict[bytes, Record | None] = {}
+    for row in rows:
+        try:
+            found[row.rid] = None if row.rid in found else Record.from_row(keyring, row)
+        except OpenError:
+            found[row.rid] = None
     return found
 
 
@@ -296,9 +339,15 @@ def change(connection: Connection, keyring: Keyring, record: Record, **changes: 
 
 
 def change_all(
-    connection: Connection, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]]
+    connection: Connection, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]], *beside: Rows
 ) -> None:
     """Write changes over records that were read, all or none: the caller's transaction ends with the error.
+
+    Args:
+        connection: in a transaction.
+        keyring: for the MACs.
+        changes: records, and what changes of each.
+        beside: rows that are inserted with them: of the audit.
 
     Raises:
         ConflictError: another act changed one meanwhile.
@@ -307,7 +356,13 @@ def change_all(
         {**replace(record, **change).values(keyring), "read_rid": record.rid, "read_mac": record.mac}  # type: ignore[arg-type]
         for record, change in changes
     ]
-    if connection.execute(_UPDATE, rows).rowcount != len(rows):
+    if len(rows) > FEW:
+        count = connection.execute(_UPDATE, rows).rowcount
+        insert_all(connection, [], *beside)
+    else:
+        steps = [_CHANGE.on(connection, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
+        count = sum(outcome.count for outcome in insert_all(connection, steps, *beside))
+    if count != len(rows):
         raise ConflictError
 
 

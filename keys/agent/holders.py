@@ -23,6 +23,7 @@ from keys.agent.acts import (
     signing,
     splitting,
     stating,
+    together,
     verifying,
 )
 from keys.agent.arguments import Args, listed, mapping, octets, text
@@ -40,9 +41,7 @@ from keys.seals import development
 Control = Callable[[str], dict[str, Any]]
 """Asks the supervisor: status, seal, lockdown or unseal."""
 IDENTITY_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
-    "create": registering.create,
     "create.check": registering.create_check,
-    "create.done": registering.create_done,
     "create.undo": registering.create_undo,
     "import.create": importing.create,
     "import.done": importing.done,
@@ -63,8 +62,6 @@ IDENTITY_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "verify": verifying.verify,
 }
 EXCHANGE_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
-    "exchange.open": exchanging.open_handoffs,
-    "exchange.redeem": redeeming.redeem,
     "exchange.done": redeeming.done,
 }
 OFFICER_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
@@ -106,8 +103,10 @@ def run_names(settings: AgentSettings, doors: Mapping[str, socket.socket], hando
         send(handover, {"id": standing.id, "version": standing.version, "secret": standing.secret.expose_cleartext()})
     names = Names(engine, keyring, _now, settings.limits)
     identity: dict[str, Act] = {verb: partial(act, names) for verb, act in IDENTITY_ACTS.items()}
+    identity |= {"create": together.Creations(names), "create.done": together.Completions(names)}
     identity["hello"] = partial(_hello, keyring)
     exchange: dict[str, Act] = {verb: partial(act, names) for verb, act in EXCHANGE_ACTS.items()}
+    exchange |= {"exchange.open": exchanging.Openings(names), "exchange.redeem": redeeming.Redemptions(names)}
     exchange["hello"] = identity["hello"]
     officer: dict[str, Act] = {verb: partial(act, names) for verb, act in OFFICER_ACTS.items()}
     officer |= _officer_control(control)

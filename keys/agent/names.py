@@ -10,9 +10,10 @@ from keys import records, store
 from keys.accounts import account_holds
 from keys.agent.arguments import Args, listed, mapping, octets, text
 from keys.engine import reading
-from keys.errors import KeysError, OpenError, RefusedError
+from keys.errors import KeysError, MissingError, OpenError, RefusedError
 from keys.keyring import Keyring
 from keys.links import Links
+from keys.primitives import Secret
 from keys.records import Assurance, Opened, Record
 from keys.rows import check_row
 from keys.tokens import PID_BYTES
@@ -88,14 +89,40 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
         RefusedError: link, map, tag and account do not agree; which of them is not told.
         ProtocolError: the evidence is not of that form.
     """
+    return check_shown(names, evidence, lambda rid: records.load(connection, names.keyring, rid))
+
+
+def rids_of(names: Names, evidence: Any) -> list[bytes]:  # noqa: ANN401 - untrusted
+    """Return the records that the links of a directory row lead to, none where they do not open: to load them at once.
+
+    Raises:
+        ProtocolError: the evidence is not of that form.
+    """
+    evidence = mapping(evidence, "standing")
+    sector = text(evidence, "sector")
+    rows = [evidence, *(mapping(alias, "alias") for alias in listed(evidence, "aliases"))]
+    try:
+        links = names.keyring.links(sector)
+        return [links.rid(octets(row, "link"), octets(row, "pid", PID_BYTES)) for row in rows]
+    except (OpenError, MissingError):
+        return []
+
+
+def check_shown(names: Names, evidence: Any, load: Callable[[bytes], Record]) -> Standing:  # noqa: ANN401 - untrusted
+    """Return the standing behind a directory row, as `check_standing` does, from records that `load` gives.
+
+    Raises:
+        RefusedError, ProtocolError: see there.
+        MissingError: `load` has no such record.
+    """
     evidence = mapping(evidence, "standing")
     sector, pid = text(evidence, "sector"), octets(evidence, "pid", PID_BYTES)
     tags = listed(evidence, "tags")
     try:
         links = names.keyring.links(sector)
-        record = records.load(connection, names.keyring, links.rid(octets(evidence, "link"), pid))
+        record = load(links.rid(octets(evidence, "link"), pid))
         uid = records.uid_of(names.keyring, record)
-        aliases = tuple(_alias(names, connection, links, tags, alias) for alias in listed(evidence, "aliases"))
+        aliases = tuple(_alias(names, load, links, tags, alias) for alias in listed(evidence, "aliases"))
         accounts = check_accounts(names, evidence)
     except OpenError:
         raise RefusedError from None
@@ -113,11 +140,11 @@ def check_standing(names: Names, connection: Connection, evidence: Any) -> Stand
     return Standing(sector, pid, created, record, uid, accounts, aliases, alias_pids, sanctions, counted)
 
 
-def _alias(names: Names, connection: Connection, links: Links, tags: list[Any], alias: object) -> bytes:
+def _alias(names: Names, load: Callable[[bytes], Record], links: Links, tags: list[Any], alias: object) -> bytes:
     """Return the record of a standing that became this one: its person's tag moved here when it did."""
     row = mapping(alias, "alias")
     rid = links.rid(octets(row, "link"), octets(row, "pid", PID_BYTES))
-    record = records.load(connection, names.keyring, rid)
+    record = load(rid)
     if record.assurance is Assurance.NONE or links.tag(records.uid_of(names.keyring, record)) not in tags:
         raise RefusedError
     return rid
@@ -150,6 +177,18 @@ def open_record(names: Names, record: Record) -> Opened:
     """
     try:
         return records.unwrap(names.keyring, record)
+    except KeysError:
+        raise RefusedError from None
+
+
+def commitment_key(names: Names, record: Record) -> Secret:
+    """Return the one key of a record that its audit rows need.
+
+    Raises:
+        RefusedError: it does not open.
+    """
+    try:
+        return records.commitment_key(names.keyring, record)
     except KeysError:
         raise RefusedError from None
 

@@ -22,6 +22,10 @@ AGREED = {
 }  # fmt: skip
 
 
+def _opening(names: Names, args: Mapping[str, Any], talk: Any) -> dict[str, Any]:
+    return exchanging.Openings(names)(args, talk)
+
+
 class Directory:
     """What the directory holds, and answers when an act asks; it writes what redeeming gives it."""
 
@@ -42,9 +46,13 @@ class Directory:
 
     def answer(self, what: str, args: Mapping[str, Any]) -> object:
         self.asked.append(what)
-        if what == "tokens":
-            return [{"pid": pid, "generation": self.tokens[pid]} for pid in args["values"] if pid in self.tokens]
-        return [{"tag": tag, "standing": self.tags[tag]} for tag in args["values"] if tag in self.tags]
+        if what == "exchange":
+            good = [{"pid": pid, "generation": self.tokens[pid]} for pid in args["tokens"] if pid in self.tokens]
+            return {"tokens": good, "tags": {sector: self.tagged(tags) for sector, tags in args["tags"].items()}}
+        return self.tagged(args["values"])
+
+    def tagged(self, values: list[bytes]) -> list[dict[str, Any]]:
+        return [{"tag": tag, "standing": self.tags[tag]} for tag in values if tag in self.tags]
 
     def known(self) -> tuple[Registration, dict[str, Any]]:
         """Return a person whom a vault reviewer approved at the shop, with the evidence of his standing."""
@@ -65,7 +73,7 @@ class Directory:
         items = [
             {"audience": "bank", "purpose": "moderation", "generation": 0, "standing": one, **more} for one in evidence
         ]
-        answers: list[dict[str, Any]] = self.run(exchanging.open_handoffs, giver="shop", items=items)["items"]
+        answers: list[dict[str, Any]] = self.run(_opening, giver="shop", items=items)["items"]
         return answers
 
     def opened(self, evidence: object) -> str:
@@ -415,6 +423,91 @@ def test_agreements_need_enrolled_sectors_and_are_revoked_only_if_there(director
 
 @pytest.mark.parametrize("items", [None, [7], [{}], [{"audience": "bank"}] * 1001])
 def test_malformed_batches_are_refused_whole(directory: Directory, items: object) -> None:
-    for act, who in ((exchanging.open_handoffs, "giver"), (redeeming.redeem, "taker")):
+    for act, who in ((_opening, "giver"), (redeeming.redeem, "taker")):
         with pytest.raises(ProtocolError):
             directory.run(act, **{who: "shop", "items": items})
+
+
+def _at_once(calls: list[Any]) -> list[Any]:
+    """Run calls in threads that begin together; return their results in order."""
+    gate, results = threading.Barrier(len(calls)), [None] * len(calls)
+
+    def run(at: int) -> None:
+        gate.wait()
+        results[at] = calls[at]()
+
+    threads = [threading.Thread(target=run, args=(at,)) for at in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def _item(standing: object, **more: object) -> dict[str, Any]:
+    return {"audience": "bank", "purpose": "moderation", "generation": 0, "standing": standing, **more}
+
+
+def test_openings_that_come_together_never_spend_more_than_the_hour_holds(directory: Directory) -> None:
+    directory.run(agreeing.allow, **AGREED, per_hour=5)
+    _, evidence = directory.known()
+    openings = exchanging.Openings(directory.names())
+
+    def opened() -> dict[str, Any]:
+        answer: dict[str, Any] = openings({"giver": "shop", "items": [_item(evidence)]}, None)["items"][0]  # type: ignore[arg-type]
+        return answer
+
+    answers = _at_once([opened] * 12)
+    assert sorted(answer.get("error", "given") for answer in answers) == ["budget"] * 7 + ["given"] * 5
+    assert directory.spent() == [5]
+    assert len(directory.store.rows("handoff")) == directory.audit().count("exchange.opened") == 5
+
+
+def test_of_openings_carried_out_together_one_that_is_refused_fails_alone(directory: Directory) -> None:
+    _, evidence = directory.known()
+    openings = exchanging.Openings(directory.names())
+    good = exchanging.Call("shop", [_item(evidence)])
+    calls = [
+        good, exchanging.Call("shop", [_item({**evidence, "pid": bytes(16)})]),
+        exchanging.Call("other", [_item(evidence)]), exchanging.Call("shop", [_item(evidence, purpose="research")]),
+        good,
+    ]  # fmt: skip
+    found = [answer["items"][0].get("error", "given") for answer in openings._carry_out(calls)]
+    assert found == ["given", "refused", "target", "scope", "given"]
+    assert directory.spent() == [2]
+    assert len(directory.store.rows("handoff")) == directory.audit().count("exchange.opened") == 2
+
+
+def test_a_call_that_is_malformed_does_not_fail_those_it_came_with(directory: Directory) -> None:
+    _, evidence = directory.known()
+    openings = exchanging.Openings(directory.names())
+
+    def asked(item: object) -> str:
+        try:
+            answer: dict[str, Any] = openings({"giver": "shop", "items": [item]}, None)["items"][0]  # type: ignore[arg-type]
+        except ProtocolError:
+            return "malformed"
+        return str(answer.get("error", "given"))
+
+    shown = [_item(evidence), _item({}), _item(7), _item(evidence), _item(evidence, generation="x")]
+    found = _at_once([lambda item=item: asked(item) for item in shown])
+    assert found == ["given", "malformed", "malformed", "given", "malformed"]
+    assert len(directory.store.rows("handoff")) == directory.audit().count("exchange.opened") == 2
+
+
+def test_a_hand_off_that_calls_consume_together_goes_to_one_of_them(directory: Directory) -> None:
+    _, evidence = directory.known()
+    directory.redeemed(directory.opened(evidence))
+    texts = [directory.opened(evidence) for _ in range(3)]
+    redemptions = redeeming.Redemptions(directory.names())
+
+    def redeemed(text: str) -> list[str]:
+        with dialogue(directory.answer) as talk:
+            items = [{"hash": handoff_hash(text)}]
+            found = redemptions({"taker": "bank", "items": items}, talk)["items"]
+        return [item.get("error", "given") for item in found]
+
+    answers = _at_once([lambda text=text: redeemed(text) for text in texts * 4])
+    assert sorted(one for answer in answers for one in answer) == ["given"] * 3 + ["subject"] * 9
+    assert directory.store.rows("handoff") == []
+    assert directory.audit().count("exchange.redeemed") == 4

@@ -66,7 +66,7 @@ def test_names_hands_over_the_standing_key_alone_and_serves_identity_and_officer
     assert (identity.name, exchange.name, officer.name) == ("identity", "exchange", "officer")
     assert set(exchange.acts) == {"hello", "exchange.open", "exchange.redeem", "exchange.done"}
     assert (set(identity.uids), set(officer.uids)) == ({7}, set())
-    assert set(identity.acts) == {*holders.IDENTITY_ACTS, "hello"}
+    assert set(identity.acts) == {*holders.IDENTITY_ACTS, "create", "create.done", "hello"}
     assert set(officer.acts) == {*holders.OFFICER_ACTS, "status", "seal", "lockdown", "unseal"}
     assert ready == ["yes"]
     assert _act(identity, "hello") == {"deployment": store.keyring.deployment}

@@ -104,7 +104,7 @@ def test_a_record_whose_keys_do_not_open_is_refused(store: KeyStore) -> None:
     made = registered(store)
     record = _check(store, made.evidence(store)).record
     keyring = store.keyring
-    keyring._keys["kek", ""] = {}
+    keyring._keys["kek", ""], keyring._usable = {}, {}
     with pytest.raises(RefusedError):
         open_record(store.names(), record)
 

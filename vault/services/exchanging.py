@@ -7,15 +7,19 @@ needs, and spells the outcome. A batch is one call for the hand-offs it opens an
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from keys.agent.client import AgentClient
-from keys.errors import ConflictError, ProtocolError
-from keys.tokens import handoff_hash
+from keys.errors import BudgetError, ConflictError, MissingError, OpenError, ProtocolError, RefusedError
+from keys.grouping import Group
+from keys.tokens import Pseudonym, handoff_hash
 from vault.domain.scopes import Rung, running
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
+from vault.services.evidence import Shown, gathered
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
+from vault.services.introspecting import answer_of
 from vault.services.linking import Linking
 from vault.services.showing import Showing
 from vault.services.tokens import Tokens
@@ -42,6 +46,9 @@ _TRIES: Final = 20
 _WAIT_SECONDS: Final = 0.05
 Given = dict[int, dict[str, Any]]
 """What the agent gave, by the place of the item."""
+Attempting = Callable[[Client, dict[int, Any]], Given]
+_REFUSALS: Final = (RefusedError, BudgetError, MissingError, OpenError, ProtocolError)
+"""After which nothing of a group stands, and each wish is carried out by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class Exchanging:
     ) -> None:
         self._directory, self._exchange, self._linking = directory, exchange, linking
         self._tokens, self._showing, self._idempotent, self._now = tokens, showing, idempotent, now
+        self._groups: dict[tuple[str, str], Group[tuple[Client, Any], dict[str, Any]]] = {}
 
     def batch(
         self, client: Client, wishes: Sequence[Opening | Redeeming | None], members: Idempotency | None
@@ -102,16 +110,24 @@ class Exchanging:
         outcomes: dict[int, dict[str, Any]] = {at: INVALID_REQUEST for at, wish in enumerate(wishes) if wish is None}
         opening = {at: wish for at, wish in enumerate(wishes) if isinstance(wish, Opening)}
         redeeming = {at: wish for at, wish in enumerate(wishes) if isinstance(wish, Redeeming)}
-        opened = self._until_settled(opening, lambda pending: self._open(client, pending))
-        redeemed = self._until_settled(redeeming, lambda pending: self._redeem(client, pending))
-        for at, given in opened.items():
+        for at, given in self._until_settled(opening, lambda pending: self._together(self._open, client, pending)):
             outcomes[at] = _opened(given, opening[at])
-        tokens = self._living_tokens(given["pid"] for given in redeemed.values() if "pid" in given)
-        for at, given in redeemed.items():
-            outcomes[at] = _redeemed(given, tokens)
+        for at, given in self._until_settled(redeeming, lambda pending: self._together(self._redeem, client, pending)):
+            outcomes[at] = _redeemed(given)
         return [outcomes[at] for at in range(len(wishes))]
 
-    def _until_settled(self, wishes: Mapping[int, Any], attempt: Callable[[dict[int, Any]], Given]) -> Given:
+    def _together(self, attempt: Attempting, client: Client, wishes: dict[int, Any]) -> Given:
+        """Have single wishes of one client that come to this process at the same time go as one batch (ADR 13)."""
+        if len(wishes) != 1:
+            return attempt(client, wishes)
+        [(at, wish)] = wishes.items()
+        line = attempt.__name__, client.id
+        group = self._groups.setdefault(line, Group(partial(_joined, attempt), _REFUSALS))
+        return {at: group.do((client, wish))}
+
+    def _until_settled(
+        self, wishes: Mapping[int, Any], attempt: Callable[[dict[int, Any]], Given]
+    ) -> Iterable[tuple[int, dict[str, Any]]]:
         """Try again what another act on the same person holds up, or left half-way a moment ago."""
         settled: Given = {}
         pending = dict(wishes)
@@ -122,38 +138,45 @@ class Exchanging:
                 time.sleep(_WAIT_SECONDS)
             settled |= attempt(pending)
             pending = {at: wish for at, wish in pending.items() if settled[at].get("error") in _AGAIN}
-        return settled
+        return settled.items()
 
     def _open(self, client: Client, wishes: dict[int, Opening]) -> Given:
-        with self._directory.reading() as unit:
-            audiences = batches.open_providers(unit, {wish.audience for wish in wishes.values()}, self._now())
-        said = self._tokens.introspected(client, [wish.token for wish in wishes.values()])
+        said = dict(zip(wishes, self._tokens.decoded(client, [wish.token for wish in wishes.values()]), strict=True))
+        now = self._now()
+        wanted = {wish.audience for wish in wishes.values()}
+        audiences = {row.id for row in self._directory.rows(exchanges.OPEN, ids=list(wanted), now=now)}
+        pids = list({one.pid for one in said.values() if one is not None})
+        shown = gathered(self._directory.rows(exchanges.GIVEN, pids=pids, client=client.id))
         given: Given = {}
-        good = {}
-        for (at, wish), (pseudonym, answer) in zip(wishes.items(), said, strict=True):
+        known: dict[int, Shown] = {}
+        for at, wish in wishes.items():
+            one = _exchangeable(shown, said[at], client, now)
             if wish.audience not in audiences:
                 given[at] = {"error": "target"}
-            elif pseudonym is None or not answer["active"]:
+            elif one is None:
                 given[at] = {"error": "subject"}
             else:
-                good[at] = pseudonym
-        with self._directory.reading() as unit:
-            rows = batches.find(unit, {pseudonym.pid for pseudonym in good.values()})
-        # A standing without a record is a legacy account's: nobody stands behind it.
-        known = {at: rows[pseudonym.pid] for at, pseudonym in good.items() if (rows[pseudonym.pid].link or b"")}
-        given |= {at: {"error": "subject"} for at in good if at not in known}
+                known[at] = one
         if not known:
             return given
-        evidence = self._linking.evidence_of(list(known.values()))
+        evidence = self._evidence({one.rows[0].pid: one for one in known.values()})
         items = [
             {
-                "audience": wishes[at].audience, "purpose": wishes[at].purpose, "generation": good[at].generation,
-                "standing": shown,
+                "audience": wishes[at].audience, "purpose": wishes[at].purpose,
+                "generation": one.rows[0].generation, "standing": evidence[one.rows[0].pid],
             }
-            for at, shown in zip(known, evidence, strict=True)
+            for at, one in known.items()
         ]  # fmt: skip
         answers = self._exchange.call("exchange.open", {"giver": client.id, "items": items})["items"]
         return given | dict(zip(known, answers, strict=True))
+
+    def _evidence(self, shown: Mapping[bytes, Shown]) -> dict[bytes, dict[str, Any]]:
+        """Return the evidence of standings by pid."""
+        found = {pid: one.evidence() for pid, one in shown.items() if one.alone}
+        others = [one.row for one in shown.values() if not one.alone]
+        if others:
+            found |= {row.pid: one for row, one in zip(others, self._linking.evidence_of(others), strict=True)}
+        return found
 
     def _redeem(self, client: Client, wishes: dict[int, Redeeming]) -> Given:
         digests = {at: handoff_hash(wish.handoff) for at, wish in wishes.items()}
@@ -166,7 +189,8 @@ class Exchanging:
             for at in fresh:
                 if consumed is None or digests[at] not in consumed:
                     given[at] = {"error": "busy" if consumed is None else "subject"}
-        return given
+        tokens = self._living_tokens(item["pid"] for item in given.values() if "pid" in item)
+        return {at: {**item, "token": tokens[item["pid"]]} if "pid" in item else item for at, item in given.items()}
 
     def _make(self, client: Client, fresh: list[dict[str, Any]], intent: bytes) -> set[bytes] | None:
         """Write new persons at the taker; return whose hand-offs were consumed, None if others were quicker."""
@@ -193,19 +217,45 @@ class Exchanging:
             return None
 
     def _answers(self, what: str, args: Mapping[str, Any]) -> object:
-        """Serve what redeeming asks for: which tokens are still good, and the standings with a person's tag."""
+        """Serve what redeeming asks for: which tokens are still good, and the standings with the persons' tags."""
         if what == "tags":
-            return self._linking.answers(what, args)
-        if what != "tokens":
+            return self._tagged(args["values"])
+        if what != "exchange":
             raise ProtocolError(f"the agent asked for {what}, which an exchange does not give")
-        with self._directory.reading() as unit:
-            rows = batches.find(unit, args["values"])
+        rows = batches.find_all(self._directory, args["tokens"])
         now = self._now()
-        return [{"pid": row.pid, "generation": row.generation} for row in rows.values() if _is_active(row, now)]
+        good = [{"pid": row.pid, "generation": row.generation} for row in rows.values() if _is_active(row, now)]
+        return {"tokens": good, "tags": {sector: self._tagged(tags) for sector, tags in args["tags"].items()}}
+
+    def _tagged(self, tags: list[bytes]) -> object:
+        """Return the standings with these person tags; what is more than a standing alone the slower way."""
+        rows = self._directory.rows(exchanges.TAKEN, tags=tags)
+        shown = gathered(rows)
+        if not all(one.alone and one.rows[0].link for one in shown.values()):
+            return self._linking.answers("tags", {"values": tags})
+        asked = {row.asked: row.pid for row in rows}
+        return [{"tag": tag, "standing": shown[pid].evidence()} for tag, pid in asked.items()]
 
     def _living_tokens(self, pids: Iterable[bytes]) -> dict[bytes, str]:
-        with self._directory.reading() as unit:
-            return {pid: self._showing.token(row) for pid, row in batches.living(unit, pids).items()}
+        living = batches.living_all(self._directory, set(pids))
+        return {pid: self._showing.token(row) for pid, row in living.items()}
+
+
+def _joined(attempt: Attempting, asked: Sequence[tuple[Client, Any]]) -> list[dict[str, Any]]:
+    """Carry out the wishes of several requests of one client."""
+    given = attempt(asked[0][0], dict(enumerate(wish for _, wish in asked)))
+    return [given[at] for at in range(len(asked))]
+
+
+def _exchangeable(
+    shown: Mapping[bytes, Shown], said: Pseudonym | None, client: Client, now: int
+) -> Shown | None:  # fmt: skip
+    """Return the standing that a token speaks for, if it is active and anybody stands behind it."""
+    one = None if said is None else shown.get(said.pid)
+    # A standing without a record is a legacy account's.
+    if said is None or one is None or not one.rows[0].link:
+        return None
+    return one if answer_of(one.rows, said, None, "", client.id, now, client.policy)["active"] else None
 
 
 def _is_active(row: StandingRow, now: int) -> bool:
@@ -227,12 +277,12 @@ def _opened(given: Mapping[str, Any], wish: Opening) -> dict[str, Any]:
     }
 
 
-def _redeemed(given: Mapping[str, Any], tokens: Mapping[bytes, str]) -> dict[str, Any]:
+def _redeemed(given: Mapping[str, Any]) -> dict[str, Any]:
     if "error" in given:
         return _OUTCOMES[given["error"]]
     return {
         "status": 200,
-        "access_token": tokens[given["pid"]],
+        "access_token": given["token"],
         "issued_token_type": PSEUDONYM_TYPE,
         "token_type": "N_A",
         "scope": given["purpose"],

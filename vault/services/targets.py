@@ -39,7 +39,7 @@ def by_token(unit: Unit, keys: HeldKeys, client: Client, token: str, now: int) -
     row = standings.find(unit, pseudonym.pid)
     if row is None or row.generation != pseudonym.generation:
         raise _no_such("token")
-    living = standings.living(unit, row.pid)
+    living = standings.heir(unit, row)
     if living is None or living.state != "live" or living.provider != client.id:
         raise _no_such("token")
     if living.inactive_from is not None and living.inactive_from <= now:

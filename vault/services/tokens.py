@@ -37,7 +37,7 @@ class Tokens:
 
     def introspected(self, client: Client, tokens: Sequence[str]) -> list[tuple[Pseudonym | None, dict[str, object]]]:
         """Return (what the token says, introspection answer) of each token, in one statement."""
-        said = self._decoded(client, tokens)
+        said = self.decoded(client, tokens)
         rows: dict[bytes, list[Any]] = {}
         wanted = list({one.pid for one in said if one is not None})
         for row in self._directory.rows(batches.INTROSPECTED, client=client.id, pids=wanted):
@@ -57,7 +57,7 @@ class Tokens:
 
     def translate(self, client: Client, tokens: Sequence[str]) -> Items:
         """Return the living token behind each of this provider's own, whatever rotation or merge it is from."""
-        said = self._decoded(client, tokens)
+        said = self.decoded(client, tokens)
         rows = batches.living_all(self._directory, {one.pid for one in said if one is not None})
         now = self._now()
         living = {pid: self._showing.token(row) for pid, row in rows.items() if _told(row, client, now)}
@@ -85,7 +85,7 @@ class Tokens:
                 self._audit(unit, client, "token.revoked", access.jti)
 
     def _rotate(self, client: Client, token: str) -> None:
-        [said] = self._decoded(client, [token])
+        [said] = self.decoded(client, [token])
         if said is None:
             return
         with self._directory.writing() as unit:
@@ -98,7 +98,8 @@ class Tokens:
         audit_id = random_bytes(16)
         answers.audit(unit, audit_id, kind, self._now() // 60, client.id, self._keys.seal_audit(audit_id, detail))
 
-    def _decoded(self, client: Client, tokens: Sequence[str]) -> list[Pseudonym | None]:
+    def decoded(self, client: Client, tokens: Sequence[str]) -> list[Pseudonym | None]:
+        """Return what each token of this provider says, None for what is none."""
         decode = self._keys.tokens(client.sector or "").decode
         said: list[Pseudonym | None] = []
         for token in tokens:

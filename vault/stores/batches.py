@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
-from vault.stores.directory import account, client, person_tag, provider, standing
+from vault.stores.directory import account, person_tag, standing
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Prepared, Store, Unit
 
@@ -89,11 +89,3 @@ def aliases(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, list[StandingRow]]
             found.setdefault(into[row.pid], []).append(row)
         wanted = {row.pid for row in rows}
     return found
-
-
-def open_providers(unit: Unit, ids: Iterable[str], now: int) -> set[str]:
-    """Return those of these clients that are providers in good standing."""
-    query = select(client.c.id).join(provider, provider.c.client == client.c.id)
-    is_open = (client.c.state == "active") & (provider.c.state == "active")
-    current = provider.c.expires.is_(None) | (provider.c.expires > now)
-    return set(unit.execute(query.where(client.c.id.in_(set(ids)), is_open, current)).scalars())

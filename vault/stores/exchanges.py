@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import and_, bindparam, insert, update
+from sqlalchemy import FromClause, and_, bindparam, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from vault.errors import Kind, VaultError
-from vault.stores.directory import person_tag, revoked, standing
+from vault.stores.directory import account, client, person_tag, provider, revoked, standing
 from vault.stores.standings import StandingRow
-from vault.stores.unit import Unit, inserted
+from vault.stores.unit import Prepared, Unit, inserted
 
 _ADD: Final = insert(standing)
 _ADD_TAG: Final = insert(person_tag)
@@ -19,6 +19,45 @@ _ROTATE: Final = (
     .where(and_(standing.c.pid == bindparam("of"), standing.c.generation == bindparam("former")))
     .values(generation=bindparam("next"))
 )
+
+
+_ALIAS: Final = standing.alias()
+_TAGGED: Final = person_tag.alias()
+_STANDING: Final = standing.outerjoin(account, account.c.pid == standing.c.pid)
+_SHOWN: Final = (
+    *standing.c, account.c.id.label("account"), account.c.provider.label("owner"), account.c.handle, account.c.mac,
+    account.c.state.label("account_state"), account.c.ladder.label("account_ladder"), person_tag.c.tag,
+    _ALIAS.c.pid.label("alias"),
+)  # fmt: skip
+OPEN: Final = Prepared(
+    select(client.c.id)
+    .select_from(client.join(provider, provider.c.client == client.c.id))
+    .where(
+        client.c.id.in_(bindparam("ids", expanding=True)), client.c.state == "active", provider.c.state == "active",
+        or_(provider.c.expires.is_(None), provider.c.expires > bindparam("now")),
+    )
+)  # fmt: skip
+"""Those of these clients that are providers in good standing."""
+
+
+def _beside(asked: FromClause) -> FromClause:
+    return asked.outerjoin(person_tag, person_tag.c.pid == standing.c.pid).outerjoin(
+        _ALIAS, _ALIAS.c.superseded_by == standing.c.pid
+    )
+
+
+GIVEN: Final = Prepared(
+    select(*_SHOWN)
+    .select_from(_beside(_STANDING))
+    .where(standing.c.pid.in_(bindparam("pids", expanding=True)), standing.c.provider == bindparam("client"))
+)
+"""Standings of a client with what the agent checks them by."""
+TAKEN: Final = Prepared(
+    select(*_SHOWN, _TAGGED.c.tag.label("asked"))
+    .select_from(_beside(_TAGGED.join(_STANDING, standing.c.pid == _TAGGED.c.pid)))
+    .where(_TAGGED.c.tag.in_(bindparam("tags", expanding=True)))
+)
+"""The same of the standings with these person tags."""
 
 
 def add(unit: Unit, rows: Sequence[tuple[StandingRow, bytes]]) -> None:

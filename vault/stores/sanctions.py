@@ -1,14 +1,16 @@
 """Sanctions of the directory store, and the ladders that are computed from them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row, and_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from keys.driver import Step, run
 from vault.domain.scopes import Ladder, Rung
 from vault.stores.directory import account, sanction, standing
-from vault.stores.unit import Unit, oldest
+from vault.stores.unit import Prepared, Unit, oldest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,34 +36,53 @@ class SanctionRow:
     lifted_by: str | None
 
 
-_ADD: Final = upsert(sanction).on_conflict_do_nothing()
-_RUNGS: Final = select(sanction.c.rung, sanction.c.until).where(
-    sanction.c.pid == bindparam("pid"), sanction.c.account.is_(None), sanction.c.lifted.is_(None)
+_ADD: Final = Prepared(
+    upsert(sanction)
+    .values({column.name: bindparam(f"new_{column.name}") for column in sanction.c})
+    .on_conflict_do_nothing()
 )
-_ACCOUNT_RUNGS: Final = select(sanction.c.rung, sanction.c.until).where(
-    sanction.c.pid == bindparam("pid"), sanction.c.account == bindparam("account"), sanction.c.lifted.is_(None)
+_RUNGS: Final = Prepared(
+    select(sanction.c.rung, sanction.c.until).where(
+        sanction.c.pid == bindparam("pid"), sanction.c.account.is_(None), sanction.c.lifted.is_(None)
+    )
+)
+_ACCOUNT_RUNGS: Final = Prepared(
+    select(sanction.c.rung, sanction.c.until).where(
+        sanction.c.pid == bindparam("pid"), sanction.c.account == bindparam("account"), sanction.c.lifted.is_(None)
+    )
+)
+_SET: Final = Prepared(update(standing).where(standing.c.pid == bindparam("of")).values(ladder=bindparam("rungs")))
+_SET_ACCOUNT: Final = Prepared(
+    update(account)
+    .where(account.c.pid == bindparam("of"), account.c.id == bindparam("one"))
+    .values(ladder=bindparam("rungs"))
 )
 
 
 def add(unit: Unit, row: SanctionRow) -> None:
     """Insert a sanction and put it in force: the next call in any worker meets it. Idempotent by its id."""
-    unit.execute(_ADD, {name: getattr(row, name) for name in SanctionRow.__slots__})
-    refresh(unit, row.pid, row.account)
+    added = _ADD.on(unit, **{f"new_{name}": getattr(row, name) for name in SanctionRow.__slots__})
+    _, rungs = run(unit, added, _rungs(unit, row.pid, row.account))
+    run(unit, _setting(unit, row.pid, row.account, rungs.rows))
 
 
 def refresh(unit: Unit, pid: bytes, account_id: bytes | None) -> None:
     """Compute the ladder of a standing, or of one of its accounts, from the sanctions that were not lifted."""
+    [rungs] = run(unit, _rungs(unit, pid, account_id))
+    run(unit, _setting(unit, pid, account_id, rungs.rows))
+
+
+def _rungs(unit: Unit, pid: bytes, account_id: bytes | None) -> Step:
     if account_id is None:
-        rungs = unit.execute(_RUNGS, {"pid": pid})
-        unit.execute(update(standing).where(standing.c.pid == pid).values(ladder=_text(rungs)))
-        return
-    rungs = unit.execute(_ACCOUNT_RUNGS, {"pid": pid, "account": account_id})
-    where = and_(account.c.pid == pid, account.c.id == account_id)
-    unit.execute(update(account).where(where).values(ladder=_text(rungs)))
+        return _RUNGS.on(unit, pid=pid)
+    return _ACCOUNT_RUNGS.on(unit, pid=pid, account=account_id)
 
 
-def _text(rungs: object) -> str | None:
-    return Ladder.of((Rung(rung), until) for rung, until in rungs).text  # type: ignore[attr-defined]
+def _setting(unit: Unit, pid: bytes, account_id: bytes | None, rows: Iterable[Any]) -> Step:
+    rungs = Ladder.of((Rung(rung), until) for rung, until in rows).text
+    if account_id is None:
+        return _SET.on(unit, of=pid, rungs=rungs)
+    return _SET_ACCOUNT.on(unit, of=pid, one=account_id, rungs=rungs)
 
 
 def move(unit: Unit, former: bytes, pid: bytes) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from keys.bulk import Bulk
+from keys.driver import run
 from vault.domain.handles import TAKEN, handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
@@ -60,8 +61,8 @@ VOID: Final = "void"
 _STANDINGS: Final = Bulk(standing)
 _HANDLES: Final = Bulk(handle)
 _ACCOUNTS: Final = Bulk(account)
-_FIND: Final = select(standing).where(standing.c.pid == bindparam("pid"))
-_ACCOUNTS_OF: Final = select(account).where(account.c.pid == bindparam("pid"))
+_FIND: Final = Prepared(select(standing).where(standing.c.pid == bindparam("pid")))
+_ACCOUNTS_OF: Final = Prepared(select(account).where(account.c.pid == bindparam("pid")))
 INTROSPECTED: Final = Prepared(
     select(
         client.c.secret_hash, client.c.state.label("client_state"), client.c.scopes, provider.c.policy,
@@ -81,13 +82,17 @@ INTROSPECTED: Final = Prepared(
 
 def find(unit: Unit, pid: bytes) -> StandingRow | None:
     """Return a standing."""
-    row = unit.execute(_FIND, {"pid": pid}).one_or_none()
-    return None if row is None else StandingRow(*row)
+    [found] = run(unit, _FIND.on(unit, pid=pid))
+    return StandingRow(*found.rows[0]) if found.rows else None
 
 
 def living(unit: Unit, pid: bytes) -> StandingRow | None:
     """Return the standing that `pid` is or has become."""
-    row = find(unit, pid)
+    return heir(unit, find(unit, pid))
+
+
+def heir(unit: Unit, row: StandingRow | None) -> StandingRow | None:
+    """Return the standing that this one is or has become."""
     while row is not None and row.superseded_by is not None:
         row = find(unit, row.superseded_by)
     return row
@@ -106,7 +111,8 @@ def aliases_of(unit: Unit, pid: bytes) -> list[StandingRow]:
 
 def accounts_of(unit: Unit, pid: bytes) -> list[AccountRow]:
     """Return the accounts of a standing."""
-    return [AccountRow(*row) for row in unit.execute(_ACCOUNTS_OF, {"pid": pid})]
+    [found] = run(unit, _ACCOUNTS_OF.on(unit, pid=pid))
+    return [AccountRow(*row) for row in found.rows]
 
 
 def account_by_id(unit: Unit, owner: str, account_id: bytes) -> AccountRow | None:

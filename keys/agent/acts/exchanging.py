@@ -5,26 +5,29 @@ at its place; a refusal leaves nothing behind.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from keys import agreements, audit, handoffs, store
-from keys.agent.acts.registering import spend
-from keys.agent.arguments import Args, listed, mapping, octets, text, whole
-from keys.agent.names import Names, check_standing, open_record
+from keys import agreements, audit, budgets, handoffs, records
+from keys.agent.arguments import Args, listed, mapping, text, whole
+from keys.agent.names import Names, check_shown, rids_of
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement, Basis
+from keys.bulk import insert_all
+from keys.driver import run
 from keys.engine import reading, writing
-from keys.errors import KeysError, ProtocolError
+from keys.errors import KeysError, MissingError, OpenError, ProtocolError
+from keys.grouping import Group
 from keys.handoffs import Handoff
 from keys.records import Assurance, Record, State
 
 MOST_ITEMS: Final = 1000
-_HOUR_SECONDS: Final = 3600
+_NONE: Final = object()
 
 
 class Refusal(StrEnum):
@@ -49,6 +52,14 @@ def refused(why: Refusal) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the act, its form checked: giver and items."""
+
+    giver: str
+    items: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Ready:
     """An item that may be opened, sealed and all."""
 
@@ -64,46 +75,70 @@ def may_be_exchanged(record: Record) -> bool:
     return record.state is State.VERIFIED and record.assurance is Assurance.VAULT
 
 
-def open_handoffs(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
-    """Draw hand-offs: rows, budget and audit rows in one transaction.
+class Openings:
+    """The act `exchange.open` of one holder: calls that come at the same time are carried out together."""
 
-    Args:
-        names: the holder.
-        args: {giver, items: [{audience, purpose, generation, standing}]}, `generation` of the token that was shown.
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._group = Group[Call, dict[str, Any]](self._carry_out, (KeysError,))
 
-    Returns:
-        {items: [{handoff, expires_in} | {error}]} in the order of the items.
+    def __call__(self, args: Args, _: Dialogue) -> dict[str, Any]:
+        """Draw hand-offs: rows, budget and audit rows in one transaction.
 
-    Raises:
-        ProtocolError: an item is not of that form.
-    """
-    giver, items = text(args, "giver"), [mapping(item, "item") for item in listed(args, "items", most=MOST_ITEMS)]
+        Args:
+            args: {giver, items: [{audience, purpose, generation, standing}]}, `generation` of the token that was shown.
+
+        Returns:
+            {items: [{handoff, expires_in} | {error}]} in the order of the items.
+
+        Raises:
+            ProtocolError: an item is not of that form.
+        """
+        return self._group.do(_call(args))
+
+    def _carry_out(self, calls: Sequence[Call]) -> list[dict[str, Any]]:
+        return _opened(self._names, calls)
+
+
+def _call(args: Args) -> Call:
+    return Call(text(args, "giver"), [mapping(item, "item") for item in listed(args, "items", most=MOST_ITEMS)])
+
+
+def _opened(names: Names, calls: Sequence[Call]) -> list[dict[str, Any]]:
+    items = [(call.giver, item) for call in calls for item in call.items]
+    rids = {rid for _, item in items for rid in rids_of(names, item.get("standing"))}
     with reading(names.engine) as connection:
-        try:
-            known = agreements.of_giver(connection, names.keyring, giver)
-        except KeysError:
-            return {"items": [refused(Refusal.REFUSED) for _ in items]}
-        prepared = [_prepared(names, connection, known, item) for item in items]
-    results = [refused(item) if isinstance(item, Refusal) else {} for item in prepared]
+        agreed, rows = run(
+            connection, agreements.reading_givers(connection, {call.giver for call in calls}),
+            records.reading_rids(connection, rids),
+        )  # fmt: skip
+    known, load = agreements.by_giver(names.keyring, agreed.rows), among(records.intact(names.keyring, rows.rows))
+    prepared = [_prepared(names, known.get(giver, []), load, item) for giver, item in items]
     ready = {at: item for at, item in enumerate(prepared) if isinstance(item, _Ready)}
-    if ready:
-        for at, why in _write(names, ready).items():
-            results[at] = refused(why)
+    failed = _write(names, ready) if ready else {}
     seconds = names.limits.handoff_seconds
-    return {
-        "items": [result or {"handoff": ready[at].text, "expires_in": seconds} for at, result in enumerate(results)]
-    }
+    results = iter([
+        refused(item) if isinstance(item, Refusal)
+        else refused(failed[at]) if at in failed
+        else {"handoff": item.text, "expires_in": seconds}
+        for at, item in enumerate(prepared)
+    ])  # fmt: skip
+    return [{"items": list(islice(results, len(call.items)))} for call in calls]
 
 
-def _prepared(names: Names, connection: Connection, known: list[Agreement], item: Args) -> _Ready | Refusal:
+def _prepared(
+    names: Names, known: list[Agreement] | None, load: Callable[[bytes], Record], item: Args
+) -> _Ready | Refusal:
+    if known is None:
+        return Refusal.REFUSED
     agreement = _agreed(known, text(item, "audience"), text(item, "purpose"))
     if isinstance(agreement, Refusal):
         return agreement
     if agreement.basis is not Basis.LEGAL:
         return Refusal.SUBJECT  # until people can sign in, nobody's consent can be shown to the agent
     try:
-        standing = check_standing(names, connection, item.get("standing"))
-        opened = open_record(names, standing.record)
+        standing = check_shown(names, item.get("standing"), load)
+        commitment_key = records.commitment_key(names.keyring, standing.record)
     except ProtocolError:
         raise
     except KeysError:
@@ -113,13 +148,28 @@ def _prepared(names: Names, connection: Connection, known: list[Agreement], item
     if not may_be_exchanged(standing.record):
         return Refusal.SUBJECT
     handoff = Handoff(
-        standing.record.rid, octets(item["standing"], "pid"), whole(item, "generation"), agreement.giver,
-        agreement.taker, agreement.taker_sector, agreement.purpose, agreement.id,
-        names.now() + names.limits.handoff_seconds,
+        standing.record.rid, standing.pid, whole(item, "generation"), agreement.giver, agreement.taker,
+        agreement.taker_sector, agreement.purpose, agreement.id, names.now() + names.limits.handoff_seconds,
     )  # fmt: skip
     drawn, row = handoffs.draw(names.keyring, handoff)
-    said = audit.row(names.keyring.deployment, opened, "exchange.opened", names.minute, handoff.told)
+    said = audit.row_of(
+        names.keyring.deployment, standing.record.rid, commitment_key, "exchange.opened", names.minute, handoff.told
+    )
     return _Ready(agreement, standing.record, drawn, row, said)
+
+
+def among(found: Mapping[bytes, Record | None]) -> Callable[[bytes], Record]:
+    """Return what gives a record of those that were read, as `records.load` does."""
+
+    def load(rid: bytes) -> Record:
+        record = found.get(rid, _NONE)
+        if record is _NONE:
+            raise MissingError("no such record")
+        if not isinstance(record, Record):
+            raise OpenError
+        return record
+
+    return load
 
 
 def _agreed(known: Iterable[Agreement], audience: str, purpose: str) -> Agreement | Refusal:
@@ -132,51 +182,64 @@ def _agreed(known: Iterable[Agreement], audience: str, purpose: str) -> Agreemen
 
 def _write(names: Names, ready: Mapping[int, _Ready]) -> dict[int, Refusal]:
     """Write what may be written; return who may not, since what it rests on changed or its budget is used up."""
-    failed: dict[int, Refusal] = {}
     with writing(names.engine) as connection:
-        handoffs.expire(connection, names.now())
-        agreed = agreements.by_id(connection, names.keyring, {item.agreement.id for item in ready.values()})
-        macs = _macs(connection, {item.record.rid for item in ready.values()})
+        failed, agreed, left = _looked_again(names, connection, ready)
+        counts: Counter[bytes] = Counter()
         for at, item in ready.items():
-            now_agreed = agreed.get(item.agreement.id)
-            if now_agreed is None or not now_agreed.active:
-                failed[at] = Refusal.TARGET
-            elif macs.get(item.record.rid) != item.record.mac:
-                failed[at] = Refusal.REFUSED
-        failed |= _spend(names, connection, agreed, {at: i for at, i in ready.items() if at not in failed})
+            if at not in failed and counts[item.agreement.id] < left[item.agreement.id]:
+                counts[item.agreement.id] += 1
+            else:
+                failed.setdefault(at, Refusal.BUDGET)
         done = [item for at, item in ready.items() if at not in failed]
         if done:
-            handoffs.add(connection, [item.row for item in done])
-            audit.write_all(connection, [item.audit for item in done])
+            _enter(names, connection, {agreed[key]: count for key, count in counts.items()}, done)
     return failed
 
 
-def _macs(connection: Connection, rids: Iterable[bytes]) -> dict[bytes, bytes]:
-    table = store.record_key
-    query = select(table.c.rid, table.c.mac).where(table.c.rid.in_(list(rids)))
-    return {row.rid: row.mac for row in connection.execute(query)}
+def _looked_again(
+    names: Names, connection: Connection, ready: Mapping[int, _Ready]
+) -> tuple[dict[int, Refusal], dict[bytes, Agreement], dict[bytes, int]]:
+    """Read again under the write lock what everything rests on.
 
-
-def _spend(
-    names: Names, connection: Connection, agreed: Mapping[bytes, Agreement], ready: Mapping[int, _Ready]
-) -> dict[int, Refusal]:
-    """Spend the budgets of the hour, each at once for as many of its items as it holds; return who got nothing."""
+    Returns:
+        (who fails, agreements by id, what the budget of each still holds)
+    """
+    of = {item.agreement.id: item.agreement for item in ready.values()}
+    agreements_now, rows, used, _ = run(
+        connection, agreements.reading_ids(connection, of),
+        records.reading_rids(connection, {item.record.rid for item in ready.values()}),
+        budgets.reading(connection, [agreement.budget for agreement in of.values()]),
+        handoffs.expiring(connection, names.now()),
+    )  # fmt: skip
+    agreed = agreements.by_id(names.keyring, agreements_now.rows)
+    macs = {row.rid: row.mac for row in rows.rows}
     failed: dict[int, Refusal] = {}
-    window = names.now() // _HOUR_SECONDS
-    for agreement_id, wanted in Counter(item.agreement.id for item in ready.values()).items():
-        agreement = agreed[agreement_id]
-        granted = min(wanted, _left(connection, agreement, window))
-        if granted:
-            spend(connection, agreement.budget, agreement.per_hour, window, granted)
-        mine = [at for at, item in ready.items() if item.agreement.id == agreement_id]
-        failed |= dict.fromkeys(mine[granted:], Refusal.BUDGET)
-    return failed
+    for at, item in ready.items():
+        if item.agreement.id not in agreed or not agreed[item.agreement.id].active:
+            failed[at] = Refusal.TARGET
+        elif macs.get(item.record.rid) != item.record.mac:
+            failed[at] = Refusal.REFUSED
+    window = _window(names)
+    left = {key: budgets.left(used.rows, one.budget, one.per_hour, window) for key, one in agreed.items()}
+    return failed, agreed, left
 
 
-def _left(connection: Connection, agreement: Agreement, window: int) -> int:
-    table = store.budget
-    row = connection.execute(select(table).where(table.c.name == agreement.budget)).one_or_none()
-    if row is None or row.window < window:
-        return agreement.per_hour
-    # A clock that was set back does not renew a budget.
-    return max(0, agreement.per_hour - row.used) if row.window == window else 0
+def _window(names: Names) -> int:
+    return names.now() // budgets.HOUR_SECONDS
+
+
+def _enter(names: Names, connection: Connection, counts: Mapping[Agreement, int], done: Sequence[_Ready]) -> None:
+    """Count the budgets, and write hand-offs and audit rows.
+
+    Raises:
+        BudgetError: a budget holds less than was read; nothing of the transaction may stand.
+    """
+    spending = [
+        budgets.spending(connection, agreement.budget, agreement.per_hour, _window(names), count)
+        for agreement, count in counts.items()
+    ]
+    entered = insert_all(
+        connection, spending, handoffs.adding([item.row for item in done]), audit.adding([item.audit for item in done])
+    )
+    for outcome in entered:
+        budgets.check(outcome.rows)

@@ -5,21 +5,24 @@ field is drawn under a lock on the person; the service writes it and its standin
 `exchange.done` consumes the hand-off. A hand-off that is refused is never consumed.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from keys import agreements, audit, handoffs, intents, records
-from keys.agent.acts.exchanging import MOST_ITEMS, Refusal, may_be_exchanged, refused
+from keys.agent.acts.exchanging import MOST_ITEMS, Refusal, among, may_be_exchanged, refused
 from keys.agent.acts.registering import MADE
 from keys.agent.arguments import Args, listed, mapping, octets, text
-from keys.agent.names import Names, Standing, check_standing, open_record
+from keys.agent.names import Names, Standing, check_shown, commitment_key, open_record, rids_of
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement
+from keys.driver import run
 from keys.engine import reading, writing
 from keys.errors import BusyError, ConflictError, KeysError, MissingError, ProtocolError, RefusedError
+from keys.grouping import Group
 from keys.handoffs import Handoff
 from keys.primitives import random_bytes
 from keys.records import Assurance, Record, State
@@ -32,6 +35,8 @@ Answers = dict[int, dict[str, Any]]
 """The answers of items, by their place."""
 _Living = dict[tuple[str, bytes], Standing | None]
 """(sector, uid) → the standing there; None where the rows do not agree just now"""
+_Rows = Mapping[bytes, dict[str, Any]]
+"""Audit rows by the hash of their hand-off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +52,38 @@ class _Item:
         return self.handoff.taker_sector, self.uid
 
 
-def redeem(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
+class Redemptions:
+    """The act `exchange.redeem` of one holder: what calls consume at the same time is consumed together."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._group = Group[_Rows, set[bytes]](self._carry_out, (KeysError,))
+
+    def __call__(self, args: Args, dialogue: Dialogue) -> dict[str, Any]:
+        """Redeem hand-offs: see `redeem`."""
+        return redeem(self._names, args, dialogue, self._group.do)
+
+    def _carry_out(self, calls: Sequence[_Rows]) -> list[set[bytes]]:
+        """Give each hand-off to the first call that has it."""
+        first = {digest: row for rows in reversed(calls) for digest, row in rows.items()}
+        won = _consumed(self._names, first)
+        mine = []
+        for rows in calls:
+            mine.append(won & set(rows))
+            won = won - set(rows)
+        return mine
+
+
+def redeem(
+    names: Names, args: Args, dialogue: Dialogue, consume: Callable[[_Rows], set[bytes]] | None = None
+) -> dict[str, Any]:
     """Redeem hand-offs.
 
     Args:
         names: the holder.
         args: {taker, items: [{hash, purpose?}]}; a purpose that is given must be the hand-off's.
         dialogue: asks which of the givers' tokens are still good, and for the standings with the persons' tags.
+        consume: consumes hand-offs with their audit rows, and returns which were still there.
 
     Returns:
         {items: [{pid, purpose} | {pid, link, rid, tag, sector, purpose} | {error}], intent?}; what has a link is to be
@@ -64,28 +94,40 @@ def redeem(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
     """
     taker, wishes = text(args, "taker"), [mapping(item, "item") for item in listed(args, "items", most=MOST_ITEMS)]
     answers: Answers = {}
-    with reading(names.engine) as connection:
-        items = _valid(names, connection, taker, wishes, answers)
-        items = _still_good(items, dialogue, answers)
-        living = _living(names, connection, {item.person for item in items.values()}, dialogue)
-        unclear = {uid for (_, uid), standing in living.items() if standing is None}
-        held = intents.held(connection, names.keyring, unclear)
+    items = _valid(names, taker, wishes, answers)
+    items, living = _asked(names, items, dialogue, answers)
+    unclear = {uid for (_, uid), standing in living.items() if standing is None}
     here = {at: item for at, item in items.items() if item.person in living}
-    _consume(names, here, living, held, answers)
+    _consume(names, here, living, _held(names, unclear), answers, consume or partial(_consumed, names))
     intent = _draw(names, {at: item for at, item in items.items() if at not in here}, dialogue, answers)
     return {"items": [answers[at] for at in range(len(wishes))]} | ({} if intent is None else {"intent": intent})
 
 
-def _valid(
-    names: Names, connection: Connection, taker: str, wishes: list[dict[str, Any]], answers: Answers
-) -> dict[int, _Item]:
+def _held(names: Names, uids: set[bytes]) -> set[bytes]:
+    if not uids:
+        return uids
+    with reading(names.engine) as connection:
+        return intents.held(connection, names.keyring, uids)
+
+
+def _valid(names: Names, taker: str, wishes: list[dict[str, Any]], answers: Answers) -> dict[int, _Item]:
     digests = [octets(wish, "hash", _HASH_BYTES) for wish in wishes]
-    found = handoffs.find(connection, names.keyring, set(digests))
-    agreed = _agreements(names, connection, {h.agreement for h in found.values() if h is not None})
+    with reading(names.engine) as connection:
+        found = handoffs.find(connection, names.keyring, set(digests))
+        known = {handoff for handoff in found.values() if handoff is not None}
+        agreed_rows, rows = run(
+            connection, agreements.reading_ids(connection, {handoff.agreement for handoff in known}),
+            records.reading_rids(connection, {handoff.rid for handoff in known}),
+        )  # fmt: skip
+    try:
+        agreed = agreements.by_id(names.keyring, agreed_rows.rows)
+    except KeysError:
+        raise RefusedError from None
+    load = among(records.intact(names.keyring, rows.rows))
     items: dict[int, _Item] = {}
     for at, (wish, digest) in enumerate(zip(wishes, digests, strict=True)):
         handoff = found.pop(digest, None)  # the second of two that are equal finds nothing
-        item = _item(names, connection, taker, digest, handoff, agreed)
+        item = _item(names, taker, digest, handoff, agreed, load)
         if isinstance(item, _Item) and wish.get("purpose") not in {None, item.handoff.purpose}:
             item = Refusal.SCOPE
         if isinstance(item, _Item):
@@ -95,16 +137,9 @@ def _valid(
     return items
 
 
-def _agreements(names: Names, connection: Connection, ids: set[bytes]) -> dict[bytes, Agreement]:
-    try:
-        return agreements.by_id(connection, names.keyring, ids)
-    except KeysError:
-        raise RefusedError from None
-
-
 def _item(
-    names: Names, connection: Connection, taker: str, digest: bytes, handoff: Handoff | None,
-    agreed: Mapping[bytes, Agreement],
+    names: Names, taker: str, digest: bytes, handoff: Handoff | None, agreed: Mapping[bytes, Agreement],
+    load: Callable[[bytes], Record],
 ) -> _Item | Refusal:  # fmt: skip
     if handoff is None or handoff.taker != taker or handoff.expires <= names.now():
         return Refusal.SUBJECT
@@ -112,7 +147,7 @@ def _item(
     if agreement is None or not agreement.active:
         return Refusal.SUBJECT
     try:
-        record = records.load(connection, names.keyring, handoff.rid)
+        record = load(handoff.rid)
         uid = records.uid_of(names.keyring, record)
     except MissingError:
         return Refusal.SUBJECT  # erased meanwhile
@@ -121,38 +156,67 @@ def _item(
     return _Item(digest, handoff, uid) if may_be_exchanged(record) else Refusal.SUBJECT
 
 
-def _still_good(items: dict[int, _Item], dialogue: Dialogue, answers: Answers) -> dict[int, _Item]:
-    """Drop the hand-offs whose giver's token was given up, or is not active any more."""
+def _asked(
+    names: Names, items: dict[int, _Item], dialogue: Dialogue, answers: Answers
+) -> tuple[dict[int, _Item], _Living]:
+    """Drop the hand-offs whose giver's token was given up, or is not active any more; find who the taker has."""
+    if not items:
+        return {}, {}
     pids = sorted({item.handoff.pid for item in items.values()})
-    if not pids:
-        return {}
-    rows = (mapping(row, "token") for row in listed({"tokens": dialogue.ask("tokens", values=pids)}, "tokens"))
+    tags = _tags(names, {item.person for item in items.values()})
+    asked = {sector: sorted(of_sector) for sector, of_sector in tags.items()}
+    answer = mapping(dialogue.ask("exchange", tokens=pids, tags=asked), "exchange")
+    rows = (mapping(row, "token") for row in listed(answer, "tokens"))
     good = {(octets(row, "pid"), row.get("generation")) for row in rows}
     gone = {at for at, item in items.items() if (item.handoff.pid, item.handoff.generation) not in good}
     answers |= {at: refused(Refusal.SUBJECT) for at in gone}
-    return {at: item for at, item in items.items() if at not in gone}
+    shown = mapping(answer.get("tags"), "tags")
+    living: _Living = {}
+    for sector, of_sector in tags.items():
+        living |= _standings(names, sector, of_sector, listed(shown, sector))
+    return {at: item for at, item in items.items() if at not in gone}, living
 
 
-def _living(names: Names, connection: Connection, persons: Iterable[tuple[str, bytes]], dialogue: Dialogue) -> _Living:
-    """Return the standings of persons in their takers' sectors."""
-    by_sector: dict[str, dict[bytes, bytes]] = {}
+def _tags(names: Names, persons: Iterable[tuple[str, bytes]]) -> dict[str, dict[bytes, bytes]]:
+    """Return, by sector, the persons by their tags there."""
+    tags: dict[str, dict[bytes, bytes]] = {}
     for sector, uid in persons:
-        by_sector.setdefault(sector, {})[names.keyring.links(sector).tag(uid)] = uid
+        tags.setdefault(sector, {})[names.keyring.links(sector).tag(uid)] = uid
+    return tags
+
+
+def _standings(names: Names, sector: str, tags: Mapping[bytes, bytes], answer: list[Any]) -> _Living:
+    """Return the standings that rows of the directory show of persons."""
+    rows = [mapping(row, "tag") for row in answer]
+    shown = [row.get("standing") for row in rows if row.get("standing")]
+    rids = {rid for evidence in shown for rid in rids_of(names, evidence)}
+    with reading(names.engine) as connection:
+        [found_rows] = run(connection, records.reading_rids(connection, rids))
+    load = among(records.intact(names.keyring, found_rows.rows))
     found: _Living = {}
-    for sector, tags in by_sector.items():
-        answer = listed({"tags": dialogue.ask("tags", sector=sector, values=sorted(tags))}, "tags")
-        for row in (mapping(row, "tag") for row in answer):
-            person = tags.get(octets(row, "tag"))
-            if person is None:
-                raise ProtocolError("tags: a row that was not asked for")
-            shown = row.get("standing")
-            found[sector, person] = shown and _checked(names, connection, sector, person, shown)
+    for row in rows:
+        person = tags.get(octets(row, "tag"))
+        if person is None:
+            raise ProtocolError("tags: a row that was not asked for")
+        evidence = row.get("standing")
+        found[sector, person] = evidence and _checked(names, load, sector, person, evidence)
     return found
 
 
-def _checked(names: Names, connection: Connection, sector: str, uid: bytes, evidence: object) -> Standing | None:
+def _living(names: Names, persons: Iterable[tuple[str, bytes]], dialogue: Dialogue) -> _Living:
+    """Return the standings of persons in their takers' sectors."""
+    found: _Living = {}
+    for sector, tags in _tags(names, persons).items():
+        answer = listed({"tags": dialogue.ask("tags", sector=sector, values=sorted(tags))}, "tags")
+        found |= _standings(names, sector, tags, answer)
+    return found
+
+
+def _checked(
+    names: Names, load: Callable[[bytes], Record], sector: str, uid: bytes, evidence: object
+) -> Standing | None:
     try:
-        standing = check_standing(names, connection, evidence)
+        standing = check_shown(names, evidence, load)
     except (RefusedError, MissingError):
         return None
     agrees = (standing.sector, standing.uid) == (sector, uid) and standing.record.state is not State.CREATING
@@ -160,8 +224,9 @@ def _checked(names: Names, connection: Connection, sector: str, uid: bytes, evid
 
 
 def _consume(
-    names: Names, here: Mapping[int, _Item], living: _Living, held: Collection[bytes], answers: Answers
-) -> None:
+    names: Names, here: Mapping[int, _Item], living: _Living, held: Collection[bytes], answers: Answers,
+    consume: Callable[[_Rows], set[bytes]],
+) -> None:  # fmt: skip
     """Consume hand-offs of persons whom the taker has: of parallel calls one wins.
 
     Rows that do not agree are somebody's doing, unless an act on the person (`held`) is between two stores.
@@ -176,14 +241,21 @@ def _consume(
         answers[at] = {"pid": standing.pid, "purpose": item.handoff.purpose}
     if not rows:
         return
-    with writing(names.engine) as connection:
-        won = handoffs.consume(connection, rows)
-        audit.write_all(connection, [row for digest, row in rows.items() if digest in won])
+    won = consume(rows)
     answers |= {at: refused(Refusal.SUBJECT) for at, item in here.items() if item.digest in set(rows) - won}
 
 
+def _consumed(names: Names, rows: _Rows) -> set[bytes]:
+    """Delete hand-offs, and write the audit rows of those that were still there: each is deleted once."""
+    with writing(names.engine) as connection:
+        won = handoffs.consume(connection, rows)
+        audit.write_all(connection, [row for digest, row in rows.items() if digest in won])
+    return won
+
+
 def _audit(names: Names, record: Record, kind: str, handoff: Handoff) -> dict[str, Any]:
-    return audit.row(names.keyring.deployment, open_record(names, record), kind, names.minute, handoff.told)
+    key = commitment_key(names, record)
+    return audit.row_of(names.keyring.deployment, record.rid, key, kind, names.minute, handoff.told)
 
 
 def _draw(names: Names, items: Mapping[int, _Item], dialogue: Dialogue, answers: Answers) -> bytes | None:
@@ -210,9 +282,9 @@ def _tag(names: Names, item: _Item) -> bytes:
 def _drawn(
     names: Names, intent: bytes, items: Mapping[int, _Item], dialogue: Dialogue, answers: Answers
 ) -> bytes | None:
+    # Again under the lock: what stands now stands until the intent is closed.
+    living = _living(names, {item.person for item in items.values()}, dialogue)
     with reading(names.engine) as connection:
-        # Again under the lock: what stands now stands until the intent is closed.
-        living = _living(names, connection, {item.person for item in items.values()}, dialogue)
         fresh = {at: item for at, item in items.items() if item.person not in living and _same(names, connection, item)}
     made = {at: _record(names, item) for at, item in fresh.items()}
     if not made:

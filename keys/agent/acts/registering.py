@@ -3,20 +3,20 @@
 Those of a creation take lists, so that a batch costs one transaction; a single registration is a list of one.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, delete
 
-from keys import audit, records, store
+from keys import audit, budgets, records, store
 from keys.agent.arguments import Args, listed, mapping, octets, text, whole
-from keys.agent.names import Names, check_standing, open_record
+from keys.agent.names import Names, check_standing, commitment_key, open_record
 from keys.agent.wire import Dialogue
-from keys.bulk import Bulk
+from keys.bulk import Bulk, Rows, insert_all
 from keys.engine import reading, writing
-from keys.errors import BudgetError, ConflictError, MissingError, OpenError, ProtocolError, RefusedError
+from keys.errors import ConflictError, MissingError, OpenError, ProtocolError, RefusedError
 from keys.records import RID_BYTES, Opened, Record, State
 from keys.tokens import PID_BYTES
 
@@ -28,22 +28,6 @@ MADE: Final = "exchange.made"
 MOST: Final = 2000
 """Records in one call: a batch of 1,000, each an organisation with its representative."""
 _TRIES: Final = 3
-_HOUR_SECONDS: Final = 3600
-_BUDGET: Final = store.budget.c
-_COUNT: Final = (
-    update(store.budget)
-    .where(
-        _BUDGET.name == bindparam("budget"),
-        _BUDGET.window == bindparam("at"),
-        _BUDGET.used + bindparam("count") <= bindparam("limit"),
-    )
-    .values(used=_BUDGET.used + bindparam("count"))
-)
-_RENEW: Final = (
-    update(store.budget)
-    .where(_BUDGET.name == bindparam("budget"), _BUDGET.window < bindparam("at"))
-    .values(window=bindparam("at"), used=bindparam("count"))
-)
 _PERSONS: Final = Bulk(store.person)
 
 
@@ -52,23 +36,6 @@ def _fields(args: Args) -> list[str]:
     if not names or len(set(names)) != len(names) or not FIELDS.issuperset(names):
         raise ProtocolError("fields: distinct names of known fields")
     return names
-
-
-def spend(connection: Connection, name: str, limit: int, window: int, count: int = 1) -> None:
-    """Count uses of a budget, by conditional update: all of them or none.
-
-    Raises:
-        BudgetError: used up in this window.
-    """
-    if count > limit:
-        raise BudgetError
-    renewed = {"budget": name, "at": window, "count": count}
-    if connection.execute(_COUNT, {**renewed, "limit": limit}).rowcount or connection.execute(_RENEW, renewed).rowcount:
-        return
-    try:
-        connection.execute(insert(store.budget), {"name": name, "window": window, "used": count})
-    except IntegrityError:
-        raise BudgetError from None
 
 
 def _items(args: Args) -> list[dict[str, Any]]:
@@ -120,10 +87,27 @@ class Drawn:
         Raises:
             BudgetError: this sector's creations of the hour are used up.
         """
-        window = names.now() // _HOUR_SECONDS
-        spend(connection, f"create/{self.sector}", names.limits.creates_per_hour, window, len(self.rows))
-        records.add_rows(connection, self.rows)
-        _PERSONS.insert(connection, [(uid, "provisional") for uid in self.persons])
+        write_all(names, connection, [self])
+
+
+def write_all(names: Names, connection: Connection, drawn: Sequence[Drawn]) -> None:
+    """Insert the records of several calls and their persons.
+
+    Raises:
+        BudgetError: a sector's creations of the hour are used up.
+    """
+    window, limit = names.now() // budgets.HOUR_SECONDS, names.limits.creates_per_hour
+    counts: Counter[str] = Counter()
+    for one in drawn:
+        counts[one.sector] += len(one.rows)
+    spent = insert_all(
+        connection,
+        [budgets.spending(connection, f"create/{sector}", limit, window, count) for sector, count in counts.items()],
+        records.adding(row for one in drawn for row in one.rows),
+        Rows(_PERSONS, [(uid, "provisional") for one in drawn for uid in one.persons]),
+    )
+    for outcome in spent:
+        budgets.check(outcome.rows)
 
 
 def draw_all(names: Names, args: Args, state: State) -> Drawn:
@@ -176,6 +160,10 @@ class _Claim:
     pid: bytes
 
 
+Claims = Mapping[bytes, _Claim]
+"""rid → what its directory row says"""
+
+
 def _claim(names: Names, item: Args) -> _Claim:
     sector, pid = text(item, "sector"), octets(item, "pid", PID_BYTES)
     try:
@@ -199,17 +187,35 @@ def create_done(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         RefusedError: a link is not that of its record at its own standing.
         ConflictError: other acts keep changing the records.
     """
-    claims = {claim.rid: claim for claim in (_claim(names, item) for item in _items(args))}
+    complete(names, claims_of(names, args))
+    return {}
+
+
+def claims_of(names: Names, args: Args) -> Claims:
+    """Return what directory rows say of their records.
+
+    Raises:
+        RefusedError: a link is not of its row.
+    """
+    return {claim.rid: claim for claim in (_claim(names, item) for item in _items(args))}
+
+
+def complete(names: Names, claims: Claims) -> None:
+    """Put records in review whose directory rows stand. Idempotent.
+
+    Raises:
+        RefusedError, ConflictError: see `create_done`.
+    """
     for _try in range(_TRIES):
         try:
             _finish(names, claims)
         except ConflictError:
             continue
-        return {}
+        return
     raise ConflictError
 
 
-def _finish(names: Names, claims: Mapping[bytes, _Claim]) -> None:
+def _finish(names: Names, claims: Claims) -> None:
     """Write state and audit row of each record still in creation; all is sealed before the transaction begins."""
     with reading(names.engine) as connection:
         found = records.load_all(connection, names.keyring, claims)
@@ -223,13 +229,12 @@ def _finish(names: Names, claims: Mapping[bytes, _Claim]) -> None:
         exchange = records.exchange_of(names.keyring, record)
         # An exchange makes a record of somebody who is verified already: nothing of it is reviewed.
         state, kind = (State.IN_REVIEW, "registration.created") if exchange is None else (State.VERIFIED, MADE)
-        opened = open_record(names, record)
-        rows.append(audit.row(names.keyring.deployment, opened, kind, names.minute, exchange or {}))
+        key = commitment_key(names, record)
+        rows.append(audit.row_of(names.keyring.deployment, record.rid, key, kind, names.minute, exchange or {}))
         changes.append((record, {"state": state, "origin": None}))
     if creating:
         with writing(names.engine) as connection:
-            records.change_all(connection, names.keyring, changes)
-            audit.write_all(connection, rows)
+            records.change_all(connection, names.keyring, changes, audit.adding(rows))
 
 
 def create_undo(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
