@@ -1,8 +1,8 @@
 """Statements compiled once and run by the driver: for the hot paths. SQLAlchemy's own way costs several times as much.
 
 On PostgreSQL each statement is prepared, and its values and rows go in binary form. `Driver` reads, a round trip each,
-on a connection that each slot of work keeps; one that was lost is opened anew. `run` works on a connection of the caller's,
-within his transaction if he has one, and takes several statements in one round trip.
+on a connection that each slot of work keeps; one that was lost is opened anew. `run` works on a connection of the
+caller's, within his transaction if he has one, and takes several statements in one round trip.
 """
 
 import re
