@@ -117,6 +117,17 @@ def statements(table: Table) -> dict[str, sql.Composed]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("role", ["idvault_directory", "idvault_keys"])
+def test_of_an_outbox_a_service_tells_how_many_rows_wait_and_since_when_and_no_more(
+    granted: Databases, role: str
+) -> None:
+    with granted.connected(store_of(role), role) as connection:
+        assert not refused(connection, b"SELECT count(*), min(minute) FROM audit_outbox")
+        columns = schema.METADATA[store_of(role)].tables["audit_outbox"].columns
+        for column in {one.name for one in columns} - {"minute"}:
+            assert refused(connection, sql.SQL("SELECT {} FROM audit_outbox").format(sql.Identifier(column)))
+
+
 TABLES: Final = [(role, table) for role in MAY for table in schema.METADATA[store_of(role)].tables]
 
 

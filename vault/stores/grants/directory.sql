@@ -4,8 +4,8 @@ GRANT SELECT, INSERT, UPDATE ON client, provider, account, standing, review TO i
 GRANT SELECT, INSERT, UPDATE, DELETE ON handle, person_tag, local_tag, sanction, idempotency, import, import_chunk
     TO idvault_directory;
 GRANT SELECT, INSERT, DELETE ON operator, revoked TO idvault_directory;
--- What was done can be added to, and neither read, altered nor taken back.
-GRANT INSERT ON audit_outbox TO idvault_directory;
+-- What was done can be added to, and neither read, altered nor taken back; how many rows wait and since when can be told.
+GRANT INSERT, SELECT (minute) ON audit_outbox TO idvault_directory;
 
 -- The sequencer takes rows out of the outbox once they stand in the log, and sees nothing else.
 GRANT SELECT, DELETE ON audit_outbox TO idvault_directory_sequencer;
