@@ -90,5 +90,5 @@ class Cluster:
     def stop(self) -> None:
         """End the cluster, also where it was started anew."""
         with suppress(subprocess.CalledProcessError):
-            self._pg_ctl("stop", "-m", "fast")
+            self._pg_ctl("stop", "-m", "immediate")  # nothing in it is needed any more
         self._server.cleanup()
