@@ -1,7 +1,6 @@
 """The files under deploy/ agree with the code and with each other."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -61,8 +60,6 @@ def test_every_unit_is_hardened(name: str) -> None:
 
 @pytest.mark.parametrize("name", UNITS)
 def test_systemd_finds_every_unit_right_and_little_exposed(name: str, tmp_path: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("no systemd here")
     unit = tmp_path / UNITS[name].name
     unit.write_text(UNITS[name].read_text().replace("/opt/idvault/.venv/bin/", "/bin/"))
     for program in ("idvault", "idvault-keys"):
