@@ -51,6 +51,12 @@ class Desk:
         assert {one["status"] for one in made} == {202}
         return made
 
+    def handed_over(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yield an approved registration and its person's hand-off to the other provider, for each round."""
+        for made in self.registered(self.chat):
+            self.rita.approve(made["id"])
+            yield made, handed(self.chat, made["token"], self.blog)
+
     def other_people(self) -> None:
         """Have the next rounds be about people who are not there yet."""
         self._first += self.rounds
@@ -117,9 +123,7 @@ def _openings(desk: Desk) -> int:
 @pytest.mark.timeout(1800)
 def test_a_redemption_beside_the_erasing_of_a_person_leaves_no_standing_of_him(desk: Desk) -> None:
     desk.other_people()
-    for made in desk.registered(desk.chat):
-        desk.rita.approve(made["id"])
-        handoff = handed(desk.chat, made["token"], desk.blog)
+    for made, handoff in desk.handed_over():
         before = _standings(desk)
         taken, ended = desk.race(partial(redeem, desk.blog, handoff), desk.erasing(made))
         assert ended.status_code == 204, ended.text
@@ -155,9 +159,7 @@ def test_a_union_beside_an_erasing_leaves_who_stays_whole(desk: Desk) -> None:
 @pytest.mark.timeout(1800)
 def test_two_redemptions_of_one_hand_off_at_once_are_one(desk: Desk) -> None:
     desk.other_people()
-    for made in desk.registered(desk.chat):
-        desk.rita.approve(made["id"])
-        handoff = handed(desk.chat, made["token"], desk.blog)
+    for _, handoff in desk.handed_over():
         redeeming = partial(redeem, desk.blog, handoff)
         answers = desk.race(redeeming, redeeming)
         assert sorted(answer.status_code for answer in answers) == [200, 400], [answer.text for answer in answers]

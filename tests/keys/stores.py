@@ -2,7 +2,8 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from keys.agent.acts import registering
 from keys.agent.names import Limits, Names
 from keys.agent.wire import Dialogue, receive, send
 from keys.engine import open_engine, reading, writing
-from keys.errors import ProtocolError
+from keys.errors import KeysError, ProtocolError
 from keys.frame import Purpose
 from keys.keyring import Keyring, State
 from keys.primitives import Secret, random_bytes
@@ -168,3 +169,18 @@ def put_in(store: KeyStore, rid: bytes, **changes: object) -> None:
     """Put a record into a state, as an act would."""
     with writing(store.engine) as connection:
         records.change(connection, store.keyring, records.load(connection, store.keyring, rid), **changes)
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Make calls in threads that begin together; return their results, or the errors of the agent, in order."""
+    gate = threading.Barrier(len(calls))
+
+    def made(call: Callable[[], Any]) -> Any:
+        gate.wait()
+        try:
+            return call()
+        except KeysError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(made, calls))

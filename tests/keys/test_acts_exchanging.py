@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from keys.errors import BusyError, ConflictError, MissingError, OpenError, Proto
 from keys.primitives import random_bytes
 from keys.records import Assurance, State
 from keys.tokens import handoff_hash
-from tests.keys.stores import BANK, NOW, SHOP, KeyStore, Registration, dialogue, put_in, registered
+from tests.keys.stores import BANK, NOW, SHOP, KeyStore, Registration, at_once, dialogue, put_in, registered
 
 AGREED = {
     "giver": "shop", "giver_sector": SHOP, "taker": "bank", "taker_sector": BANK, "purpose": "moderation",
@@ -428,22 +429,6 @@ def test_malformed_batches_are_refused_whole(directory: Directory, items: object
             directory.run(act, **{who: "shop", "items": items})
 
 
-def _at_once(calls: list[Any]) -> list[Any]:
-    """Run calls in threads that begin together; return their results in order."""
-    gate, results = threading.Barrier(len(calls)), [None] * len(calls)
-
-    def run(at: int) -> None:
-        gate.wait()
-        results[at] = calls[at]()
-
-    threads = [threading.Thread(target=run, args=(at,)) for at in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
-
-
 def _item(standing: object, **more: object) -> dict[str, Any]:
     return {"audience": "bank", "purpose": "moderation", "generation": 0, "standing": standing, **more}
 
@@ -457,7 +442,7 @@ def test_openings_that_come_together_never_spend_more_than_the_hour_holds(direct
         answer: dict[str, Any] = openings({"giver": "shop", "items": [_item(evidence)]}, None)["items"][0]  # type: ignore[arg-type]
         return answer
 
-    answers = _at_once([opened] * 12)
+    answers = at_once([opened] * 12)
     assert sorted(answer.get("error", "given") for answer in answers) == ["budget"] * 7 + ["given"] * 5
     assert directory.spent() == [5]
     assert len(directory.store.rows("handoff")) == directory.audit().count("exchange.opened") == 5
@@ -490,7 +475,7 @@ def test_a_call_that_is_malformed_does_not_fail_those_it_came_with(directory: Di
         return str(answer.get("error", "given"))
 
     shown = [_item(evidence), _item({}), _item(7), _item(evidence), _item(evidence, generation="x")]
-    found = _at_once([lambda item=item: asked(item) for item in shown])
+    found = at_once([partial(asked, item) for item in shown])
     assert found == ["given", "malformed", "malformed", "given", "malformed"]
     assert len(directory.store.rows("handoff")) == directory.audit().count("exchange.opened") == 2
 
@@ -507,7 +492,7 @@ def test_a_hand_off_that_calls_consume_together_goes_to_one_of_them(directory: D
             found = redemptions({"taker": "bank", "items": items}, talk)["items"]
         return [item.get("error", "given") for item in found]
 
-    answers = _at_once([lambda text=text: redeemed(text) for text in texts * 4])
+    answers = at_once([partial(redeemed, text) for text in texts * 4])
     assert sorted(one for answer in answers for one in answer) == ["given"] * 3 + ["subject"] * 9
     assert directory.store.rows("handoff") == []
     assert directory.audit().count("exchange.redeemed") == 4

@@ -1,7 +1,7 @@
 """Creations at the same time are one transaction; each has its own answer, and what is refused fails alone."""
 
-import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,10 +10,10 @@ from keys import records
 from keys.agent.acts.registering import claims_of, draw_all
 from keys.agent.acts.together import Completions, Creations
 from keys.engine import reading
-from keys.errors import BudgetError, KeysError, RefusedError
+from keys.errors import BudgetError, RefusedError
 from keys.primitives import random_bytes
 from keys.records import State
-from tests.keys.stores import BANK, SHOP, KeyStore, registered
+from tests.keys.stores import BANK, SHOP, KeyStore, at_once, registered
 
 Args = Mapping[str, Any]
 
@@ -23,23 +23,7 @@ def _asked(sector: str = SHOP) -> dict[str, Any]:
 
 
 def _at_once(act: Callable[[Args, Any], dict[str, Any]], calls: list[dict[str, Any]]) -> list[Any]:
-    """Call an act in threads that begin together; return answers, or errors, in order."""
-    found: list[Any] = [None] * len(calls)
-    gate = threading.Barrier(len(calls))
-
-    def run(at: int) -> None:
-        gate.wait()
-        try:
-            found[at] = act(calls[at], None)
-        except KeysError as error:
-            found[at] = error
-
-    threads = [threading.Thread(target=run, args=(at,)) for at in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
+    return at_once([partial(act, call, None) for call in calls])
 
 
 def _state(store: KeyStore, rid: bytes) -> State:
