@@ -16,6 +16,7 @@ import click
 from granian import Granian
 from granian.constants import Interfaces
 
+from keys.agent.process import forbid_dumps
 from keys.engine import open_engine
 from vault import metrics, running
 from vault.cli.common import prepared
@@ -53,6 +54,7 @@ def serve(role: str | None) -> None:
     with running.sole_server(settings), running.agent(settings):
         os.umask(0o077)  # the counts, as all that a server makes, are for its own user alone
         metrics.begin(settings.home)
+        forbid_dumps()  # a worker is born with it
         _preload()
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
         event("serving", role=settings.role)
@@ -80,6 +82,7 @@ def _housekeeping_beside(settings: Settings) -> contextlib.AbstractContextManage
 
 
 def _keep_house(settings: Settings) -> None:
+    forbid_dumps()
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     vault = build(settings, observe=metrics.shared().act)
