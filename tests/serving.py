@@ -3,6 +3,7 @@
 import atexit
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ import httpx
 import psycopg
 
 from tests.databases import Cluster
+from vault import running
 from vault.cli.main import main
 
 BIN = Path(sys.executable).parent
@@ -37,6 +39,8 @@ _FIRST_PORT, _PORTS = 10_000, 2_500
 """Below the ports that the system gives to clients, a range for each process of the tests."""
 _ports = itertools.count(os.getpid())
 """Two runs at once begin at different places."""
+_forking = multiprocessing.get_context("forkserver")
+_forking.set_forkserver_preload(["vault.cli.main", "vault.web.app"])
 
 
 def free_port() -> int:
@@ -72,6 +76,50 @@ def _command(arguments: list[str], environment: dict[str, str], printed: int, er
     return 0
 
 
+def _serve(environment: dict[str, str], log: Path) -> None:
+    os.setsid()
+    running._FIRST = os.getpid()  # as in a process that has imported it itself
+    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os._exit(_command(["serve"], environment, written, written))
+
+
+class Serving:
+    """One `idvault serve`, forked from a process that has imported it: to import takes longer than most tests.
+
+    It leads a session of its own, by which all it starts is found. What can be done to it is named as in `subprocess`.
+    """
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._process = _forking.Process(target=_serve, args=(environment, log))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+        atexit.register(self._process.kill)  # at the end of a run the interpreter would wait for it
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, seconds: float) -> int:
+        self._process.join(seconds)
+        code = self._process.exitcode
+        assert code is not None, "it has not ended in time"
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 class Server:
     """One served vault in a home folder of its own."""
 
@@ -92,17 +140,16 @@ class Server:
         }
         self.databases: dict[str, str] = {}
         self.log = home.parent / f"{home.name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Serving | None = None
+        self.sessions: set[int] = set()
         self.clients: list[Client] = []
 
     def start(self, readiness: int = httpx.codes.OK) -> Self:
         """Start it and wait until it says that it is ready, or 503 where its keys are to stay shut."""
         if not self.home.exists() and not self.first_run:
             self._set_up()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [BIN / "idvault", "serve"], env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
+        self.process = Serving(self.environment, self.log)
+        self.sessions.add(self.process.pid)
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             try:
@@ -206,10 +253,11 @@ class Server:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    environment, line = (entry / "environ").read_bytes(), (entry / "cmdline").read_bytes()
+                    said = (entry / "environ").read_bytes() + b"\0" + (entry / "cmdline").read_bytes()
+                    state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
                 except OSError:
                     continue
-                if f"IDVAULT_HOME={self.home}\0".encode() in environment + b"\0" or str(self.home).encode() in line:
+                if state != "Z" and (int(session) in self.sessions or str(self.home).encode() in said):
                     found.append(int(entry.name))
         return found
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gc
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -94,6 +95,8 @@ def _keep_house(settings: Settings) -> None:
 
 def _preload() -> None:
     """Import what the workers need before they are forked: once for all of them, in memory that they share."""
+    # The server starts workers as the interpreter's default says, which Python 3.14 changed (multiprocessing).
+    multiprocessing.set_start_method("fork", force=True)
     importlib.import_module("vault.web.app")
     gc.freeze()  # a collection that visits what is shared would copy it (gc, Python's library reference)
 
