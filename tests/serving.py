@@ -78,7 +78,7 @@ def _command(arguments: list[str], environment: dict[str, str], printed: int, er
 
 def _serve(environment: dict[str, str], log: Path) -> None:
     os.setsid()
-    running._FIRST = os.getpid()  # as in a process that has imported it itself
+    running._first = os.getpid()  # as in a process that has imported it itself
     written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os._exit(_command(["serve"], environment, written, written))
 
@@ -103,7 +103,7 @@ class Serving:
     def poll(self) -> int | None:
         return self._process.exitcode
 
-    def wait(self, seconds: float) -> int:
+    def wait(self, seconds: float | None = None) -> int:
         self._process.join(seconds)
         code = self._process.exitcode
         assert code is not None, "it has not ended in time"

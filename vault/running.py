@@ -30,7 +30,7 @@ from vault.logs import event
 from vault.services.held_keys import HeldKeys
 from vault.wiring import Vault
 
-_FIRST: Final = os.getpid()
+_first = os.getpid()
 """The process that imported this: that which forks the others, where they are forked with it."""
 _READY_SECONDS: Final = 20.0
 _END_SECONDS: Final = 10.0
@@ -257,7 +257,7 @@ def end_with_parent() -> None:
     """
     forbid_dumps()
     parent = os.pidfd_open(os.getppid())
-    if os.getppid() != _FIRST != os.getpid():
+    if os.getppid() != _first != os.getpid():
         os._exit(1)  # it ended before it could be followed; whoever adopted this process is not it
     threading.Thread(target=_follow, args=(parent,), name="parent", daemon=True).start()
 

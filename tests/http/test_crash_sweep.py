@@ -32,7 +32,7 @@ from tests.http.crashing import (
 from tests.http.exchanges import execute, hand_over, redeem, two_providers
 from tests.http.test_processes import eventually, holders, workers
 from tests.people import person
-from tests.serving import Client, Server
+from tests.serving import BIN, Client, Server
 
 pytestmark = pytest.mark.sqlite  # strace counts the writes of SQLite
 
@@ -353,5 +353,86 @@ def test_an_act_that_is_cut_off_on_any_write_has_one_effect(
         assert all(hit.values()), f"the injection must really hit: {dict(hit)} of {counted}"
         accounts = [account["id"] for account in items(world.chat, "/v1/accounts")]
         assert len(accounts) == len(set(accounts))
+        assert_whole(server)
+        assert server.stop() == 0
+
+
+class Due:
+    """A rejected registration and a returned one with evidence, which are soon so old that both are forgotten."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.before = self._kept()
+        rejected, returned = (world.registration(2 * number + at, handle="due")["id"] for at in (0, 1))
+        path = f"/v1/registrations/{returned}/evidence/passport"
+        put = world.chat.call("PUT", path, content=b"\x89PNG", headers={"Content-Type": "image/png"})
+        assert put.is_success, put.text
+        for made, decision, more in (
+            (rejected, "rejected", {"reason": "not_the_holder"}),
+            (returned, "returned", {"reason": "unreadable", "fix": ["names"]}),
+        ):
+            answer = world.rita.decide(made, decision, **more)
+            assert answer.status_code == 200, answer.text
+        assert self._kept() == [count + more for count, more in zip(self.before, (2, 2, 1, 1), strict=True)]
+
+    def _kept(self) -> list[int]:
+        tables = (("identity", "record"), ("keys", "record_key"), ("identity", "evidence"), ("keys", "evidence_key"))
+        return [execute(self.world.server, store, f"SELECT count(*) FROM {table}")[0][0] for store, table in tables]  # noqa: S608 - our own names
+
+    def act(self) -> None:
+        """Let its time come, and wait for the rounds of housekeeping."""
+        execute(
+            self.world.server, "directory", "UPDATE review SET decided = 1 WHERE decided IS NOT NULL AND NOT forgotten"
+        )
+        due = "SELECT count(*) FROM review WHERE decided IS NOT NULL AND NOT forgotten"
+        assert eventually(lambda: execute(self.world.server, "directory", due) == [(0,)], RETRY_SECONDS)
+
+    def check(self) -> None:
+        records, keys, evidence, evidence_keys = self.before
+        assert eventually(lambda: self._kept() == [records + 1, keys + 1, evidence, evidence_keys]), "the other stays"
+
+
+def housekeepings(server: Server) -> list[int]:
+    mine = server.processes()
+    return [pid for pid in mine if Path(f"/proc/{pid}/comm").read_text() == "housekeeping\n"]
+
+
+@pytest.mark.timeout(3600)
+def test_housekeeping_that_is_cut_off_on_any_write_is_finished_in_a_later_round(
+    tmp_path: Path, drawn: random.Random, *, full: bool
+) -> None:
+    with roughly_ended(tmp_path, IDVAULT_HOUSEKEEPING_SECONDS="1") as server:
+        world, number = World(server), 1
+        due, output = Due(world, number), tmp_path / "trace"
+        with traced(housekeepings(server), output):
+            due.act()
+        due.check()
+        most = output.read_text().count("pwrite64(")
+        assert most > 1, "housekeeping writes"
+        for nth in range(1, most + 1) if full else {1, *drawn.sample(range(2, most + 1), 2)}:
+            number += 1
+            due, victims = Due(world, number), housekeepings(server)
+            with traced(victims, output, "-e", f"inject=pwrite64:signal=KILL:when={nth}"):
+                due.act()
+            assert not Path(f"/proc/{victims[0]}").exists(), f"the injection must really hit write {nth} of {most}"
+            due.check()
+        assert_whole(server)
+        assert server.stop() == 0
+
+
+def test_two_housekeepings_at_once_forget_each_record_once(tmp_path: Path) -> None:
+    with roughly_ended(tmp_path, IDVAULT_HOUSEKEEPING_SECONDS="1") as server:
+        world = World(server)
+        second = subprocess.Popen([BIN / "idvault", "housekeeping"], env=server.environment, stderr=subprocess.DEVNULL)
+        try:
+            due = [Due(world, number) for number in range(1, 6)]
+            tells = server.home / "metrics" / f"{second.pid}.json"
+            assert eventually(tells.exists, RETRY_SECONDS), "it is at work"
+            due[0].act()
+        finally:
+            second.terminate()
+            assert second.wait(20) == 0
+        erased = execute(server, "keys", "SELECT count(*) FROM audit_outbox WHERE type = 'registration.erased'")
+        assert erased == [(len(due),)], "one line for each, whoever did it"
         assert_whole(server)
         assert server.stop() == 0
