@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, Select
+from sqlalchemy import ARRAY, Connection, Dialect, Engine, PoolProxiedConnection, Select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.dml import UpdateBase
 
@@ -28,6 +28,14 @@ _MOST_VALUES: Final = 32_000
 """SQLite takes 32,766 values a statement (SQLITE_MAX_VARIABLE_NUMBER)."""
 
 
+_BY_KEY: Final = """
+    SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false),
+           set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false)
+"""
+"""Statements of the hot paths look rows up by their keys, in tables of any size: one plan for all calls. Left to itself
+the server plans those that take lists anew for each call, which costs more than running them."""
+
+
 class StoreError(UnavailableError):
     """The store cannot be read now; its connection is dropped."""
 
@@ -41,12 +49,13 @@ class _LostError(StoreError):
 class _Compiled:
     """A statement in the words of one database."""
 
-    __slots__ = ("_fixed", "_order", "_sizes", "_text", "many")
+    __slots__ = ("_fixed", "_lists", "_order", "_sizes", "_text", "many")
 
     def __init__(self, dialect: Dialect, statement: Select[Any] | UpdateBase) -> None:
         compiled = statement.compile(dialect=dialect)
         text = str(compiled)
         self.many = tuple(_MANY.findall(text))
+        self._lists = (*self.many, *(name for name, one in compiled.binds.items() if isinstance(one.type, ARRAY)))
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
         self._order: Sequence[str] | None = compiled.positiontup
         self._sizes: dict[tuple[int, ...], str] = {}
@@ -57,7 +66,8 @@ class _Compiled:
         if self._fixed:
             values = {**self._fixed, **values}
         if self._order is None:
-            return self._text, {**values, **{name: array(values[name]) for name in self.many}} if self.many else values
+            lists = {name: array(values[name]) for name in self._lists}
+            return self._text, {**values, **lists} if lists else values
         if not self.many:
             return self._text, [values[name] for name in self._order]
         # Not a text for each number of values: the driver keeps what it has prepared by its text.
@@ -173,6 +183,8 @@ class Driver:
             if held is None:
                 connection = self._engine.raw_connection()
                 held = self._kept.here().held = (connection, connection.cursor(**self._cursors))
+                if self._options:
+                    held[1].execute(_BY_KEY)
             yield held[1]
         except self._errors:
             self._kept.here().held = None

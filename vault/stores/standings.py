@@ -14,7 +14,7 @@ from keys.driver import run
 from vault.domain.handles import TAKEN, handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
-from vault.stores.directory import KEPT, account, client, handle, local_tag, operator, person_tag, provider, standing
+from vault.stores.directory import KEPT, account, handle, local_tag, operator, person_tag, standing
 from vault.stores.unit import Prepared, Unit, inserted
 
 
@@ -63,21 +63,6 @@ _HANDLES: Final = Bulk(handle)
 _ACCOUNTS: Final = Bulk(account)
 _FIND: Final = Prepared(select(standing).where(standing.c.pid == bindparam("pid")))
 _ACCOUNTS_OF: Final = Prepared(select(account).where(account.c.pid == bindparam("pid")))
-INTROSPECTED: Final = Prepared(
-    select(
-        client.c.secret_hash, client.c.state.label("client_state"), client.c.scopes, provider.c.policy,
-        provider.c.state.label("provider_state"), provider.c.expires, standing.c.pid, standing.c.assurance,
-        standing.c.generation, standing.c.ladder, standing.c.inactive_from, standing.c.superseded_by,
-        standing.c.state, account.c.id.label("account"), account.c.state.label("account_state"),
-        account.c.ladder.label("account_ladder"), client.c.former_hash, client.c.former_until,
-    )
-    .select_from(
-        client.outerjoin(provider, provider.c.client == client.c.id)
-        .outerjoin(standing, and_(standing.c.pid == bindparam("pid"), standing.c.provider == client.c.id))
-        .outerjoin(account, account.c.pid == standing.c.pid)
-    )
-    .where(client.c.id == bindparam("client"))
-)  # fmt: skip
 
 
 def find(unit: Unit, pid: bytes) -> StandingRow | None:

@@ -50,6 +50,11 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine, self._driver = engine, Driver(engine)
 
+    @property
+    def distant(self) -> bool:
+        """Whether a statement costs a round trip to another process: then several go together where they can."""
+        return self.engine.dialect.name == "postgresql"
+
     def rows(self, prepared: Prepared, **values: Any) -> list[Any]:  # noqa: ANN401 - what columns hold
         """Return all rows of a statement of the hot path; none where one of its lists is empty.
 
