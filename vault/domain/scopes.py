@@ -6,6 +6,7 @@ verified and free, or warned: read publish · limit_publish: read · suspend_upd
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import combinations
 from typing import Any, Final, Self
 
 from vault.domain.clock import from_epoch, to_text
@@ -36,9 +37,12 @@ class AccountScope:
     @property
     def text(self) -> str:
         """The scopes as OAuth spells them."""
-        return " ".join(scope for scope in _ORDER if scope in self.scopes)
+        return _TEXTS[self.scopes]
 
 
+_TEXTS: Final = {
+    frozenset(scopes): " ".join(scopes) for count in range(len(_ORDER) + 1) for scopes in combinations(_ORDER, count)
+}
 _INACTIVE: Final = AccountScope(active=False, scopes=frozenset())
 _EMPTY: Final = AccountScope(active=True, scopes=frozenset())
 _CEILING: Final = {
@@ -47,6 +51,9 @@ _CEILING: Final = {
     Rung.limit_publish: frozenset((READ,)),
     Rung.suspend_updates: frozenset[str](),
 }
+
+
+_APPROVED: Final = {rung: AccountScope(active=True, scopes=scopes) for rung, scopes in _CEILING.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,9 @@ def scope_of(state: str, rung: Rung, legacy_scope: str) -> AccountScope:
     """
     if state == "closed" or rung is Rung.close:
         return _INACTIVE
-    granted = frozenset((READ, PUBLISH)) if state == "approved" else frozenset(legacy_scope.split()) - {PUBLISH}
+    if state == "approved":
+        return _APPROVED[rung]
+    granted = frozenset(legacy_scope.split()) - {PUBLISH}
     return AccountScope(active=True, scopes=granted & _CEILING[rung])
 
 
@@ -156,4 +165,6 @@ def intersect(accounts: Iterable[AccountScope], *, alone: bool, rung: Rung) -> A
     active = [account for account in every if account.active]
     if not active:
         return _INACTIVE
+    if len(active) == 1:
+        return active[0]
     return AccountScope(active=True, scopes=frozenset.intersection(*(account.scopes for account in active)))
