@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Connection, LargeBinary, Table, Text, insert
 from sqlalchemy.dialects import sqlite
 
 from keys.arrays import Numbers, Octets, Texts
-from keys.driver import Outcome, Step, run
+from keys.driver import Outcome, Speaking, Step, run
 from keys.engine import driver_errors
 
 FEW: Final = 32
@@ -45,7 +45,7 @@ class Bulk:
         else:
             run(connection, self.of(connection, rows))
 
-    def of(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> Step:
+    def of(self, connection: Speaking, rows: Sequence[Sequence[Any]]) -> Step:
         """Return the insertion of a few rows, to be run together with other statements."""
         if connection.dialect.name == "postgresql":
             columns = zip(*rows, strict=True)

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk
+from keys.driver import Speaking, Step
 from vault.stores.directory import audit_outbox, idempotency, revoked
 from vault.stores.unit import Unit, inserted, oldest
 
@@ -79,3 +80,8 @@ def audit(unit: Unit, audit_id: bytes, kind: str, minute: int, address: str, det
     """Write an audit row of an act of the directory, in the act's own transaction; `detail` is sealed."""
     row = {"id": audit_id, "type": kind, "minute": minute, "address": address.encode(), "detail": detail}
     audit_all(unit, [row])
+
+
+def auditing(store: Speaking, audit_id: bytes, kind: str, minute: int, address: str, detail: bytes) -> Step:
+    """Return the statement of `audit`, to be run together with others."""
+    return _OUTBOX.of(store, [(audit_id, kind, minute, address.encode(), detail)])

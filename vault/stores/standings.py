@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from keys.bulk import Bulk
-from keys.driver import run
+from keys.driver import Outcome, Speaking, Step, run
 from vault.domain.handles import TAKEN, handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
@@ -67,8 +67,18 @@ _ACCOUNTS_OF: Final = Prepared(select(account).where(account.c.pid == bindparam(
 
 def find(unit: Unit, pid: bytes) -> StandingRow | None:
     """Return a standing."""
-    [found] = run(unit, _FIND.on(unit, pid=pid))
-    return StandingRow(*found.rows[0]) if found.rows else None
+    [found] = run(unit, finding(unit, pid))
+    return found_in(found)
+
+
+def finding(store: Speaking, pid: bytes) -> Step:
+    """Return the statement that reads a standing, to be run together with others; `found_in` takes what it gave."""
+    return _FIND.on(store, pid=pid)
+
+
+def found_in(outcome: Outcome) -> StandingRow | None:
+    """Return the standing that was read."""
+    return StandingRow(*outcome.rows[0]) if outcome.rows else None
 
 
 def living(unit: Unit, pid: bytes) -> StandingRow | None:

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, select
+from sqlalchemy import Column, ColumnElement, Connection, Dialect, Engine, select
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from keys.driver import Driver, Prepared, StoreError
+from keys.driver import Driver, Outcome, Prepared, Speaking, Step, StoreError, begun, end, run
 from keys.engine import reading, snapshot, writing
 from vault.errors import Kind, VaultError
 
-__all__ = ["Prepared", "Store", "Unit", "inserted"]
+__all__ = ["Outcome", "Prepared", "Speaking", "Step", "Store", "Unit", "end", "inserted", "run"]
 
 Unit = Connection
 _UNAVAILABLE = "a store cannot be read or written now; nothing was lost, try again"
@@ -49,6 +49,11 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self._driver = engine, Driver(engine)
+
+    @property
+    def dialect(self) -> Dialect:
+        """What its database speaks: for statements that are made before there is a connection."""
+        return self.engine.dialect
 
     @property
     def distant(self) -> bool:
@@ -101,6 +106,16 @@ class Store:
         with _available(), writing(self.engine) as connection:
             yield connection
 
+    @contextmanager
+    def begun(self, *steps: Step) -> Iterator[tuple[Unit, list[Outcome]]]:
+        """Return a connection in a write transaction, and what became of the first statements, sent with its beginning.
+
+        Raises:
+            VaultError: the store cannot be written now: locked, full or gone.
+        """
+        with _available(), begun(self.engine, *steps) as (connection, outcomes):
+            yield connection, outcomes
+
 
 class AbsentStore(Store):
     """The store of another role: not opened in this process, and nothing of it can be read or written here."""
@@ -121,3 +136,14 @@ class AbsentStore(Store):
         yield  # makes this a context manager like the others
 
     snapshot = writing = reading
+
+    @contextmanager
+    def begun(self, *steps: Step) -> Iterator[tuple[Unit, list[Outcome]]]:
+        """Refuse.
+
+        Raises:
+            VaultError: always.
+        """
+        del steps
+        raise VaultError(Kind.UNAVAILABLE, _OTHER_ROLE)
+        yield  # makes this a context manager like the others
