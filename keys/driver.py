@@ -244,6 +244,18 @@ def begun(engine: Engine, *steps: Step) -> Iterator[tuple[Connection, list[Outco
         yield connection, _run(connection, BEGIN[engine.dialect.name], steps, ())
 
 
+def once(engine: Engine, *steps: Step) -> list[Outcome]:
+    """Run statements in a write transaction of their own: one round trip on PostgreSQL.
+
+    Raises:
+        DBAPIError: one failed, and nothing of them stands; or what became of the commit is not known.
+    """
+    with unbegun(engine) as connection:
+        outcomes = _run(connection, BEGIN[engine.dialect.name], steps, ("COMMIT",))
+        connection.info[COMMITTED] = True
+    return outcomes
+
+
 def table_of(error: DBAPIError) -> str:
     """Return the table whose constraint a statement did not keep, nothing where the database does not say."""
     diagnosis = getattr(error.orig, "diag", None)

@@ -11,11 +11,12 @@ from operator import itemgetter
 from typing import Any, Final, Self
 
 import msgpack
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from keys import store
-from keys.bulk import FEW, Bulk, Rows, insert_all
-from keys.driver import Prepared, Step, run
+from keys.bulk import FEW, Bulk, Rows, insert_all, inserting
+from keys.driver import Prepared, Speaking, Step, run
+from keys.engine import writing
 from keys.errors import ConflictError, MissingError, OpenError
 from keys.fields import FieldValue, field_key, open_field
 from keys.frame import Place, Purpose
@@ -352,18 +353,42 @@ def change_all(
     Raises:
         ConflictError: another act changed one meanwhile.
     """
-    rows = [
-        {**replace(record, **change).values(keyring), "read_rid": record.rid, "read_mac": record.mac}  # type: ignore[arg-type]
-        for record, change in changes
-    ]
+    rows = _changed(keyring, changes)
     if len(rows) > FEW:
         count = connection.execute(_UPDATE, rows).rowcount
         insert_all(connection, [], *beside)
     else:
-        steps = [_CHANGE.on(connection, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
-        count = sum(outcome.count for outcome in insert_all(connection, steps, *beside))
+        count = sum(outcome.count for outcome in insert_all(connection, _changing(connection, rows), *beside))
     if count != len(rows):
         raise ConflictError
+
+
+def change_alone(
+    engine: Engine, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]], *beside: Rows
+) -> None:
+    """Do what `change_all` does in a transaction of its own, in fewer round trips where they are few.
+
+    Raises:
+        ConflictError: another act changed one meanwhile; nothing was changed.
+    """
+    if len(changes) > FEW:
+        with writing(engine) as connection:
+            change_all(connection, keyring, changes, *beside)
+        return
+    with inserting(engine, _changing(engine, _changed(keyring, changes)), *beside) as outcomes:
+        if sum(outcome.count for outcome in outcomes) != len(changes):
+            raise ConflictError
+
+
+def _changed(keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]]) -> list[dict[str, Any]]:
+    return [
+        {**replace(record, **change).values(keyring), "read_rid": record.rid, "read_mac": record.mac}  # type: ignore[arg-type]
+        for record, change in changes
+    ]
+
+
+def _changing(connection: Speaking, rows: Iterable[Mapping[str, Any]]) -> list[Step]:
+    return [_CHANGE.on(connection, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
 
 
 def remove(connection: Connection, record: Record) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from keys.bulk import Bulk
+from keys.bulk import Bulk, Rows, insert_all
 from keys.driver import Speaking, Step
 from vault.stores.directory import audit_outbox, idempotency, revoked
 from vault.stores.unit import Unit, inserted, oldest
@@ -73,7 +73,12 @@ def expire(unit: Unit, before: int, now: int, limit: int) -> None:
 
 def audit_all(unit: Unit, rows: Sequence[dict[str, Any]]) -> None:
     """Write audit rows of one act, as their columns, in the act's own transaction."""
-    _OUTBOX.insert(unit, [_columns(row) for row in rows])
+    insert_all(unit, [], adding(rows))
+
+
+def adding(rows: Sequence[dict[str, Any]]) -> Rows:
+    """Return audit rows as they are inserted together with others."""
+    return Rows(_OUTBOX, [_columns(row) for row in rows])
 
 
 def audit(unit: Unit, audit_id: bytes, kind: str, minute: int, address: str, detail: bytes) -> None:

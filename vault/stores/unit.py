@@ -8,11 +8,12 @@ from sqlalchemy import Column, ColumnElement, Connection, Dialect, Engine, selec
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from keys.bulk import Rows, insert_alone, insert_last
 from keys.driver import Driver, Outcome, Prepared, Speaking, Step, StoreError, begun, end, run
 from keys.engine import reading, snapshot, writing
 from vault.errors import Kind, VaultError
 
-__all__ = ["Outcome", "Prepared", "Speaking", "Step", "Store", "Unit", "end", "inserted", "run"]
+__all__ = ["Outcome", "Prepared", "Rows", "Speaking", "Step", "Store", "Unit", "end", "insert_last", "inserted", "run"]
 
 Unit = Connection
 _UNAVAILABLE = "a store cannot be read or written now; nothing was lost, try again"
@@ -116,6 +117,15 @@ class Store:
         with _available(), begun(self.engine, *steps) as (connection, outcomes):
             yield connection, outcomes
 
+    def insert(self, *rows: Rows) -> None:
+        """Insert rows of several tables in a transaction of their own.
+
+        Raises:
+            VaultError: the store cannot be written now: locked, full or gone.
+        """
+        with _available():
+            insert_alone(self.engine, *rows)
+
 
 class AbsentStore(Store):
     """The store of another role: not opened in this process, and nothing of it can be read or written here."""
@@ -147,3 +157,12 @@ class AbsentStore(Store):
         del steps
         raise VaultError(Kind.UNAVAILABLE, _OTHER_ROLE)
         yield  # makes this a context manager like the others
+
+    def insert(self, *rows: Rows) -> None:
+        """Refuse.
+
+        Raises:
+            VaultError: always.
+        """
+        del rows
+        raise VaultError(Kind.UNAVAILABLE, _OTHER_ROLE)

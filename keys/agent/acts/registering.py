@@ -14,7 +14,8 @@ from keys import audit, budgets, records, store
 from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.names import Names, check_standing, commitment_key, open_record
 from keys.agent.wire import Dialogue
-from keys.bulk import Bulk, Rows, insert_all
+from keys.bulk import Bulk, Rows, insert_all, inserting
+from keys.driver import Step
 from keys.engine import reading, writing
 from keys.errors import ConflictError, MissingError, OpenError, ProtocolError, RefusedError
 from keys.records import RID_BYTES, Opened, Record, State
@@ -64,8 +65,7 @@ def create(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         MissingError: no such sector.
     """
     drawn = draw_all(names, args, State.CREATING)
-    with writing(names.engine) as connection:
-        drawn.write(names, connection)
+    insert_drawn(names, [drawn])
     return {"items": drawn.answers}
 
 
@@ -87,27 +87,32 @@ class Drawn:
         Raises:
             BudgetError: this sector's creations of the hour are used up.
         """
-        write_all(names, connection, [self])
+        for outcome in insert_all(connection, *_written(names, [self])):
+            budgets.check(outcome.rows)
 
 
-def write_all(names: Names, connection: Connection, drawn: Sequence[Drawn]) -> None:
-    """Insert the records of several calls and their persons.
+def insert_drawn(names: Names, drawn: Sequence[Drawn]) -> None:
+    """Insert the records of several calls and their persons in a transaction of their own.
 
     Raises:
-        BudgetError: a sector's creations of the hour are used up.
+        BudgetError: a sector's creations of the hour are used up; nothing stands.
     """
+    with inserting(names.engine, *_written(names, drawn)) as spent:
+        for outcome in spent:
+            budgets.check(outcome.rows)
+
+
+def _written(names: Names, drawn: Sequence[Drawn]) -> tuple[list[Step], Rows, Rows]:
+    """Return what writes the records of several calls: budgets first, whose outcomes are to be checked."""
     window, limit = names.now() // budgets.HOUR_SECONDS, names.limits.creates_per_hour
     counts: Counter[str] = Counter()
     for one in drawn:
         counts[one.sector] += len(one.rows)
-    spent = insert_all(
-        connection,
-        [budgets.spending(connection, f"create/{sector}", limit, window, count) for sector, count in counts.items()],
+    return (
+        [budgets.spending(names.engine, f"create/{name}", limit, window, count) for name, count in counts.items()],
         records.adding(row for one in drawn for row in one.rows),
         Rows(_PERSONS, [(uid, "provisional") for one in drawn for uid in one.persons]),
     )
-    for outcome in spent:
-        budgets.check(outcome.rows)
 
 
 def draw_all(names: Names, args: Args, state: State) -> Drawn:
@@ -233,8 +238,7 @@ def _finish(names: Names, claims: Claims) -> None:
         rows.append(audit.row_of(names.keyring.deployment, record.rid, key, kind, names.minute, exchange or {}))
         changes.append((record, {"state": state, "origin": None}))
     if creating:
-        with writing(names.engine) as connection:
-            records.change_all(connection, names.keyring, changes, audit.adding(rows))
+        records.change_alone(names.engine, names.keyring, changes, audit.adding(rows))
 
 
 def create_undo(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
