@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Engine, LargeBinary, Table, Text, insert
+from sqlalchemy import BigInteger, Column, Connection, Engine, LargeBinary, Table, Text, insert
 from sqlalchemy.dialects import sqlite
 
 from keys.arrays import Numbers, Octets, Texts
@@ -23,6 +23,11 @@ FEW: Final = 32
 _TYPES: Final = {LargeBinary: "bytea", Text: "text", BigInteger: "int8"}
 """What the stores' columns are in PostgreSQL; COPY in binary form needs to know."""
 _LISTS: Final[dict[str, Callable[[Sequence[Any]], Any]]] = {"bytea": Octets, "text": Texts, "int8": Numbers}
+
+
+def listed(column: Column[Any], values: Sequence[Any]) -> Any:  # noqa: ANN401 - one of the kinds of lists
+    """Return values of a column as PostgreSQL takes a list of them."""
+    return _LISTS[_TYPES[type(column.type)]](values)
 
 
 class Bulk:

@@ -11,12 +11,11 @@ from operator import itemgetter
 from typing import Any, Final, Self
 
 import msgpack
-from sqlalchemy import Connection, Engine, bindparam, delete, select, update
+from sqlalchemy import ARRAY, Column, Connection, Engine, bindparam, delete, func, select, update
 
 from keys import store
-from keys.bulk import FEW, Bulk, Rows, insert_all, inserting
-from keys.driver import Prepared, Speaking, Step, run
-from keys.engine import writing
+from keys.bulk import Bulk, Rows, insert_all, inserting, listed
+from keys.driver import Prepared, Step, run
 from keys.errors import ConflictError, MissingError, OpenError
 from keys.fields import FieldValue, field_key, open_field
 from keys.frame import Place, Purpose
@@ -35,11 +34,29 @@ _SELECT: Final = select(store.record_key).where(store.record_key.c.rid == bindpa
 _UPDATE: Final = update(store.record_key).where(
     store.record_key.c.rid == bindparam("read_rid"), store.record_key.c.mac == bindparam("read_mac")
 )
+_CHANGED: Final[Mapping[str, Column[Any]]] = {
+    "read_rid": store.record_key.c.rid,
+    "read_mac": store.record_key.c.mac,
+    **{column.name: column for column in store.record_key.c if column.name not in {"rid", "kek_version"}},
+}
+"""What a change is told: which record, as it was read, and what it holds from now on."""
+_WRITTEN: Final = [name for name in _CHANGED if not name.startswith("read_")]
 _CHANGE: Final = Prepared(
     update(store.record_key)
     .where(store.record_key.c.rid == bindparam("new_read_rid"), store.record_key.c.mac == bindparam("new_read_mac"))
-    .values({column.name: bindparam(f"new_{column.name}") for column in store.record_key.c})
+    .values({name: bindparam(f"new_{name}") for name in _WRITTEN})
 )
+_lists: Final = (
+    func.unnest(*(bindparam(f"new_{name}", type_=ARRAY(column.type)) for name, column in _CHANGED.items()))
+    .table_valued(*_CHANGED, name="changed")
+    .render_derived()
+)
+_CHANGE_MANY: Final = Prepared(
+    update(store.record_key)
+    .where(store.record_key.c.rid == _lists.c.read_rid, store.record_key.c.mac == _lists.c.read_mac)
+    .values({name: _lists.c[name] for name in _WRITTEN})
+)
+"""The same for many, in one statement; PostgreSQL alone has it."""
 
 
 class State(StrEnum):
@@ -340,55 +357,33 @@ def change(connection: Connection, keyring: Keyring, record: Record, **changes: 
 
 
 def change_all(
-    connection: Connection, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]], *beside: Rows
-) -> None:
-    """Write changes over records that were read, all or none: the caller's transaction ends with the error.
-
-    Args:
-        connection: in a transaction.
-        keyring: for the MACs.
-        changes: records, and what changes of each.
-        beside: rows that are inserted with them: of the audit.
-
-    Raises:
-        ConflictError: another act changed one meanwhile.
-    """
-    rows = _changed(keyring, changes)
-    if len(rows) > FEW:
-        count = connection.execute(_UPDATE, rows).rowcount
-        insert_all(connection, [], *beside)
-    else:
-        count = sum(outcome.count for outcome in insert_all(connection, _changing(connection, rows), *beside))
-    if count != len(rows):
-        raise ConflictError
-
-
-def change_alone(
     engine: Engine, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]], *beside: Rows
 ) -> None:
-    """Do what `change_all` does in a transaction of its own, in fewer round trips where they are few.
+    """Write changes over records that were read, all or none, in a transaction of their own.
+
+    Args:
+        engine: of the key store.
+        keyring: for the MACs.
+        changes: records, and what changes of each; never the version of the key that wraps its keys.
+        beside: rows that are inserted with them: of the audit.
 
     Raises:
         ConflictError: another act changed one meanwhile; nothing was changed.
     """
-    if len(changes) > FEW:
-        with writing(engine) as connection:
-            change_all(connection, keyring, changes, *beside)
-        return
-    with inserting(engine, _changing(engine, _changed(keyring, changes)), *beside) as outcomes:
-        if sum(outcome.count for outcome in outcomes) != len(changes):
-            raise ConflictError
-
-
-def _changed(keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]]) -> list[dict[str, Any]]:
-    return [
+    rows = [
         {**replace(record, **change).values(keyring), "read_rid": record.rid, "read_mac": record.mac}  # type: ignore[arg-type]
         for record, change in changes
     ]
+    with inserting(engine, _changing(engine, rows), *beside) as outcomes:
+        if sum(outcome.count for outcome in outcomes) != len(rows):
+            raise ConflictError
 
 
-def _changing(connection: Speaking, rows: Iterable[Mapping[str, Any]]) -> list[Step]:
-    return [_CHANGE.on(connection, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
+def _changing(engine: Engine, rows: Sequence[Mapping[str, Any]]) -> list[Step]:
+    if engine.dialect.name != "postgresql" or len(rows) == 1:
+        return [_CHANGE.on(engine, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
+    lists = {f"new_{name}": listed(column, [row[name] for row in rows]) for name, column in _CHANGED.items()}
+    return [_CHANGE_MANY.on(engine, **lists)]
 
 
 def remove(connection: Connection, record: Record) -> None:

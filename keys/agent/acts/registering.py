@@ -238,7 +238,7 @@ def _finish(names: Names, claims: Claims) -> None:
         rows.append(audit.row_of(names.keyring.deployment, record.rid, key, kind, names.minute, exchange or {}))
         changes.append((record, {"state": state, "origin": None}))
     if creating:
-        records.change_alone(names.engine, names.keyring, changes, audit.adding(rows))
+        records.change_all(names.engine, names.keyring, changes, audit.adding(rows))
 
 
 def create_undo(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
