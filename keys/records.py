@@ -195,30 +195,18 @@ def seal_origin(
     return keyring.current("map").seal(Purpose.INTENT, _place(keyring, rid, "origin"), msgpack.packb(origin))
 
 
-def _origin(keyring: Keyring, record: Record) -> dict[str, Any]:
+def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes, dict[str, str] | None]:
+    """Return (sector, pid, exchange) of a record in creation.
+
+    The exchange is {giver, taker, purpose} where one makes the record, else None.
+
+    Raises:
+        OpenError: altered or moved.
+    """
     sealed = record.origin or b""
     plain = keyring.opener("map", sealed).open(Purpose.INTENT, _place(keyring, record.rid, "origin"), sealed)
     origin: dict[str, Any] = msgpack.unpackb(plain)
-    return origin
-
-
-def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes]:
-    """Return (sector, pid) of a record in creation.
-
-    Raises:
-        OpenError: altered or moved.
-    """
-    origin = _origin(keyring, record)
-    return origin["sector"], origin["pid"]
-
-
-def exchange_of(keyring: Keyring, record: Record) -> dict[str, str] | None:
-    """Return {giver, taker, purpose} of a record in creation that an exchange makes, None of any other.
-
-    Raises:
-        OpenError: altered or moved.
-    """
-    return _origin(keyring, record).get("exchange")
+    return origin["sector"], origin["pid"], origin.get("exchange")
 
 
 def draw(

@@ -225,13 +225,11 @@ def _finish(names: Names, claims: Claims) -> None:
     with reading(names.engine) as connection:
         found = records.load_all(connection, names.keyring, claims)
     creating = [record for record in found.values() if record.state is State.CREATING]
-    for record in creating:
-        claim = claims[record.rid]
-        if records.origin_of(names.keyring, record) != (claim.sector, claim.pid):
-            raise RefusedError
     rows, changes = [], []
     for record in creating:
-        exchange = records.exchange_of(names.keyring, record)
+        claim, (sector, pid, exchange) = claims[record.rid], records.origin_of(names.keyring, record)
+        if (sector, pid) != (claim.sector, claim.pid):
+            raise RefusedError
         # An exchange makes a record of somebody who is verified already: nothing of it is reviewed.
         state, kind = (State.IN_REVIEW, "registration.created") if exchange is None else (State.VERIFIED, MADE)
         key = commitment_key(names, record)
@@ -260,7 +258,7 @@ def _undo(names: Names, connection: Connection, rid: bytes) -> None:
         return
     uid = records.uid_of(names.keyring, record)
     records.remove(connection, record)
-    if records.exchange_of(names.keyring, record) is None:  # the person of an exchange lives on
+    if records.origin_of(names.keyring, record)[2] is None:  # the person of an exchange lives on
         connection.execute(delete(store.person).where(store.person.c.uid == uid))
 
 
@@ -269,7 +267,7 @@ def create_open(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     before, limit = names.minute - whole(args, "older_minutes"), min(whole(args, "limit"), 1000)
     with reading(names.engine) as connection:
         rows = records.creating(connection, names.keyring, before, limit)
-    found = [(record.rid, *records.origin_of(names.keyring, record)) for record in rows]
+    found = [(record.rid, *records.origin_of(names.keyring, record)[:2]) for record in rows]
     return {"open": [{"rid": rid, "sector": sector, "pid": pid} for rid, sector, pid in found]}
 
 
