@@ -64,9 +64,9 @@ def check(rows: list[Any]) -> None:
         raise BudgetError
 
 
-def reading(connection: Connection, names: Iterable[str]) -> Step:
+def reading(store: Speaking, names: Iterable[str]) -> Step:
     """Return the statement that reads budgets, for `left`."""
-    return _READ.on(connection, names=list(names))
+    return _READ.on(store, names=list(names))
 
 
 def left(rows: Iterable[Any], name: str, limit: int, window: int) -> int:

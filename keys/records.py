@@ -15,7 +15,7 @@ from sqlalchemy import ARRAY, Column, Connection, Engine, bindparam, delete, fun
 
 from keys import store
 from keys.bulk import Bulk, Rows, insert_all, inserting, listed
-from keys.driver import Prepared, Step, run
+from keys.driver import Prepared, Speaking, Step, run
 from keys.errors import ConflictError, MissingError, OpenError
 from keys.fields import FieldValue, field_key, open_field
 from keys.frame import Place, Purpose
@@ -291,9 +291,9 @@ def load_all(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) ->
     return found
 
 
-def reading_rids(connection: Connection, rids: Iterable[bytes]) -> Step:
+def reading_rids(store: Speaking, rids: Iterable[bytes]) -> Step:
     """Return the statement that reads records, to be run together with others."""
-    return _READ.on(connection, rids=list(rids))
+    return _READ.on(store, rids=list(rids))
 
 
 def intact(keyring: Keyring, rows: Iterable[Any]) -> dict[bytes, "Record | None"]:
