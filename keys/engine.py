@@ -203,7 +203,8 @@ def unbegun(engine: Engine) -> Iterator[Connection]:
             if not connection.info.pop(COMMITTED, False):
                 _command(connection, "COMMIT")
         except BaseException:
-            connection.info.pop(COMMITTED, None)
+            if not connection.invalidated:  # one that is lost holds nothing any more
+                connection.info.pop(COMMITTED, None)
             connection.rollback()  # nothing to do where SQLite ended the transaction itself, as on a full disk
             raise
 
