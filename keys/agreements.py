@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys import store
-from keys.driver import Prepared, Step
+from keys.driver import Prepared, Speaking, Step
 from keys.errors import OpenError
 from keys.keyring import Keyring
 from keys.rows import check_row, row_mac
@@ -128,9 +128,9 @@ def by_giver(keyring: Keyring, rows: Iterable[Any]) -> dict[str, "list[Agreement
     return found
 
 
-def reading_ids(connection: Connection, ids: Iterable[bytes]) -> Step:
+def reading_ids(store: Speaking, ids: Iterable[bytes]) -> Step:
     """Return the statement that reads agreements by id, for `by_id`."""
-    return _BY_IDS.on(connection, ids=list(ids))
+    return _BY_IDS.on(store, ids=list(ids))
 
 
 def by_id(keyring: Keyring, rows: Iterable[Any]) -> dict[bytes, Agreement]:

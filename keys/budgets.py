@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, bindparam, case, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys import store
-from keys.driver import Prepared, Step, run
+from keys.driver import Prepared, Speaking, Step, run
 from keys.errors import BudgetError
 
 HOUR_SECONDS: Final = 3600
@@ -43,7 +43,7 @@ def spend(connection: Connection, name: str, limit: int, window: int, count: int
     check(run(connection, spending(connection, name, limit, window, count))[0].rows)
 
 
-def spending(connection: Connection, name: str, limit: int, window: int, count: int) -> Step:
+def spending(store: Speaking, name: str, limit: int, window: int, count: int) -> Step:
     """Return the statement that counts uses, to be run together with others; its rows are for `check`.
 
     Raises:
@@ -51,7 +51,7 @@ def spending(connection: Connection, name: str, limit: int, window: int, count: 
     """
     if count > limit:
         raise BudgetError
-    return _SPEND.on(connection, budget=name, at=window, count=count, limit=limit)
+    return _SPEND.on(store, budget=name, at=window, count=count, limit=limit)
 
 
 def check(rows: list[Any]) -> None:
@@ -64,9 +64,9 @@ def check(rows: list[Any]) -> None:
         raise BudgetError
 
 
-def reading(connection: Connection, names: Iterable[str]) -> Step:
+def reading(store: Speaking, names: Iterable[str]) -> Step:
     """Return the statement that reads budgets, for `left`."""
-    return _READ.on(connection, names=list(names))
+    return _READ.on(store, names=list(names))
 
 
 def left(rows: Iterable[Any], name: str, limit: int, window: int) -> int:

@@ -5,23 +5,29 @@ Leaves to its caller: what the values are. Rows are tuples in the order of the t
 those that have a default.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, LargeBinary, Table, Text, insert
+from sqlalchemy import BigInteger, Column, Connection, Engine, LargeBinary, Table, Text, insert
 from sqlalchemy.dialects import sqlite
 
 from keys.arrays import Numbers, Octets, Texts
-from keys.driver import Outcome, Step, run
-from keys.engine import driver_errors
+from keys.driver import Outcome, Speaking, Step, begun, end, once, run
+from keys.engine import driver_errors, writing
 
 FEW: Final = 32
 """Up to so many rows go in one statement of arrays: a round trip, where COPY takes two and more work to begin."""
 _TYPES: Final = {LargeBinary: "bytea", Text: "text", BigInteger: "int8"}
 """What the stores' columns are in PostgreSQL; COPY in binary form needs to know."""
 _LISTS: Final[dict[str, Callable[[Sequence[Any]], Any]]] = {"bytea": Octets, "text": Texts, "int8": Numbers}
+
+
+def listed(column: Column[Any], values: Sequence[Any]) -> Any:  # noqa: ANN401 - one of the kinds of lists
+    """Return values of a column as PostgreSQL takes a list of them."""
+    return _LISTS[_TYPES[type(column.type)]](values)
 
 
 class Bulk:
@@ -45,7 +51,7 @@ class Bulk:
         else:
             run(connection, self.of(connection, rows))
 
-    def of(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> Step:
+    def of(self, connection: Speaking, rows: Sequence[Sequence[Any]]) -> Step:
         """Return the insertion of a few rows, to be run together with other statements."""
         if connection.dialect.name == "postgresql":
             columns = zip(*rows, strict=True)
@@ -110,9 +116,54 @@ def insert_all(connection: Connection, steps: Sequence[Step], *rows: Rows) -> li
         IntegrityError: a row of the same key stands already.
         DBAPIError: the store cannot be written.
     """
-    together = [one.bulk.of(connection, one.rows) for one in rows if one.rows and one.few]
-    outcomes = run(connection, *steps, *together)
+    outcomes = run(connection, *steps, *_together(connection, rows))
+    _insert_many(connection, rows)
+    return outcomes[: len(steps)]
+
+
+def insert_last(connection: Connection, *rows: Rows) -> None:
+    """Insert the last rows of the caller's write transaction, and commit it: in one round trip where they are few.
+
+    Raises:
+        IntegrityError: a row of the same key stands already, and nothing of the transaction stands.
+        DBAPIError: the store cannot be written; or what became of the commit is not known.
+    """
+    _insert_many(connection, rows)
+    end(connection, *_together(connection, rows))
+
+
+@contextmanager
+def inserting(engine: Engine, steps: Sequence[Step], *rows: Rows) -> Iterator[list[Outcome]]:
+    """Begin a write transaction with statements and rows, in one round trip where they are few; leaving it commits.
+
+    Raises:
+        IntegrityError: a row of the same key stands already.
+        DBAPIError: the store cannot be written.
+    """
+    with begun(engine, *steps, *_together(engine, rows)) as (connection, outcomes):
+        _insert_many(connection, rows)
+        yield outcomes[: len(steps)]
+
+
+def insert_alone(engine: Engine, *rows: Rows) -> None:
+    """Insert rows of several tables in a write transaction of their own: one round trip where they are few.
+
+    Raises:
+        IntegrityError: a row of the same key stands already.
+        DBAPIError: the store cannot be written.
+    """
+    if all(one.few for one in rows):
+        once(engine, *_together(engine, rows))
+        return
+    with writing(engine) as connection:
+        insert_all(connection, [], *rows)
+
+
+def _together(store: Speaking, rows: Iterable[Rows]) -> list[Step]:
+    return [one.bulk.of(store, one.rows) for one in rows if one.rows and one.few]
+
+
+def _insert_many(connection: Connection, rows: Iterable[Rows]) -> None:
     for one in rows:
         if not one.few:
             one.bulk.insert(connection, one.rows)
-    return outcomes[: len(steps)]

@@ -10,22 +10,32 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, Select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import ARRAY, Connection, Dialect, Engine, PoolProxiedConnection, Select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.sql.dml import UpdateBase
 
 from keys.arrays import array
-from keys.engine import driver_errors
+from keys.engine import BEGIN, COMMITTED, driver_errors, unbegun
 from keys.errors import UnavailableError
 from keys.slots import Kept
 
 _MANY: Final = re.compile(r"IN \(__\[POSTCOMPILE_(\w+)[^\]]*\]\)")
 """How SQLAlchemy spells `column.in_(bindparam(name, expanding=True))` before the values are known."""
+_FAILED: Final = re.compile(r"constraint failed: (\w+)\.")
+"""How SQLite names the column of a constraint (sqlite3.c, sqlite3UniqueConstraint)."""
 _FEW: Final = 8
 _MOST_VALUES: Final = 32_000
 """SQLite takes 32,766 values a statement (SQLITE_MAX_VARIABLE_NUMBER)."""
+
+
+_BY_KEY: Final = """
+    SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false),
+           set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false)
+"""
+"""Statements of the hot paths look rows up by their keys, in tables of any size: one plan for all calls. Left to itself
+the server plans those that take lists anew for each call, which costs more than running them."""
 
 
 class StoreError(UnavailableError):
@@ -41,12 +51,13 @@ class _LostError(StoreError):
 class _Compiled:
     """A statement in the words of one database."""
 
-    __slots__ = ("_fixed", "_order", "_sizes", "_text", "many")
+    __slots__ = ("_fixed", "_lists", "_order", "_sizes", "_text", "many")
 
     def __init__(self, dialect: Dialect, statement: Select[Any] | UpdateBase) -> None:
         compiled = statement.compile(dialect=dialect)
         text = str(compiled)
         self.many = tuple(_MANY.findall(text))
+        self._lists = (*self.many, *(name for name, one in compiled.binds.items() if isinstance(one.type, ARRAY)))
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
         self._order: Sequence[str] | None = compiled.positiontup
         self._sizes: dict[tuple[int, ...], str] = {}
@@ -57,7 +68,8 @@ class _Compiled:
         if self._fixed:
             values = {**self._fixed, **values}
         if self._order is None:
-            return self._text, {**values, **{name: array(values[name]) for name in self.many}} if self.many else values
+            lists = {name: array(values[name]) for name in self._lists}
+            return self._text, {**values, **lists} if lists else values
         if not self.many:
             return self._text, [values[name] for name in self._order]
         # Not a text for each number of values: the driver keeps what it has prepared by its text.
@@ -93,6 +105,14 @@ class Step:
     each: bool = False
 
 
+class Speaking(Protocol):
+    """A connection, an engine or a store: what a statement is put in the words of."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """What its database speaks."""
+
+
 class Prepared:
     """A statement, built at import and compiled at first use; what is compared with many values takes a list.
 
@@ -108,7 +128,7 @@ class Prepared:
             made = namedtuple("row", statement.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024 - made at run time
             self.row = made._make
 
-    def on(self, connection: Connection, **values: Any) -> Step:  # noqa: ANN401 - what columns hold
+    def on(self, connection: "Speaking", **values: Any) -> Step:  # noqa: ANN401 - what columns hold
         """Return it with values, to be run; one of its lists that is empty matches no row."""
         return Step(*self.of(connection.dialect).fitted(values), self.row)
 
@@ -173,6 +193,8 @@ class Driver:
             if held is None:
                 connection = self._engine.raw_connection()
                 held = self._kept.here().held = (connection, connection.cursor(**self._cursors))
+                if self._options:
+                    held[1].execute(_BY_KEY)
             yield held[1]
         except self._errors:
             self._kept.here().held = None
@@ -198,13 +220,68 @@ def run(connection: Connection, *steps: Step) -> list[Outcome]:
     Raises:
         DBAPIError: one of them failed.
     """
+    return _run(connection, (), steps, ())
+
+
+def end(connection: Connection, *steps: Step) -> list[Outcome]:
+    """Run the last statements of the caller's write transaction, and commit it: one round trip on PostgreSQL.
+
+    Raises:
+        DBAPIError: one failed, and nothing of the transaction stands; or what became of the commit is not known.
+    """
+    outcomes = _run(connection, (), steps, ("COMMIT",))
+    connection.info[COMMITTED] = True
+    return outcomes
+
+
+@contextmanager
+def begun(engine: Engine, *steps: Step) -> Iterator[tuple[Connection, list[Outcome]]]:
+    """Return a connection in a write transaction, as `writing` does, and what became of its first statements.
+
+    They are sent with its beginning, in one round trip on PostgreSQL; they see what was committed before its lock.
+    """
+    with unbegun(engine) as connection:
+        yield connection, _run(connection, BEGIN[engine.dialect.name], steps, ())
+
+
+def once(engine: Engine, *steps: Step) -> list[Outcome]:
+    """Run statements in a write transaction of their own: one round trip on PostgreSQL.
+
+    Raises:
+        DBAPIError: one failed, and nothing of them stands; or what became of the commit is not known.
+    """
+    with unbegun(engine) as connection:
+        outcomes = _run(connection, BEGIN[engine.dialect.name], steps, ("COMMIT",))
+        connection.info[COMMITTED] = True
+    return outcomes
+
+
+def table_of(error: DBAPIError) -> str:
+    """Return the table whose constraint a statement did not keep, nothing where the database does not say."""
+    diagnosis = getattr(error.orig, "diag", None)
+    if diagnosis is not None:
+        return diagnosis.table_name or ""
+    found = _FAILED.search(str(error.orig))
+    return "" if found is None else found[1]
+
+
+def _run(connection: Connection, before: Sequence[str], steps: Sequence[Step], after: Sequence[str]) -> list[Outcome]:
     driver: Any = connection.connection.driver_connection
     postgresql = connection.dialect.name == "postgresql"
     with driver_errors(connection):
         if not postgresql:
-            return [_outcome(step, _executed(driver.cursor(), step)) for step in steps]
-        with driver.pipeline() if len(steps) > 1 else nullcontext():
+            for command in before:
+                driver.execute(command)
+            outcomes = [_outcome(step, _executed(driver.cursor(), step)) for step in steps]
+            for command in after:
+                driver.execute(command)
+            return outcomes
+        with driver.pipeline() if len(before) + len(steps) + len(after) > 1 else nullcontext():
+            for command in before:
+                driver.execute(command)
             cursors = [driver.cursor(binary=True).execute(step.text, step.values, prepare=True) for step in steps]
+            for command in after:
+                driver.execute(command)
         return [_outcome(step, cursor) for step, cursor in zip(steps, cursors, strict=True)]
 
 

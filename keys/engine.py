@@ -33,12 +33,18 @@ _KEEPALIVE: Final = {"keepalives_idle": 5, "keepalives_interval": 1, "keepalives
 """A server that is gone without a word is noticed within ten seconds (libpq; milliseconds for the last)."""
 
 _PSYCOPG: Final = "postgresql+psycopg"
-_BEGIN: Final[Mapping[str, str]] = {
-    "sqlite": "BEGIN IMMEDIATE",
+BEGIN: Final[Mapping[str, tuple[str, ...]]] = {
+    "sqlite": ("BEGIN IMMEDIATE",),
     # One writer at a time, as in SQLite: what is read in a write transaction stays so until its end, without retries.
-    # Two statements in one round trip; those that follow see what was committed before the lock was had.
-    "postgresql": "BEGIN; SELECT pg_advisory_xact_lock(1768191585)",
+    # Those statements that follow see what was committed before the lock was had.
+    "postgresql": ("BEGIN", "SELECT pg_advisory_xact_lock(1768191585)"),
 }
+"""What a write transaction begins with."""
+_BEGIN: Final = {name: "; ".join(commands) for name, commands in BEGIN.items()}
+"""The same in one round trip."""
+
+COMMITTED: Final = "idvault.committed"
+"""What a connection's `info` holds from its commit by `keys.driver.end` until its transaction is left."""
 
 _SNAPSHOT: Final[Mapping[str, str]] = {
     "sqlite": "BEGIN",
@@ -179,13 +185,26 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
     The write lock is taken at the start, so that what is read in the transaction is still so when it is written.
     """
+    with unbegun(engine) as connection:
+        _command(connection, _BEGIN[engine.dialect.name])
+        yield connection
+
+
+@contextmanager
+def unbegun(engine: Engine) -> Iterator[Connection]:
+    """Return a connection whose user begins the write transaction himself; leaving ends it as `writing` does.
+
+    Nothing is left to commit where he committed it himself (`keys.driver.end`).
+    """
     with _connected(engine) as connection:
         connection.begin()  # for SQLAlchemy's books alone: in autocommit it sends nothing
         try:
-            _command(connection, _BEGIN[engine.dialect.name])
             yield connection
-            _command(connection, "COMMIT")
+            if not connection.info.pop(COMMITTED, False):
+                _command(connection, "COMMIT")
         except BaseException:
+            if not connection.invalidated:  # one that is lost holds nothing any more
+                connection.info.pop(COMMITTED, None)
             connection.rollback()  # nothing to do where SQLite ended the transaction itself, as on a full disk
             raise
 

@@ -18,13 +18,20 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-@dataclass(slots=True)
+def _taken() -> threading.Lock:
+    """Return a lock that is released once: an Event is made of several and costs many times as much."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@dataclass(slots=True, eq=False)
 class _Asked(Generic[_Item, _Result]):
     """One caller's item, and what became of it."""
 
     item: _Item
-    turn: threading.Event = field(default_factory=threading.Event)
-    """Set once there is an outcome, or once this caller is to lead."""
+    turn: threading.Lock = field(default_factory=_taken)
+    """Released once there is an outcome, or once this caller is to lead."""
     results: tuple[_Result, ...] = ()
     error: BaseException | None = None
 
@@ -52,25 +59,44 @@ class Group(Generic[_Item, _Result]):
         self._waiting: list[_Asked[_Item, _Result]] = []
         self._led = False
 
-    def do(self, item: _Item) -> _Result:
+    def do(self, item: _Item, seconds: float = -1) -> _Result:
         """Have an item carried out, with those of others that wait; return its own result.
 
+        Args:
+            item: what is asked for.
+            seconds: how long it may wait for its turn; negative for as long as it takes.
+
         Raises:
+            TimeoutError: its turn did not come in that time; nothing of it was done.
             Exception: what carrying out this item raised.
         """
         mine = _Asked[_Item, _Result](item)
         with self._lock:
             self._waiting.append(mine)
             leads, self._led = not self._led, True
-        if not leads:
-            mine.turn.wait()
+        if not leads and not mine.turn.acquire(timeout=seconds):
+            self._give_up(mine)
         if not mine.settled:
-            self._lead()
+            self._lead(mine)
         if mine.error is not None:
             raise mine.error
         return mine.results[0]
 
-    def _lead(self) -> None:
+    def _give_up(self, mine: _Asked[_Item, _Result]) -> None:
+        """Leave the line; whose turn has come after all stays until there is an outcome.
+
+        Raises:
+            TimeoutError: it stood in the line to the end.
+        """
+        with self._lock:
+            came = mine.turn.acquire(blocking=False)
+            if not came and mine in self._waiting:
+                self._waiting.remove(mine)
+                raise TimeoutError
+        if not came:
+            mine.turn.acquire()
+
+    def _lead(self, mine: _Asked[_Item, _Result]) -> None:
         """Carry out what waits, the leader's own item first, and hand the lead on."""
         with self._lock:
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
@@ -85,9 +111,10 @@ class Group(Generic[_Item, _Result]):
             with self._lock:
                 self._led = bool(self._waiting)
                 if self._led:
-                    self._waiting[0].turn.set()
+                    self._waiting[0].turn.release()
             for asked in group:
-                asked.turn.set()
+                if asked is not mine:
+                    asked.turn.release()
 
     def _settle(self, group: Sequence[_Asked[_Item, _Result]]) -> None:
         try:

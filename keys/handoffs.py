@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from keys import store
 from keys.bulk import Bulk, Rows
-from keys.driver import Prepared, Step, run
+from keys.driver import Outcome, Prepared, Speaking, Step, run
 from keys.errors import KeysError, OpenError
 from keys.frame import Place, Purpose
 from keys.keyring import Keyring
@@ -110,15 +110,24 @@ def _intact(keyring: Keyring, row: Any) -> Handoff | None:  # noqa: ANN401 - a S
         return None
 
 
+def consuming(store: Speaking, digests: Iterable[bytes]) -> Step:
+    """Return the statement that deletes hand-offs, for `consumed`: each is consumed by one caller alone."""
+    return _CONSUME.on(store, hashes=list(digests))
+
+
+def consumed(outcome: Outcome) -> set[bytes]:
+    """Return the hand-offs that were still there."""
+    return {digest for (digest,) in outcome.rows}
+
+
 def consume(connection: Connection, digests: Iterable[bytes]) -> set[bytes]:
-    """Delete hand-offs and return those that were still there: each is consumed by one caller alone."""
-    [gone] = run(connection, _CONSUME.on(connection, hashes=list(digests)))
-    return {digest for (digest,) in gone.rows}
+    """Delete hand-offs and return those that were still there."""
+    return consumed(run(connection, consuming(connection, digests))[0])
 
 
-def expiring(connection: Connection, now: int) -> Step:
+def expiring(store: Speaking, now: int) -> Step:
     """Return the statement that deletes what has expired, to be run together with others."""
-    return _EXPIRED.on(connection, now=now)
+    return _EXPIRED.on(store, now=now)
 
 
 def expire(connection: Connection, now: int) -> int:

@@ -11,11 +11,11 @@ from operator import itemgetter
 from typing import Any, Final, Self
 
 import msgpack
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import ARRAY, Column, Connection, Engine, bindparam, delete, func, select, update
 
 from keys import store
-from keys.bulk import FEW, Bulk, Rows, insert_all
-from keys.driver import Prepared, Step, run
+from keys.bulk import Bulk, Rows, insert_all, inserting, listed
+from keys.driver import Prepared, Speaking, Step, run
 from keys.errors import ConflictError, MissingError, OpenError
 from keys.fields import FieldValue, field_key, open_field
 from keys.frame import Place, Purpose
@@ -34,11 +34,29 @@ _SELECT: Final = select(store.record_key).where(store.record_key.c.rid == bindpa
 _UPDATE: Final = update(store.record_key).where(
     store.record_key.c.rid == bindparam("read_rid"), store.record_key.c.mac == bindparam("read_mac")
 )
+_CHANGED: Final[Mapping[str, Column[Any]]] = {
+    "read_rid": store.record_key.c.rid,
+    "read_mac": store.record_key.c.mac,
+    **{column.name: column for column in store.record_key.c if column.name not in {"rid", "kek_version"}},
+}
+"""What a change is told: which record, as it was read, and what it holds from now on."""
+_WRITTEN: Final = [name for name in _CHANGED if not name.startswith("read_")]
 _CHANGE: Final = Prepared(
     update(store.record_key)
     .where(store.record_key.c.rid == bindparam("new_read_rid"), store.record_key.c.mac == bindparam("new_read_mac"))
-    .values({column.name: bindparam(f"new_{column.name}") for column in store.record_key.c})
+    .values({name: bindparam(f"new_{name}") for name in _WRITTEN})
 )
+_lists: Final = (
+    func.unnest(*(bindparam(f"new_{name}", type_=ARRAY(column.type)) for name, column in _CHANGED.items()))
+    .table_valued(*_CHANGED, name="changed")
+    .render_derived()
+)
+_CHANGE_MANY: Final = Prepared(
+    update(store.record_key)
+    .where(store.record_key.c.rid == _lists.c.read_rid, store.record_key.c.mac == _lists.c.read_mac)
+    .values({name: _lists.c[name] for name in _WRITTEN})
+)
+"""The same for many, in one statement; PostgreSQL alone has it."""
 
 
 class State(StrEnum):
@@ -177,30 +195,18 @@ def seal_origin(
     return keyring.current("map").seal(Purpose.INTENT, _place(keyring, rid, "origin"), msgpack.packb(origin))
 
 
-def _origin(keyring: Keyring, record: Record) -> dict[str, Any]:
+def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes, dict[str, str] | None]:
+    """Return (sector, pid, exchange) of a record in creation.
+
+    The exchange is {giver, taker, purpose} where one makes the record, else None.
+
+    Raises:
+        OpenError: altered or moved.
+    """
     sealed = record.origin or b""
     plain = keyring.opener("map", sealed).open(Purpose.INTENT, _place(keyring, record.rid, "origin"), sealed)
     origin: dict[str, Any] = msgpack.unpackb(plain)
-    return origin
-
-
-def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes]:
-    """Return (sector, pid) of a record in creation.
-
-    Raises:
-        OpenError: altered or moved.
-    """
-    origin = _origin(keyring, record)
-    return origin["sector"], origin["pid"]
-
-
-def exchange_of(keyring: Keyring, record: Record) -> dict[str, str] | None:
-    """Return {giver, taker, purpose} of a record in creation that an exchange makes, None of any other.
-
-    Raises:
-        OpenError: altered or moved.
-    """
-    return _origin(keyring, record).get("exchange")
+    return origin["sector"], origin["pid"], origin.get("exchange")
 
 
 def draw(
@@ -285,9 +291,9 @@ def load_all(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) ->
     return found
 
 
-def reading_rids(connection: Connection, rids: Iterable[bytes]) -> Step:
+def reading_rids(store: Speaking, rids: Iterable[bytes]) -> Step:
     """Return the statement that reads records, to be run together with others."""
-    return _READ.on(connection, rids=list(rids))
+    return _READ.on(store, rids=list(rids))
 
 
 def intact(keyring: Keyring, rows: Iterable[Any]) -> dict[bytes, "Record | None"]:
@@ -339,31 +345,33 @@ def change(connection: Connection, keyring: Keyring, record: Record, **changes: 
 
 
 def change_all(
-    connection: Connection, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]], *beside: Rows
+    engine: Engine, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]], *beside: Rows
 ) -> None:
-    """Write changes over records that were read, all or none: the caller's transaction ends with the error.
+    """Write changes over records that were read, all or none, in a transaction of their own.
 
     Args:
-        connection: in a transaction.
+        engine: of the key store.
         keyring: for the MACs.
-        changes: records, and what changes of each.
+        changes: records, and what changes of each; never the version of the key that wraps its keys.
         beside: rows that are inserted with them: of the audit.
 
     Raises:
-        ConflictError: another act changed one meanwhile.
+        ConflictError: another act changed one meanwhile; nothing was changed.
     """
     rows = [
         {**replace(record, **change).values(keyring), "read_rid": record.rid, "read_mac": record.mac}  # type: ignore[arg-type]
         for record, change in changes
     ]
-    if len(rows) > FEW:
-        count = connection.execute(_UPDATE, rows).rowcount
-        insert_all(connection, [], *beside)
-    else:
-        steps = [_CHANGE.on(connection, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
-        count = sum(outcome.count for outcome in insert_all(connection, steps, *beside))
-    if count != len(rows):
-        raise ConflictError
+    with inserting(engine, _changing(engine, rows), *beside) as outcomes:
+        if sum(outcome.count for outcome in outcomes) != len(rows):
+            raise ConflictError
+
+
+def _changing(engine: Engine, rows: Sequence[Mapping[str, Any]]) -> list[Step]:
+    if engine.dialect.name != "postgresql" or len(rows) == 1:
+        return [_CHANGE.on(engine, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
+    lists = {f"new_{name}": listed(column, [row[name] for row in rows]) for name, column in _CHANGED.items()}
+    return [_CHANGE_MANY.on(engine, **lists)]
 
 
 def remove(connection: Connection, record: Record) -> None:

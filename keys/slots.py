@@ -5,6 +5,8 @@ kept by slot, there are as many as work at once.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,13 +23,27 @@ def leave() -> None:
     del _thread.slot
 
 
+@contextmanager
+def held(slot: int | str) -> Iterator[None]:
+    """Have this thread work in another slot for a span; no other thread may hold it meanwhile."""
+    before = getattr(_thread, "slot", None)
+    _thread.slot = slot
+    try:
+        yield
+    finally:
+        if before is None:
+            del _thread.slot
+        else:
+            _thread.slot = before
+
+
 class Kept:
     """A place for one owner's kept things, such as `kept.here().connection`."""
 
     __slots__ = ("_by_slot", "_by_thread")
 
     def __init__(self) -> None:
-        self._by_thread, self._by_slot = threading.local(), dict[int, SimpleNamespace]()
+        self._by_thread, self._by_slot = threading.local(), dict[int | str, SimpleNamespace]()
 
     def here(self) -> Any:  # noqa: ANN401 - what is kept is the owner's affair
         """Return what is kept here: the attributes of a namespace."""

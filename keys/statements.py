@@ -11,9 +11,10 @@ key store says whose a key is, and with the key all words about a registrant are
 from collections.abc import Iterable
 from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from keys import store
+from keys.driver import Prepared, run
 from keys.errors import MissingError
 from keys.fields import pad, unpad
 from keys.frame import Place, Purpose, length_prefixed, open_frame, seal
@@ -24,6 +25,7 @@ STATEMENT_ID_BYTES: Final = 16
 _ADDRESS_LABEL: Final = b"idvault/v1/statement-key"
 _LABEL: Final = b"idvault/v1/statement"
 _TABLE: Final = store.statement_key
+_FIND: Final = Prepared(select(_TABLE).where(_TABLE.c.address.in_(bindparam("addresses", expanding=True))))
 
 
 def _addresses(keyring: Keyring, pid: bytes) -> list[bytes]:
@@ -53,8 +55,8 @@ def find(connection: Connection, keyring: Keyring, pid: bytes) -> Secret | None:
     Raises:
         OpenError: altered or moved.
     """
-    rows = connection.execute(select(_TABLE).where(_TABLE.c.address.in_(_addresses(keyring, pid)))).all()
-    return unwrap(keyring, rows[0].address, rows[0].wrapped) if rows else None
+    [found] = run(connection, _FIND.on(connection, addresses=_addresses(keyring, pid)))
+    return unwrap(keyring, found.rows[0].address, found.rows[0].wrapped) if found.rows else None
 
 
 def create(connection: Connection, keyring: Keyring, pid: bytes) -> Secret:

@@ -10,8 +10,8 @@ spelling; all others are refused. Sources: RFC 5297; `docs/formats.md` section 3
 """
 
 import base64
-import binascii
 import hashlib
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +28,11 @@ HANDOFF_BYTES: Final = 32
 PID_BYTES: Final = 16
 JTI_BYTES: Final = 16
 _NYM_TEXT_CHARS: Final = 54
+_VERSIONS: Final = tuple(bytes((version,)) for version in range(256))
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+"""From the alphabet of tokens to that of `binascii`, which reads a token in a fifth of the time of `base64`; what is of
+the other alphabet, or padding, becomes what is of none."""
 _MAX_TEXT_CHARS: Final = 2048
 
 
@@ -50,18 +55,21 @@ class Access:
 
 
 def _spell(prefix: str, sealed: bytes, version: int) -> str:
-    return prefix + base64.urlsafe_b64encode(sealed + bytes((version,))).rstrip(b"=").decode()
+    spelled = b2a_base64(sealed + _VERSIONS[version], newline=False).translate(_URL_SAFE)
+    return prefix + spelled.rstrip(b"=").decode()
 
 
 def _read(prefix: str, text: str) -> tuple[bytes, int]:
-    body = text[len(prefix) :]
-    if not text.startswith(prefix) or len(text) > _MAX_TEXT_CHARS or not body.isascii():
+    if not text.startswith(prefix) or len(text) > _MAX_TEXT_CHARS or not text.isascii():
         raise OpenError
+    body = text[len(prefix) :].encode().translate(_STANDARD)
+    body += b"=" * (-len(body) % 4)
     try:
-        raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+        raw = a2b_base64(body, strict_mode=True)
+    except ValueError:
         raise OpenError from None
-    if len(raw) < 2 or _spell(prefix, raw[:-1], raw[-1]) != text:  # noqa: PLR2004 - one byte and a version
+    # The last character of one spelling has no bits but those of the bytes.
+    if len(raw) < 2 or b2a_base64(raw, newline=False) != body:  # noqa: PLR2004 - one byte and a version
         raise OpenError
     return raw[:-1], raw[-1]
 
@@ -93,7 +101,7 @@ class Ciphers:
 
 
 def _bound(version: int, row: bytes | None) -> tuple[bytes, ...]:
-    return (bytes((version,)),) if row is None else (bytes((version,)), row)
+    return (_VERSIONS[version],) if row is None else (_VERSIONS[version], row)
 
 
 def handoff_text(secret: bytes) -> str:

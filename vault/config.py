@@ -115,8 +115,11 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Threads a worker: those that work, that wait, and that refuse or answer what is always answered."""
-        return self.blocking_threads + self.waiting_requests + _REFUSERS
+        """Threads a worker: those that work, those whose introspections are answered, those that wait, and a few more.
+
+        The last refuse, and answer what is always answered.
+        """
+        return 2 * self.blocking_threads + self.waiting_requests + _REFUSERS
 
     @property
     def embedded(self) -> bool:

@@ -1,6 +1,10 @@
 """The closed list of ways in which the service refuses; `vault/web/problems.py` says what outsiders see of each."""
 
 from enum import StrEnum
+from typing import Final
+
+TOO_BUSY: Final = "the vault has more requests than it can serve now; nothing was done, try again"
+"""What whoever is refused by overload is told."""
 
 
 class Kind(StrEnum):

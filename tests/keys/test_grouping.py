@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import pytest
 
@@ -96,6 +97,50 @@ def test_a_group_is_bounded_and_the_rest_goes_next() -> None:
         futures = joined(group, carrier, [1, 2, 3, 4, 5, 6], pool)
         assert [future.result(10) for future in futures] == [2, 4, 6, 8, 10, 12]
     assert [len(one) for one in carrier.groups] == [1, 2, 2, 1]
+
+
+def test_who_waits_longer_than_he_may_leaves_the_line_and_nothing_of_his_is_done() -> None:
+    carrier = Carrier()
+    group = Group[int, int](carrier, (ConflictError,))
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(group.do, 1)
+        assert carrier.begun.wait(10)
+        patient = pool.submit(group.do, 2)
+        with pytest.raises(TimeoutError):
+            group.do(3, 0.01)
+        carrier.go_on.set()
+        assert (first.result(10), patient.result(10)) == (2, 4)
+    assert carrier.groups == [[1], [2]]
+
+
+def test_who_is_being_carried_out_when_his_time_is_over_gets_his_result() -> None:
+    carrier = Carrier()
+    again = threading.Event()
+
+    def second(items: Sequence[int]) -> list[int]:
+        if items != [1]:
+            again.set()
+            assert go_on.wait(10)
+        return carrier(items)
+
+    go_on = threading.Event()
+    group = Group[int, int](second, (ConflictError,))
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(group.do, 1)
+        assert carrier.begun.wait(10)
+        leader = pool.submit(group.do, 2)
+        while len(group._waiting) < 1:
+            pass
+        late = pool.submit(group.do, 3, 0.05)
+        while len(group._waiting) < 2:
+            pass
+        carrier.go_on.set()
+        assert again.wait(10)
+        with pytest.raises(FutureTimeoutError):
+            late.result(0.2)
+        go_on.set()
+        assert [one.result(10) for one in (first, leader, late)] == [2, 4, 6]
+    assert carrier.groups == [[1], [2, 3]]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

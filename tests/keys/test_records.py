@@ -39,7 +39,7 @@ def test_a_record_reads_back_with_its_keys_person_and_origin(store: KeyStore) ->
     again = records.unwrap(store.keyring, record)
     assert (again.record_key, again.commitment_key) == (opened.record_key, opened.commitment_key)
     assert records.uid_of(store.keyring, record) == uid
-    assert records.origin_of(store.keyring, record) == (SHOP, PID)
+    assert records.origin_of(store.keyring, record) == (SHOP, PID, None)
 
 
 def test_an_unknown_record_is_missing(store: KeyStore) -> None:

@@ -52,3 +52,16 @@ def test_a_thread_that_left_its_slot_keeps_by_thread_again() -> None:
     assert getattr(kept.here(), "thing", None) is None
     slots.leave()
     assert kept.here().thing == "of the thread"
+
+
+def test_for_a_span_a_thread_may_work_in_another_slot_and_is_then_back_in_its_own() -> None:
+    kept = Kept()
+    slots.hold(3)
+    kept.here().thing = "of the slot"
+    with slots.held("line"):
+        kept.here().thing = "of the line"
+    assert kept.here().thing == "of the slot"
+    slots.leave()
+    with slots.held("line"):
+        assert kept.here().thing == "of the line"
+    assert getattr(kept.here(), "thing", None) is None

@@ -18,7 +18,7 @@ from keys.keyring import Keyring
 from tests.databases import Cluster
 from tests.keys.stores import KeyStore
 from tests.stores.filling import BIG, DAY, NOW, fill, id_of, nodes, sent
-from vault.stores import answers, batches, clients, imports, reviews, sanctions, standings
+from vault.stores import answers, batches, clients, imports, introspected, reviews, sanctions, standings
 from vault.stores.reviews import START
 
 Call = Callable[[Connection, int, Keyring], object]
@@ -79,7 +79,7 @@ READS: dict[str, Call] = {
     "who has these tags": lambda unit, _, __: standings.by_local_tags(unit, [id_of("local", at) for at in range(5)]),
     "bearer": lambda unit, _, __: unit.execute(clients.BY_TOKEN.statement, {"client": BIG, "jti": id_of("jti", 7)}),
     "introspection": lambda unit, n, _: unit.execute(
-        standings.INTROSPECTED.statement, {"client": BIG, "pid": id_of("pid", n // 2 + 1)}
+        introspected.ONE.statement, {"client": BIG, "pid": id_of("pid", n // 2 + 1)}
     ),
     "introspections": lambda unit, n, _: unit.execute(batches.INTROSPECTED.statement, {"client": BIG, "pids": some(n)}),
     "results of an import": lambda unit, _, __: imports.chunks(unit, id_of("import", 1), 0, 1),

@@ -11,8 +11,8 @@ from sqlalchemy import BigInteger, Column, Engine, LargeBinary, MetaData, Table,
 from sqlalchemy.exc import IntegrityError
 
 from keys import bulk
-from keys.bulk import Bulk
-from keys.driver import Prepared, run
+from keys.bulk import Bulk, Rows, insert_alone, insert_last, inserting
+from keys.driver import Prepared, begun, end, once, run, table_of
 from keys.engine import open_engine, reading, writing
 
 metadata = MetaData()
@@ -101,3 +101,41 @@ def test_of_statements_run_together_none_stands_where_one_fails(engine: Engine) 
     with writing(engine) as connection:  # the connection is good for the next
         run(connection, things.of(connection, ROWS))
     assert len(stored(engine)) == 3
+
+
+def test_what_begins_with_its_first_statements_and_is_committed_with_its_last_stands_as_a_whole(engine: Engine) -> None:
+    insert_alone(engine, Rows(things, ROWS[:1]))
+    with begun(engine, _OF.on(engine, ids=[ROWS[0][0]])) as (connection, (found,)):
+        assert [tuple(row) for row in found.rows] == ROWS[:1]
+        insert_last(connection, Rows(things, ROWS[1:]))
+    assert stored(engine) == sorted(ROWS)
+    assert once(engine, _DROP.on(engine, of=ROWS[0][0]))[0].count in {1, -1}  # SQLite does not count what it returns
+    assert stored(engine) == sorted(ROWS[1:])
+
+
+def test_what_is_not_committed_by_its_last_statements_is_when_it_is_left(engine: Engine) -> None:
+    with inserting(engine, [_USE.on(engine, at=0)], Rows(things, ROWS)) as (used,):
+        assert used.count == 0
+    with begun(engine) as (connection, none):
+        assert none == []
+        run(connection, _USE.on(connection, at=0))
+    assert (ROWS[0][0], 0, "used", b"") in stored(engine)
+
+
+def test_nothing_stands_of_a_transaction_whose_first_or_last_statements_fail_and_the_next_is_whole(
+    engine: Engine,
+) -> None:
+    insert_alone(engine, Rows(things, ROWS[:1]))
+    with pytest.raises(IntegrityError) as told, inserting(engine, [_USE.on(engine, at=0)], Rows(things, ROWS[:1])):
+        raise AssertionError
+    assert table_of(told.value) == "thing"
+    with pytest.raises(IntegrityError), begun(engine, _USE.on(engine, at=0)) as (connection, _):
+        insert_last(connection, Rows(things, [*ROWS[1:], ROWS[0]]))
+    with pytest.raises(IntegrityError):
+        once(engine, _USE.on(engine, at=0), things.of(engine, ROWS[:1]))
+    with pytest.raises(ZeroDivisionError), begun(engine, _USE.on(engine, at=0)):
+        raise ZeroDivisionError
+    assert stored(engine) == ROWS[:1]
+    with begun(engine) as (connection, _):
+        end(connection, _USE.on(connection, at=0))
+    assert stored(engine) == [(ROWS[0][0], 0, "used", b"")]

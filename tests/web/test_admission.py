@@ -40,14 +40,15 @@ class Work:
 class Caller(threading.Thread):
     """One request in a thread of its own."""
 
-    def __init__(self, admission: Admission, path: str) -> None:
+    def __init__(self, admission: Admission, path: str, method: str = "GET") -> None:
         super().__init__(daemon=True)
+        self.method = method
         self.admission, self.path = admission, path
         self.status, self.headers, self.body = "", dict[str, str](), b""
 
     def run(self) -> None:
         try:
-            self.body = b"".join(self.admission({"PATH_INFO": self.path}, self._start))
+            self.body = b"".join(self.admission({"PATH_INFO": self.path, "REQUEST_METHOD": self.method}, self._start))
         except ZeroDivisionError:
             self.status = "failed"
 
@@ -154,3 +155,37 @@ def test_a_request_that_fails_gives_its_slot_back() -> None:
         failing.join(5)
         assert failing.status == "failed"
     until(lambda: admission.working == 0)
+
+
+def introspected(admission: Admission) -> Caller:
+    caller = Caller(admission, "/oauth/introspect", "POST")
+    caller.start()
+    return caller
+
+
+def test_introspections_need_no_slot_and_those_beyond_what_is_answered_at_once_count_as_waiting() -> None:
+    with full(threads=2, waiting=3) as (admission, work, refusals):
+        answered = [introspected(admission) for _ in range(2)]
+        until(lambda: work.now == 4)
+        assert (admission.working, admission.waiting) == (4, 0)
+        answered += [introspected(admission) for _ in range(2)]
+        until(lambda: admission.waiting == 2)
+        waits = asked(admission, "/wait")
+        until(lambda: admission.waiting == 3)
+        for refused in (introspected(admission), asked(admission, "/refused")):
+            refused.join(1)
+            assert refused.status == "503 Service Unavailable"
+        assert refusals == [1, 1]
+        work.go.set()
+        for caller in (*answered, waits):
+            caller.join(5)
+            assert caller.status == "200 OK"
+    assert (admission.working, admission.waiting) == (0, 0)
+
+
+def test_introspections_are_answered_where_all_others_fill_the_queue() -> None:
+    with full(waiting=1) as (admission, work, _):
+        asked(admission, "/wait")
+        until(lambda: admission.waiting == 1)
+        introspected(admission)
+        until(lambda: work.now == 3)

@@ -7,6 +7,8 @@ from werkzeug.test import TestResponse
 
 from tests.web.stub import BASIC, StubVault
 from vault.errors import Kind, VaultError
+from vault.metrics import Metrics
+from vault.web.app import VaultApp
 from vault.web.oauth.client import credentials
 
 MARK = "Zq7markedvalue"
@@ -127,3 +129,25 @@ def test_introspection_answers_good_and_bad_tokens_alike(vault: StubVault, http:
     assert [call for call in vault.calls if call[0] == "introspect"] == [
         ("introspect", "nym_good", "acc_1"), ("introspect", MARK, None),
     ]  # fmt: skip
+
+
+def test_an_introspection_that_waited_too_long_is_told_when_to_come_again_and_counted_with_the_refused(
+    vault: StubVault, http: FlaskClient, app: VaultApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(app, "metrics", Counting(counted))
+    vault.fault = VaultError(Kind.OVERLOADED, retry_after_seconds=7)
+    answer = http.post("/oauth/introspect", headers=BASIC, data={"token": "t"})
+    assert error_of(answer) == (503, "temporarily_unavailable")
+    assert (answer.headers["Retry-After"], counted) == ("7", [1])
+
+
+class Counting(Metrics):
+    """Counts that a test reads."""
+
+    def __init__(self, counted: list[int]) -> None:
+        super().__init__()
+        self.counted = counted
+
+    def refused(self) -> None:
+        self.counted.append(1)

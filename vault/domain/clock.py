@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from vault.domain.errors import InvalidFieldError
 
 _TEXT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+_LOCAL_CHARS: Final = len("2031-01-01T00:00:00")
 _FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -62,7 +63,7 @@ def to_text(time: datetime) -> str:
     if time.tzinfo is None:
         raise ValueError("time: must be aware")
     # Not strftime: it writes years before 1000 without their zeros.
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+    return (time if time.tzinfo is UTC else time.astimezone(UTC)).isoformat(timespec="seconds")[:_LOCAL_CHARS] + "Z"
 
 
 def from_text(text: str, pointer: str = "") -> datetime:

@@ -26,7 +26,7 @@ from vault.services.submissions import NATURAL, Wish
 from vault.stores import answers, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow, Newcomer, StandingRow
-from vault.stores.unit import Store, Unit
+from vault.stores.unit import Rows, Store, Unit, insert_last, run
 
 SEED_BYTES: Final = 32
 _ID_BYTES: Final = 16
@@ -146,9 +146,13 @@ class Creating:
         wishes = [one for order in orders for one in order.wishes if isinstance(one, Wish)]
         keys = [handle_key(one.handle) for one in wishes if one.account is None]
         with self._directory.reading() as unit:
-            if reviews.known(unit, [one.reg for order in orders for one in order.ids]):
+            known, found = run(
+                unit, reviews.knowing(unit, [one.reg for order in orders for one in order.ids]),
+                standings.taking(unit, client.id, keys),
+            )  # fmt: skip
+            if known.rows:
                 raise VaultError(Kind.CONFLICT, "this request was carried out meanwhile")
-            taken = standings.handles_taken(unit, client.id, keys)
+            taken = standings.taken_in(found)
         drafts: list[Draft] = []
         for order in orders:
             for place, one in enumerate(order.wishes):
@@ -231,9 +235,9 @@ class Creating:
         self, client: Client, made: Sequence[Made], orders: Sequence[Order], *, audited: bool = True
     ) -> tuple[list[Made], list[Answer | Exception]]:
         """Write the directory's rows with the answers; return what was entered, and what each order is told."""
-        with self._directory.writing() as unit:
-            taken = standings.handles_taken(unit, client.id, [one.draft.key for one in made if not one.draft.exists])
-            entered = []
+        keys = [one.draft.key for one in made if not one.draft.exists]
+        with self._directory.begun(standings.taking(self._directory, client.id, keys)) as (unit, (found,)):
+            taken, entered = standings.taken_in(found), []
             for one in made:
                 refusal = self._refusal(unit, client, one, taken)
                 shown = {} if refusal or not audited else self._shown(one.draft)
@@ -241,10 +245,9 @@ class Creating:
                 if refusal is None:
                     entered.append(one)
             drafts = [one.draft for one in entered]
-            self._write(unit, drafts)
-            if audited:
-                self._audit(unit, client, drafts)
             outcomes = [_finished(unit, order) for order in orders]
+            with standings.refused():
+                insert_last(unit, *self._rows(drafts), self._audited(client, drafts if audited else []))
         return entered, outcomes
 
     def _refusal(self, unit: Unit, client: Client, one: Made, taken: set[str]) -> VaultError | None:
@@ -262,16 +265,14 @@ class Creating:
         return None
 
     @staticmethod
-    def _write(unit: Unit, drafts: Sequence[Draft]) -> None:
+    def _rows(drafts: Sequence[Draft]) -> list[Rows]:
         fresh = [draft for draft in drafts if not draft.exists]
         newcomers = [Newcomer(draft.standing, draft.account, draft.key) for draft in fresh]
         newcomers += [Newcomer(draft.representative) for draft in drafts if draft.representative is not None]
-        standings.add_all(unit, newcomers)
-        reviews.add_all(unit, [draft.review for draft in drafts])
+        return [*standings.adding(newcomers), reviews.adding([draft.review for draft in drafts])]
 
-    def _audit(self, unit: Unit, client: Client, drafts: Sequence[Draft]) -> None:
-        bound_now = [self._audit_bound(client, draft.account) for draft in drafts if not draft.exists]
-        answers.audit_all(unit, bound_now)
+    def _audited(self, client: Client, drafts: Sequence[Draft]) -> Rows:
+        return answers.adding([self._audit_bound(client, draft.account) for draft in drafts if not draft.exists])
 
     def _audit_bound(self, client: Client, account: AccountRow) -> dict[str, Any]:
         audit_id = random_bytes(_ID_BYTES)

@@ -4,56 +4,104 @@ A forged, foreign, unknown or inactive token costs the same and answers the same
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from keys import slots
 from keys.errors import OpenError
+from keys.grouping import Group
 from keys.primitives import random_bytes
 from keys.tokens import PID_BYTES, Pseudonym
+from vault.config import Settings
 from vault.domain.errors import DomainError
 from vault.domain.ids import AccountId
 from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of, stricter, waiting_scope
-from vault.errors import Kind, VaultError
+from vault.errors import TOO_BUSY, Kind, VaultError
 from vault.services.access import secret_holds
 from vault.services.held_keys import HeldKeys
-from vault.stores import clients, operators, standings
+from vault.stores import clients, introspected, operators
 from vault.stores.operators import Operated
 from vault.stores.unit import Store
 
+_LINE: Final = "introspections"
+"""The slot of those who read for all that wait."""
 INACTIVE: Final[dict[str, object]] = {"active": False}
 
 
-class Introspecting:
-    """Answers introspections; remembers only which sector a client has, which never changes."""
+class _Ask(NamedTuple):
+    """One introspection as it was asked for."""
 
-    def __init__(self, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
+    client_id: str
+    secret: str
+    token: str
+    account: str | None
+
+
+_Outcome = dict[str, object] | Exception
+
+
+class Introspecting:
+    """Answers introspections; remembers only which sector a client has, which never changes.
+
+    They stand in a line of their own: who comes first answers all that wait, on one connection and in one round trip.
+    """
+
+    def __init__(self, settings: Settings, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
         self._directory, self._keys, self._now = directory, keys, now
         self._sectors: dict[str, str] = {}
+        self._line = Group[_Ask, _Outcome](self._answer_all, (), most=settings.blocking_threads)
+        self._wait_seconds = settings.waiting_milliseconds / 1000
+        self._retry_seconds = settings.overload_retry_seconds
 
     def introspect(self, client_id: str, secret: str, token: str, account: str | None) -> dict[str, object]:
         """Return the answer for a token, or for one account of its owner.
 
         Raises:
-            VaultError: the credentials are not valid, or the client may not introspect.
+            VaultError: the credentials are not valid, the client may not introspect, or too many came before this one.
+            KeysError: the agent has no keys, or is not there.
         """
-        pseudonym = self._decode(client_id, token)
-        rows = self._directory.rows(standings.INTROSPECTED, client=client_id, pid=pseudonym.pid)
-        now = self._now()
-        _authorised(rows, secret, now)
-        wanted = _wanted(account)
-        operated = self._operated(client_id, pseudonym, wanted) if wanted and _is_another(rows, wanted) else None
-        return answer_of(rows, pseudonym, wanted, token, client_id, now, _policy(rows[0]), operated)
+        try:
+            outcome = self._line.do(_Ask(client_id, secret, token, account), self._wait_seconds)
+        except TimeoutError:
+            raise VaultError(Kind.OVERLOADED, TOO_BUSY, retry_after_seconds=self._retry_seconds) from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _answer_all(self, asks: Sequence[_Ask]) -> list[_Outcome]:
+        """Return what each is told: one reading of keys, store and clock for all.
+
+        Raises:
+            KeysError, VaultError: the agent or the store is not there, which concerns everyone.
+        """
+        # One leads at a time, so that one connection to store and agent serves them all.
+        with slots.held(_LINE):
+            self._keys.peek("directory")
+            said = [self._decode(ask) for ask in asks]
+            wanted = [(ask.client_id, one.pid) for ask, one in zip(asks, said, strict=True)]
+            rows = introspected.rows_of(self._directory, wanted)
+            now = self._now()
+            return [self._outcome(ask, one, found, now) for ask, one, found in zip(asks, said, rows, strict=True)]
+
+    def _outcome(self, ask: _Ask, said: Pseudonym, rows: Sequence[Any], now: int) -> _Outcome:
+        try:
+            _authorised(rows, ask.secret, now)
+            wanted = _wanted(ask.account)
+            operated = self._operated(ask.client_id, said, wanted) if wanted and _is_another(rows, wanted) else None
+            return answer_of(rows, said, wanted, ask.token, ask.client_id, now, _policy(rows[0]), operated)
+        except VaultError as refusal:
+            return refusal
 
     def _operated(self, client_id: str, pseudonym: Pseudonym, account: bytes) -> Operated | None:
         with self._directory.reading() as unit:
             return operators.operated(unit, client_id, pseudonym.pid, account)
 
-    def _decode(self, client_id: str, token: str) -> Pseudonym:
-        sector = self._sectors.get(client_id) or self._sector(client_id)
+    def _decode(self, ask: _Ask) -> Pseudonym:
+        sector = self._sectors.get(ask.client_id) or self._sector(ask.client_id)
         try:
             if sector is not None:
-                return self._keys.tokens(sector).decode(token)
+                return self._keys.tokens(sector).decode(ask.token)
         except OpenError:
             pass
         # A token that does not open is looked up all the same, under a pid that nobody has.

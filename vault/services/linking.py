@@ -89,9 +89,7 @@ class Linking:
 
     def add_records(self, rows: Iterable[SealedRecord]) -> None:
         """Insert records, sealed by the caller, in one transaction."""
-        made = [people.NewRecord(*row) for row in rows]
-        with self._identity.writing() as unit:
-            people.add_all(unit, made, self._now() // _DAY_SECONDS)
+        people.add_all(self._identity, [people.NewRecord(*row) for row in rows], self._now() // _DAY_SECONDS)
 
     def replace_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
         """Write a resubmission's fields and consents over the old ones. Idempotent."""

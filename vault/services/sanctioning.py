@@ -3,7 +3,8 @@
 The words are sealed under the registrant's statement key; the directory holds codes, rung and times.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
@@ -25,7 +26,8 @@ from vault.services.showing import Showing
 from vault.services.targets import Target
 from vault.stores import answers, sanctions, standings
 from vault.stores.sanctions import SanctionRow
-from vault.stores.unit import Store, Unit
+from vault.stores.standings import StandingRow
+from vault.stores.unit import Step, Store, Unit, end, run
 
 _ID_BYTES: Final = 16
 _LIST: Final = "sanctions"
@@ -66,21 +68,18 @@ class Sanctioning:
             )
             words = _words(body)
             statement = self._keys.seal_statement(target.standing.pid, attempt.ids, words) if words else None
-            with self._directory.writing() as unit:
-                # Read again: it may have become part of another meanwhile. The words stay under the key of `origin`.
-                living = self._target(unit, client, body, now)
+            with self._locked(client, body, target, now) as (unit, living, history):
                 rules.check_order(
-                    measure.rung, self._history(unit, living), body.get("facts") or body.get("skip_reason")
+                    measure.rung, _of_target(living, history), body.get("facts") or body.get("skip_reason")
                 )
                 row = SanctionRow(
                     attempt.ids, client.id, living.standing.pid, living.account_id, int(measure.rung), now,
                     measure.until, measure.degree, body["ground"], body.get("by"), body.get("automated", "none"),
                     body.get("source", "own_initiative"), statement, target.standing.pid, None, None, None,
                 )  # fmt: skip
-                sanctions.add(unit, row)
-                self._audit(unit, client, "sanction.set", row, now)
-                answer = 201, self._shown(unit, row, now)
+                answer = 201, self._shown(row, living.standing, now)
                 attempt.finish(unit, answer)
+                end(unit, *sanctions.adding(unit, row, history), self._audited(unit, client, "sanction.set", row, now))
             return answer
 
         return self._idempotent.run(client.id, idempotency, random_bytes(_ID_BYTES), effect)
@@ -100,8 +99,8 @@ class Sanctioning:
                 row = self._own(unit, client, sanction)
                 if not sanctions.lift(unit, row.id, now, reason, by):
                     raise VaultError(Kind.CONFLICT, "this sanction was lifted before")
-                self._audit(unit, client, "sanction.lifted", row, now)
-                answer = 200, self._shown(unit, self._own(unit, client, sanction), now)
+                run(unit, self._audited(unit, client, "sanction.lifted", row, now))
+                answer = 200, self._read(unit, self._own(unit, client, sanction), now)
                 attempt.finish(unit, answer)
             return answer
 
@@ -114,7 +113,7 @@ class Sanctioning:
             VaultError: there is none of this id.
         """
         with self._directory.reading() as unit:
-            return self._shown(unit, self._own(unit, client, sanction), self._now())
+            return self._read(unit, self._own(unit, client, sanction), self._now())
 
     def sanctions(self, client: Client, cursor: str | None, limit: int, target: Mapping[str, str]) -> dict[str, Any]:
         """Return a page of this provider's sanctions: all, or those of a registrant or an account.
@@ -130,7 +129,7 @@ class Sanctioning:
                 unit, client.id, after, limit,
                 None if found is None else found.standing.pid, None if found is None else found.account_id,
             )  # fmt: skip
-            items = [self._shown(unit, row, now) for row in rows]
+            items = [self._read(unit, row, now) for row in rows]
         if len(rows) < limit:
             return {"items": items}
         return {"items": items, "next": self._keys.directory().encode_cursor(_LIST, client.id, rows[-1].id)}
@@ -148,14 +147,23 @@ class Sanctioning:
             return targets.by_account(unit, client, body["account"])
         return Target(targets.by_token(unit, self._keys, client, body["token"], now))
 
-    @staticmethod
-    def _history(unit: Unit, target: Target) -> list[tuple[Rung, str | None]]:
-        """Return what was set on the same target before: on this account, or on the registrant himself."""
-        return [
-            (Rung(row.rung), row.lift_reason)
-            for row in sanctions.of_standing(unit, target.standing.pid)
-            if row.account == target.account_id
-        ]
+    @contextmanager
+    def _locked(
+        self, client: Client, body: Mapping[str, Any], target: Target, now: int
+    ) -> Iterator[tuple[Unit, Target, list[SanctionRow]]]:
+        """Return the target as it is under the write lock, with all sanctions of its standing.
+
+        It is read again: it may have become part of another meanwhile. The words stay under the key of its origin.
+        """
+        pid = target.standing.pid
+        first = (sanctions.history(self._directory, pid), standings.finding(self._directory, pid))
+        with self._directory.begun(*first) as (unit, (history, again)):
+            if target.account is None and standings.found_in(again) == target.standing:
+                yield unit, target, sanctions.read(history)
+                return
+            living = self._target(unit, client, body, now)
+            same = living.standing.pid == pid
+            yield unit, living, sanctions.read(history) if same else sanctions.of_standing(unit, living.standing.pid)
 
     @staticmethod
     def _own(unit: Unit, client: Client, sanction: str) -> SanctionRow:
@@ -167,11 +175,15 @@ class Sanctioning:
             raise VaultError(Kind.NOT_FOUND, "no such sanction")
         return row
 
-    def _audit(self, unit: Unit, client: Client, kind: str, row: SanctionRow, now: int) -> None:
+    def _audited(self, unit: Unit, client: Client, kind: str, row: SanctionRow, now: int) -> Step:
         audit_id = random_bytes(_ID_BYTES)
-        answers.audit(unit, audit_id, kind, now // 60, client.id, self._keys.seal_audit(audit_id, row.id))
+        return answers.auditing(unit, audit_id, kind, now // 60, client.id, self._keys.seal_audit(audit_id, row.id))
 
-    def _shown(self, unit: Unit, row: SanctionRow, now: int) -> dict[str, Any]:
+    def _read(self, unit: Unit, row: SanctionRow, now: int) -> dict[str, Any]:
+        """Return what is shown of a sanction that was read."""
+        return self._shown(row, None if row.account is not None else standings.living(unit, row.pid), now)
+
+    def _shown(self, row: SanctionRow, standing: StandingRow | None, now: int) -> dict[str, Any]:
         """Return a sanction from an allow-list of members; its words are not sent back."""
         rung = Rung(row.rung)
         answer: dict[str, Any] = {
@@ -180,7 +192,7 @@ class Sanctioning:
             "state": rules.state_of(row.until, row.lifted, now),
             "starts": to_text(from_epoch(row.starts)),
             "ground": row.ground,
-            **self._target_shown(unit, row),
+            **self._target_shown(row, standing),
         }
         if row.until is not None:
             answer["ban_until" if rung is Rung.close else "until"] = to_text(from_epoch(row.until))
@@ -190,11 +202,15 @@ class Sanctioning:
             answer |= {"lifted": to_text(from_epoch(row.lifted)), "lift_reason": row.lift_reason}
         return answer
 
-    def _target_shown(self, unit: Unit, row: SanctionRow) -> dict[str, str]:
+    def _target_shown(self, row: SanctionRow, standing: StandingRow | None) -> dict[str, str]:
         if row.account is not None:
             return {"account": str(AccountId(row.account))}
-        standing = standings.living(unit, row.pid)
         return {} if standing is None else {"token": self._showing.token(standing)}
+
+
+def _of_target(target: Target, history: Iterable[SanctionRow]) -> list[tuple[Rung, str | None]]:
+    """Return what was set on the same target before: on this account, or on the registrant himself."""
+    return [(Rung(row.rung), row.lift_reason) for row in history if row.account == target.account_id]
 
 
 def _words(body: Mapping[str, Any]) -> bytes:

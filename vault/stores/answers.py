@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from keys.bulk import Bulk
+from keys.bulk import Bulk, Rows, insert_all
+from keys.driver import Speaking, Step
 from vault.stores.directory import audit_outbox, idempotency, revoked
 from vault.stores.unit import Unit, inserted, oldest
 
@@ -72,10 +73,20 @@ def expire(unit: Unit, before: int, now: int, limit: int) -> None:
 
 def audit_all(unit: Unit, rows: Sequence[dict[str, Any]]) -> None:
     """Write audit rows of one act, as their columns, in the act's own transaction."""
-    _OUTBOX.insert(unit, [_columns(row) for row in rows])
+    insert_all(unit, [], adding(rows))
+
+
+def adding(rows: Sequence[dict[str, Any]]) -> Rows:
+    """Return audit rows as they are inserted together with others."""
+    return Rows(_OUTBOX, [_columns(row) for row in rows])
 
 
 def audit(unit: Unit, audit_id: bytes, kind: str, minute: int, address: str, detail: bytes) -> None:
     """Write an audit row of an act of the directory, in the act's own transaction; `detail` is sealed."""
     row = {"id": audit_id, "type": kind, "minute": minute, "address": address.encode(), "detail": detail}
     audit_all(unit, [row])
+
+
+def auditing(store: Speaking, audit_id: bytes, kind: str, minute: int, address: str, detail: bytes) -> Step:
+    """Return the statement of `audit`, to be run together with others."""
+    return _OUTBOX.of(store, [(audit_id, kind, minute, address.encode(), detail)])

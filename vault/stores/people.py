@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from keys.bulk import Bulk
+from keys.bulk import Bulk, Rows
 from vault.stores.identity import consent, evidence, fingerprint, record
-from vault.stores.unit import Unit
+from vault.stores.unit import Store, Unit
 
 FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
 _RECORDS = Bulk(record)
@@ -35,10 +35,16 @@ class NewRecord:
     consents: Mapping[str, bytes]
 
 
-def add_all(unit: Unit, rows: Sequence[NewRecord], day: int) -> None:
-    """Insert records with their consents; `day` since 1970."""
-    _RECORDS.insert(unit, [(row.rid, row.kind, day, *map(row.fields.get, FIELDS)) for row in rows])
-    _CONSENTS.insert(unit, [(row.rid, what, digest, day) for row in rows for what, digest in row.consents.items()])
+def add_all(store: Store, rows: Sequence[NewRecord], day: int) -> None:
+    """Insert records with their consents in a transaction of their own; `day` since 1970.
+
+    Raises:
+        VaultError: the store cannot be written now.
+    """
+    store.insert(
+        Rows(_RECORDS, [(row.rid, row.kind, day, *map(row.fields.get, FIELDS)) for row in rows]),
+        Rows(_CONSENTS, [(row.rid, what, digest, day) for row in rows for what, digest in row.consents.items()]),
+    )
 
 
 def replace_fields(

@@ -20,7 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from keys.bulk import Bulk
+from keys.bulk import Bulk, Rows, insert_all
+from keys.driver import Prepared, Speaking, Step
 from vault.stores.directory import ACCOUNT_ALONE, NO_MATCH, review, standing
 from vault.stores.unit import Unit
 
@@ -58,6 +59,7 @@ class ReviewRow:
 _COLUMNS = [review.c[name] for name in ReviewRow.__slots__]
 _REVIEWS = Bulk(review)
 _values = attrgetter(*ReviewRow.__slots__)
+_KNOWN: Final = Prepared(select(review.c.reg).where(review.c.reg.in_(bindparam("regs", expanding=True))).limit(1))
 _FIND = select(*_COLUMNS).where(review.c.reg == bindparam("reg"))
 
 
@@ -68,12 +70,17 @@ def add(unit: Unit, row: ReviewRow) -> None:
 
 def add_all(unit: Unit, rows: Iterable[ReviewRow]) -> None:
     """Insert registrations."""
-    _REVIEWS.insert(unit, [_values(row) for row in rows])
+    insert_all(unit, [], adding(rows))
 
 
-def known(unit: Unit, regs: Iterable[bytes]) -> bool:
-    """Tell whether one of these registrations stands already."""
-    return bool(unit.execute(select(review.c.reg).where(review.c.reg.in_(list(regs))).limit(1)).all())
+def adding(rows: Iterable[ReviewRow]) -> Rows:
+    """Return registrations as they are inserted together with others."""
+    return Rows(_REVIEWS, [_values(row) for row in rows])
+
+
+def knowing(store: Speaking, regs: Iterable[bytes]) -> Step:
+    """Return the statement that tells by a row whether one of these registrations stands already."""
+    return _KNOWN.on(store, regs=list(regs))
 
 
 def open_of(unit: Unit, pid: bytes) -> ReviewRow | None:

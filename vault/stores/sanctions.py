@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Row, and_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from keys.driver import Step, run
+from keys.driver import Outcome, Speaking, Step, run
 from vault.domain.scopes import Ladder, Rung
 from vault.stores.directory import account, sanction, standing
 from vault.stores.unit import Prepared, Unit, oldest
@@ -51,6 +51,9 @@ _ACCOUNT_RUNGS: Final = Prepared(
         sanction.c.pid == bindparam("pid"), sanction.c.account == bindparam("account"), sanction.c.lifted.is_(None)
     )
 )
+_OF_STANDING: Final = Prepared(
+    select(sanction).where(sanction.c.pid == bindparam("pid")).order_by(sanction.c.starts, sanction.c.id)
+)
 _SET: Final = Prepared(update(standing).where(standing.c.pid == bindparam("of")).values(ladder=bindparam("rungs")))
 _SET_ACCOUNT: Final = Prepared(
     update(account)
@@ -60,10 +63,25 @@ _SET_ACCOUNT: Final = Prepared(
 
 
 def add(unit: Unit, row: SanctionRow) -> None:
-    """Insert a sanction and put it in force: the next call in any worker meets it. Idempotent by its id."""
-    added = _ADD.on(unit, **{f"new_{name}": getattr(row, name) for name in SanctionRow.__slots__})
-    _, rungs = run(unit, added, _rungs(unit, row.pid, row.account))
-    run(unit, _setting(unit, row.pid, row.account, rungs.rows))
+    """Insert a sanction and put it in force. Idempotent by its id."""
+    run(unit, *adding(unit, row, of_standing(unit, row.pid)))
+
+
+def adding(store: Speaking, row: SanctionRow, history: Iterable[SanctionRow]) -> list[Step]:
+    """Return the statements that insert a sanction and put it in force: the next call in any worker meets it.
+
+    Idempotent by its id.
+
+    Args:
+        store: what they are put in the words of.
+        row: the sanction.
+        history: all sanctions of its standing, read under the write lock.
+    """
+    same = [one for one in (*history, row) if one.account == row.account and one.lifted is None]
+    return [
+        _ADD.on(store, **{f"new_{name}": getattr(row, name) for name in SanctionRow.__slots__}),
+        _setting(store, row.pid, row.account, [(one.rung, one.until) for one in same]),
+    ]
 
 
 def refresh(unit: Unit, pid: bytes, account_id: bytes | None) -> None:
@@ -78,7 +96,7 @@ def _rungs(unit: Unit, pid: bytes, account_id: bytes | None) -> Step:
     return _ACCOUNT_RUNGS.on(unit, pid=pid, account=account_id)
 
 
-def _setting(unit: Unit, pid: bytes, account_id: bytes | None, rows: Iterable[Any]) -> Step:
+def _setting(unit: Speaking, pid: bytes, account_id: bytes | None, rows: Iterable[Any]) -> Step:
     rungs = Ladder.of((Rung(rung), until) for rung, until in rows).text
     if account_id is None:
         return _SET.on(unit, of=pid, rungs=rungs)
@@ -119,8 +137,18 @@ def find(unit: Unit, owner: str, sanction_id: bytes) -> SanctionRow | None:
 
 def of_standing(unit: Unit, pid: bytes) -> list[SanctionRow]:
     """Return all sanctions of a standing and its accounts, oldest first."""
-    query = select(sanction).where(sanction.c.pid == pid).order_by(sanction.c.starts, sanction.c.id)
-    return [SanctionRow(*row) for row in unit.execute(query)]
+    [found] = run(unit, history(unit, pid))
+    return read(found)
+
+
+def history(store: Speaking, pid: bytes) -> Step:
+    """Return the statement that reads them, to be run together with others; `read` takes what it gave."""
+    return _OF_STANDING.on(store, pid=pid)
+
+
+def read(outcome: Outcome) -> list[SanctionRow]:
+    """Return the sanctions that were read."""
+    return [SanctionRow(*row) for row in outcome.rows]
 
 
 def page(

@@ -1,6 +1,7 @@
 """Standings, accounts, handles, person tags and local tags of the directory store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Final
@@ -9,12 +10,12 @@ from sqlalchemy import and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from keys.bulk import Bulk
-from keys.driver import run
+from keys.bulk import Bulk, Rows, insert_all
+from keys.driver import Outcome, Speaking, Step, run, table_of
 from vault.domain.handles import TAKEN, handle_key, skeleton
 from vault.errors import Kind, VaultError
 from vault.stores import sanctions
-from vault.stores.directory import KEPT, account, client, handle, local_tag, operator, person_tag, provider, standing
+from vault.stores.directory import KEPT, account, handle, local_tag, operator, person_tag, standing
 from vault.stores.unit import Prepared, Unit, inserted
 
 
@@ -61,29 +62,29 @@ VOID: Final = "void"
 _STANDINGS: Final = Bulk(standing)
 _HANDLES: Final = Bulk(handle)
 _ACCOUNTS: Final = Bulk(account)
+_TAKEN: Final = Prepared(
+    select(handle.c.handle).where(
+        handle.c.provider == bindparam("owner"), handle.c.handle.in_(bindparam("keys", expanding=True))
+    )
+)
 _FIND: Final = Prepared(select(standing).where(standing.c.pid == bindparam("pid")))
 _ACCOUNTS_OF: Final = Prepared(select(account).where(account.c.pid == bindparam("pid")))
-INTROSPECTED: Final = Prepared(
-    select(
-        client.c.secret_hash, client.c.state.label("client_state"), client.c.scopes, provider.c.policy,
-        provider.c.state.label("provider_state"), provider.c.expires, standing.c.pid, standing.c.assurance,
-        standing.c.generation, standing.c.ladder, standing.c.inactive_from, standing.c.superseded_by,
-        standing.c.state, account.c.id.label("account"), account.c.state.label("account_state"),
-        account.c.ladder.label("account_ladder"), client.c.former_hash, client.c.former_until,
-    )
-    .select_from(
-        client.outerjoin(provider, provider.c.client == client.c.id)
-        .outerjoin(standing, and_(standing.c.pid == bindparam("pid"), standing.c.provider == client.c.id))
-        .outerjoin(account, account.c.pid == standing.c.pid)
-    )
-    .where(client.c.id == bindparam("client"))
-)  # fmt: skip
 
 
 def find(unit: Unit, pid: bytes) -> StandingRow | None:
     """Return a standing."""
-    [found] = run(unit, _FIND.on(unit, pid=pid))
-    return StandingRow(*found.rows[0]) if found.rows else None
+    [found] = run(unit, finding(unit, pid))
+    return found_in(found)
+
+
+def finding(store: Speaking, pid: bytes) -> Step:
+    """Return the statement that reads a standing, to be run together with others; `found_in` takes what it gave."""
+    return _FIND.on(store, pid=pid)
+
+
+def found_in(outcome: Outcome) -> StandingRow | None:
+    """Return the standing that was read."""
+    return StandingRow(*outcome.rows[0]) if outcome.rows else None
 
 
 def living(unit: Unit, pid: bytes) -> StandingRow | None:
@@ -165,8 +166,18 @@ class Newcomer:
 
 def handles_taken(unit: Unit, owner: str, keys: Iterable[str]) -> set[str]:
     """Return those of these folded handles that are taken at a provider."""
-    query = select(handle.c.handle).where(handle.c.provider == owner, handle.c.handle.in_(set(keys)))
-    return set(unit.execute(query).scalars())
+    [found] = run(unit, taking(unit, owner, keys))
+    return taken_in(found)
+
+
+def taking(store: Speaking, owner: str, keys: Iterable[str]) -> Step:
+    """Return the statement that reads them, to be run together with others; `taken_in` takes what it gave."""
+    return _TAKEN.on(store, owner=owner, keys=list(set(keys)))
+
+
+def taken_in(outcome: Outcome) -> set[str]:
+    """Return the handles that were read."""
+    return {row.handle for row in outcome.rows}
 
 
 def add_all(unit: Unit, newcomers: Sequence[Newcomer]) -> None:
@@ -175,22 +186,47 @@ def add_all(unit: Unit, newcomers: Sequence[Newcomer]) -> None:
     Raises:
         VaultError: a handle is taken at this provider, or a standing exists (a late writer).
     """
-    try:
-        _STANDINGS.insert(unit, [_values_of_standing(one.standing) for one in newcomers])
-    except IntegrityError:
-        raise VaultError(
-            Kind.CONFLICT, "this registration was finished or given up meanwhile; send it again", retry_after_seconds=1
-        ) from None
+    with refused():
+        insert_all(unit, [], *adding(newcomers))
+
+
+def adding(newcomers: Sequence[Newcomer]) -> tuple[Rows, Rows, Rows]:
+    """Return the rows of newcomers, to be inserted with others; `refused` says what their errors mean."""
     owned = [(one.account, one.handle_key) for one in newcomers if one.account is not None]
-    _add_handles(unit, owned)
-    _ACCOUNTS.insert(unit, [_values_of_account(row) for row, _ in owned])
+    return (
+        Rows(_STANDINGS, [_values_of_standing(one.standing) for one in newcomers]),
+        Rows(_HANDLES, [_handle_row(row, key) for row, key in owned]),
+        Rows(_ACCOUNTS, [_values_of_account(row) for row, _ in owned]),
+    )
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """Have the errors of `adding`, and of what is inserted with it, say what they mean.
+
+    Raises:
+        VaultError: a handle is taken at this provider, or a standing exists (a late writer).
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        if table_of(error) == handle.name:
+            raise VaultError(Kind.HANDLE_TAKEN, TAKEN) from None
+        if table_of(error) == standing.name:
+            raise VaultError(
+                Kind.CONFLICT, "this registration was finished or given up meanwhile; send it again",
+                retry_after_seconds=1,
+            ) from None  # fmt: skip
+        raise
+
+
+def _handle_row(row: AccountRow, key: str) -> tuple[Any, ...]:
+    return row.provider, key, row.pid, row.id, skeleton(row.handle)
 
 
 def _add_handles(unit: Unit, owned: Sequence[tuple[AccountRow, str]]) -> None:
-    try:
-        _HANDLES.insert(unit, [(row.provider, key, row.pid, row.id, skeleton(row.handle)) for row, key in owned])
-    except IntegrityError:
-        raise VaultError(Kind.HANDLE_TAKEN, TAKEN) from None
+    with refused():
+        _HANDLES.insert(unit, [_handle_row(row, key) for row, key in owned])
 
 
 def give_record(unit: Unit, pid: bytes, link: bytes, kind: str) -> bool:

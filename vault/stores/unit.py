@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, select
+from sqlalchemy import Column, ColumnElement, Connection, Dialect, Engine, select
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from keys.driver import Driver, Prepared, StoreError
+from keys.bulk import Rows, insert_alone, insert_last
+from keys.driver import Driver, Outcome, Prepared, Speaking, Step, StoreError, begun, end, run
 from keys.engine import reading, snapshot, writing
 from vault.errors import Kind, VaultError
 
-__all__ = ["Prepared", "Store", "Unit", "inserted"]
+__all__ = ["Outcome", "Prepared", "Rows", "Speaking", "Step", "Store", "Unit", "end", "insert_last", "inserted", "run"]
 
 Unit = Connection
 _UNAVAILABLE = "a store cannot be read or written now; nothing was lost, try again"
@@ -49,6 +50,16 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self._driver = engine, Driver(engine)
+
+    @property
+    def dialect(self) -> Dialect:
+        """What its database speaks: for statements that are made before there is a connection."""
+        return self.engine.dialect
+
+    @property
+    def distant(self) -> bool:
+        """Whether a statement costs a round trip to another process: then several go together where they can."""
+        return self.engine.dialect.name == "postgresql"
 
     def rows(self, prepared: Prepared, **values: Any) -> list[Any]:  # noqa: ANN401 - what columns hold
         """Return all rows of a statement of the hot path; none where one of its lists is empty.
@@ -96,6 +107,25 @@ class Store:
         with _available(), writing(self.engine) as connection:
             yield connection
 
+    @contextmanager
+    def begun(self, *steps: Step) -> Iterator[tuple[Unit, list[Outcome]]]:
+        """Return a connection in a write transaction, and what became of the first statements, sent with its beginning.
+
+        Raises:
+            VaultError: the store cannot be written now: locked, full or gone.
+        """
+        with _available(), begun(self.engine, *steps) as (connection, outcomes):
+            yield connection, outcomes
+
+    def insert(self, *rows: Rows) -> None:
+        """Insert rows of several tables in a transaction of their own.
+
+        Raises:
+            VaultError: the store cannot be written now: locked, full or gone.
+        """
+        with _available():
+            insert_alone(self.engine, *rows)
+
 
 class AbsentStore(Store):
     """The store of another role: not opened in this process, and nothing of it can be read or written here."""
@@ -116,3 +146,23 @@ class AbsentStore(Store):
         yield  # makes this a context manager like the others
 
     snapshot = writing = reading
+
+    @contextmanager
+    def begun(self, *steps: Step) -> Iterator[tuple[Unit, list[Outcome]]]:
+        """Refuse.
+
+        Raises:
+            VaultError: always.
+        """
+        del steps
+        raise VaultError(Kind.UNAVAILABLE, _OTHER_ROLE)
+        yield  # makes this a context manager like the others
+
+    def insert(self, *rows: Rows) -> None:
+        """Refuse.
+
+        Raises:
+            VaultError: always.
+        """
+        del rows
+        raise VaultError(Kind.UNAVAILABLE, _OTHER_ROLE)

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.exceptions import MethodNotAllowed
 
 from vault import logs, metrics
+from vault.errors import Kind, VaultError
 from vault.metrics import Metrics
 from vault.web.api import accounts, imports, registrations, reviews, sanctions, secrets, tokens
 from vault.web.gate import CLIENT_KEY, EXTENSION, check_routes
 from vault.web.oauth.errors import oauth_response
 from vault.web.oauth.introspection import PATH as INTROSPECTION
-from vault.web.oauth.introspection import SIGNED, Introspect, add_introspection
+from vault.web.oauth.introspection import Introspect, add_introspection, is_plain
 from vault.web.oauth.metadata import add_metadata
 from vault.web.oauth.revocation import add_revocation
 from vault.web.oauth.token import add_token
@@ -71,13 +72,14 @@ class VaultApp(OpenAPI):
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types
         """Answer a request; introspections ahead of Flask's dispatch, which costs twice what they do."""
-        hot = environ["PATH_INFO"] == INTROSPECTION and environ["REQUEST_METHOD"] == "POST"
-        if not hot or self.introspect is None or SIGNED in environ.get("HTTP_ACCEPT", ""):
+        if self.introspect is None or not is_plain(environ):
             return super().wsgi_app(environ, start_response)
         started = time.perf_counter()
         try:
             body = self.introspect(environ)
         except Exception as error:  # noqa: BLE001 - every refusal is answered in the one place for refusals
+            if isinstance(error, VaultError) and error.kind is Kind.OVERLOADED:
+                self.metrics.refused()
             with self.request_context(environ):
                 return self.handle_exception(error)(environ, start_response)
         seconds = self.request_log.write("POST", INTROSPECTION, 200, started, environ[CLIENT_KEY])

@@ -19,8 +19,8 @@ from keys.agent.names import Names, check_shown, rids_of
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement, Basis
 from keys.bulk import insert_all
-from keys.driver import run
-from keys.engine import reading, writing
+from keys.driver import Outcome, Step, begun, run
+from keys.engine import reading
 from keys.errors import KeysError, MissingError, OpenError, ProtocolError
 from keys.grouping import Group
 from keys.handoffs import Handoff
@@ -182,8 +182,8 @@ def _agreed(known: Iterable[Agreement], audience: str, purpose: str) -> Agreemen
 
 def _write(names: Names, ready: Mapping[int, _Ready]) -> dict[int, Refusal]:
     """Write what may be written; return who may not, since what it rests on changed or its budget is used up."""
-    with writing(names.engine) as connection:
-        failed, agreed, left = _looked_again(names, connection, ready)
+    with begun(names.engine, *_again(names, ready)) as (connection, outcomes):
+        failed, agreed, left = _looked_again(names, ready, outcomes)
         counts: Counter[bytes] = Counter()
         for at, item in ready.items():
             if at not in failed and counts[item.agreement.id] < left[item.agreement.id]:
@@ -196,21 +196,26 @@ def _write(names: Names, ready: Mapping[int, _Ready]) -> dict[int, Refusal]:
     return failed
 
 
+def _again(names: Names, ready: Mapping[int, _Ready]) -> list[Step]:
+    """Return the statements that read, under the write lock, what everything rests on."""
+    of = {item.agreement.id: item.agreement for item in ready.values()}
+    return [
+        agreements.reading_ids(names.engine, of),
+        records.reading_rids(names.engine, {item.record.rid for item in ready.values()}),
+        budgets.reading(names.engine, [agreement.budget for agreement in of.values()]),
+        handoffs.expiring(names.engine, names.now()),
+    ]
+
+
 def _looked_again(
-    names: Names, connection: Connection, ready: Mapping[int, _Ready]
+    names: Names, ready: Mapping[int, _Ready], outcomes: Sequence[Outcome]
 ) -> tuple[dict[int, Refusal], dict[bytes, Agreement], dict[bytes, int]]:
-    """Read again under the write lock what everything rests on.
+    """Look at what was read again.
 
     Returns:
         (who fails, agreements by id, what the budget of each still holds)
     """
-    of = {item.agreement.id: item.agreement for item in ready.values()}
-    agreements_now, rows, used, _ = run(
-        connection, agreements.reading_ids(connection, of),
-        records.reading_rids(connection, {item.record.rid for item in ready.values()}),
-        budgets.reading(connection, [agreement.budget for agreement in of.values()]),
-        handoffs.expiring(connection, names.now()),
-    )  # fmt: skip
+    agreements_now, rows, used, _ = outcomes
     agreed = agreements.by_id(names.keyring, agreements_now.rows)
     macs = {row.rid: row.mac for row in rows.rows}
     failed: dict[int, Refusal] = {}

@@ -19,7 +19,8 @@ from keys.agent.arguments import Args, listed, mapping, octets, text
 from keys.agent.names import Names, Standing, check_shown, commitment_key, open_record, rids_of
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement
-from keys.driver import run
+from keys.bulk import insert_last
+from keys.driver import begun, run
 from keys.engine import reading, writing
 from keys.errors import BusyError, ConflictError, KeysError, MissingError, ProtocolError, RefusedError
 from keys.grouping import Group
@@ -247,9 +248,9 @@ def _consume(
 
 def _consumed(names: Names, rows: _Rows) -> set[bytes]:
     """Delete hand-offs, and write the audit rows of those that were still there: each is deleted once."""
-    with writing(names.engine) as connection:
-        won = handoffs.consume(connection, rows)
-        audit.write_all(connection, [row for digest, row in rows.items() if digest in won])
+    with begun(names.engine, handoffs.consuming(names.engine, rows)) as (connection, (gone,)):
+        won = handoffs.consumed(gone)
+        insert_last(connection, audit.adding([row for digest, row in rows.items() if digest in won]))
     return won
 
 

@@ -14,7 +14,8 @@ from keys import audit, budgets, records, store
 from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.names import Names, check_standing, commitment_key, open_record
 from keys.agent.wire import Dialogue
-from keys.bulk import Bulk, Rows, insert_all
+from keys.bulk import Bulk, Rows, insert_all, inserting
+from keys.driver import Step
 from keys.engine import reading, writing
 from keys.errors import ConflictError, MissingError, OpenError, ProtocolError, RefusedError
 from keys.records import RID_BYTES, Opened, Record, State
@@ -64,8 +65,7 @@ def create(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         MissingError: no such sector.
     """
     drawn = draw_all(names, args, State.CREATING)
-    with writing(names.engine) as connection:
-        drawn.write(names, connection)
+    insert_drawn(names, [drawn])
     return {"items": drawn.answers}
 
 
@@ -87,27 +87,32 @@ class Drawn:
         Raises:
             BudgetError: this sector's creations of the hour are used up.
         """
-        write_all(names, connection, [self])
+        for outcome in insert_all(connection, *_written(names, [self])):
+            budgets.check(outcome.rows)
 
 
-def write_all(names: Names, connection: Connection, drawn: Sequence[Drawn]) -> None:
-    """Insert the records of several calls and their persons.
+def insert_drawn(names: Names, drawn: Sequence[Drawn]) -> None:
+    """Insert the records of several calls and their persons in a transaction of their own.
 
     Raises:
-        BudgetError: a sector's creations of the hour are used up.
+        BudgetError: a sector's creations of the hour are used up; nothing stands.
     """
+    with inserting(names.engine, *_written(names, drawn)) as spent:
+        for outcome in spent:
+            budgets.check(outcome.rows)
+
+
+def _written(names: Names, drawn: Sequence[Drawn]) -> tuple[list[Step], Rows, Rows]:
+    """Return what writes the records of several calls: budgets first, whose outcomes are to be checked."""
     window, limit = names.now() // budgets.HOUR_SECONDS, names.limits.creates_per_hour
     counts: Counter[str] = Counter()
     for one in drawn:
         counts[one.sector] += len(one.rows)
-    spent = insert_all(
-        connection,
-        [budgets.spending(connection, f"create/{sector}", limit, window, count) for sector, count in counts.items()],
+    return (
+        [budgets.spending(names.engine, f"create/{name}", limit, window, count) for name, count in counts.items()],
         records.adding(row for one in drawn for row in one.rows),
         Rows(_PERSONS, [(uid, "provisional") for one in drawn for uid in one.persons]),
     )
-    for outcome in spent:
-        budgets.check(outcome.rows)
 
 
 def draw_all(names: Names, args: Args, state: State) -> Drawn:
@@ -220,21 +225,18 @@ def _finish(names: Names, claims: Claims) -> None:
     with reading(names.engine) as connection:
         found = records.load_all(connection, names.keyring, claims)
     creating = [record for record in found.values() if record.state is State.CREATING]
-    for record in creating:
-        claim = claims[record.rid]
-        if records.origin_of(names.keyring, record) != (claim.sector, claim.pid):
-            raise RefusedError
     rows, changes = [], []
     for record in creating:
-        exchange = records.exchange_of(names.keyring, record)
+        claim, (sector, pid, exchange) = claims[record.rid], records.origin_of(names.keyring, record)
+        if (sector, pid) != (claim.sector, claim.pid):
+            raise RefusedError
         # An exchange makes a record of somebody who is verified already: nothing of it is reviewed.
         state, kind = (State.IN_REVIEW, "registration.created") if exchange is None else (State.VERIFIED, MADE)
         key = commitment_key(names, record)
         rows.append(audit.row_of(names.keyring.deployment, record.rid, key, kind, names.minute, exchange or {}))
         changes.append((record, {"state": state, "origin": None}))
     if creating:
-        with writing(names.engine) as connection:
-            records.change_all(connection, names.keyring, changes, audit.adding(rows))
+        records.change_all(names.engine, names.keyring, changes, audit.adding(rows))
 
 
 def create_undo(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
@@ -256,7 +258,7 @@ def _undo(names: Names, connection: Connection, rid: bytes) -> None:
         return
     uid = records.uid_of(names.keyring, record)
     records.remove(connection, record)
-    if records.exchange_of(names.keyring, record) is None:  # the person of an exchange lives on
+    if records.origin_of(names.keyring, record)[2] is None:  # the person of an exchange lives on
         connection.execute(delete(store.person).where(store.person.c.uid == uid))
 
 
@@ -265,7 +267,7 @@ def create_open(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     before, limit = names.minute - whole(args, "older_minutes"), min(whole(args, "limit"), 1000)
     with reading(names.engine) as connection:
         rows = records.creating(connection, names.keyring, before, limit)
-    found = [(record.rid, *records.origin_of(names.keyring, record)) for record in rows]
+    found = [(record.rid, *records.origin_of(names.keyring, record)[:2]) for record in rows]
     return {"open": [{"rid": rid, "sector": sector, "pid": pid} for rid, sector, pid in found]}
 
 

@@ -6,11 +6,10 @@ Each call gets its own answer; one that is refused fails alone, since the others
 from collections.abc import Sequence
 from typing import Any
 
-from keys.agent.acts.registering import Claims, Drawn, claims_of, complete, draw_all, write_all
+from keys.agent.acts.registering import Claims, Drawn, claims_of, complete, draw_all, insert_drawn
 from keys.agent.arguments import Args
 from keys.agent.names import Names
 from keys.agent.wire import Dialogue
-from keys.engine import writing
 from keys.errors import KeysError, RefusedError
 from keys.grouping import Group
 from keys.records import State
@@ -29,8 +28,7 @@ class Creations:
         return {"items": drawn.answers}
 
     def _carry_out(self, calls: Sequence[Drawn]) -> list[None]:
-        with writing(self._names.engine) as connection:
-            write_all(self._names, connection, calls)
+        insert_drawn(self._names, calls)
         return [None] * len(calls)
 
 

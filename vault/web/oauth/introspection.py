@@ -3,7 +3,7 @@
 Who accepts `application/token-introspection+jwt` gets the same answer signed (RFC 9701), off the hot path.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -25,13 +25,21 @@ Introspect = Callable[[dict[str, Any]], bytes]
 """From a WSGI environ to the body of the answer."""
 
 
+def is_plain(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a request is an introspection that is answered ahead of Flask: one whose answer is not signed."""
+    return (
+        environ["PATH_INFO"] == PATH
+        and environ["REQUEST_METHOD"] == "POST"
+        and SIGNED not in environ.get("HTTP_ACCEPT", "")
+    )
+
+
 def add_introspection(app: Flask, vault: "Vault") -> Introspect:
     """Add the route to an application, and return what answers it: the application calls it ahead of Flask."""
-    limit_bytes, peek, ask = vault.settings.max_body_bytes, vault.peek, vault.introspecting.introspect
+    limit_bytes, ask = vault.settings.max_body_bytes, vault.introspecting.introspect
 
     def answered(environ: dict[str, Any]) -> dict[str, object]:
         check_framing(environ, limit_bytes)
-        peek("directory")
         client_id, secret = credentials(environ)
         form = client_form(environ, limit_bytes, client_id)
         token = form.get("token")
