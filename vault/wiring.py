@@ -30,10 +30,12 @@ from vault.services.linking import Linking
 from vault.services.listing import Listing
 from vault.services.operating import Operating
 from vault.services.readiness import ANSWER_SECONDS, UNAVAILABLE, Readiness
+from vault.services.reading_log import LogReader
 from vault.services.registering import Registering
 from vault.services.retention import Retention
 from vault.services.reviewing import Reviewing
 from vault.services.sanctioning import Sanctioning
+from vault.services.sequencing import Sequencer
 from vault.services.showing import Showing
 from vault.services.tokens import Tokens
 from vault.services.undoing import Undoing
@@ -70,6 +72,7 @@ class Vault:
     checking: Checking
     housekeeping: Housekeeping
     figures: Figures
+    log: LogReader
     readiness: Readiness
 
     def peek(self, *sockets: str) -> None:
@@ -118,6 +121,20 @@ def _state_of_holder(path: str) -> str:
     return "ok"
 
 
+def build_sequencer(settings: Settings) -> tuple[Sequencer, Store]:
+    """Return the sequencer of these settings, and the log store whose lock it leads by.
+
+    Raises:
+        SetupError: a store is missing, or its schema is not the one of this version.
+    """
+    names = ("directory", "log")
+    engines = {name: open_engine(settings.sequencer_url(name), busy_seconds=settings.busy_seconds) for name in names}
+    schema.check_all(engines)
+    directory, log = (Store(engines[name]) for name in names)
+    outbox, signer = (AgentClient(str(settings.sockets / f"{name}.sock")) for name in ("outbox", "log"))
+    return Sequencer(directory, log, outbox, signer, origin=settings.origin, rows=settings.log_rows), log
+
+
 def build(settings: Settings, clock: Clock | None = None, observe: Observe | None = None) -> Vault:
     """Return the vault of these settings; `observe` is told of each act that it asks of the agent.
 
@@ -137,7 +154,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
     directory, identity = stores["directory"], stores.get("identity", AbsentStore())
     sockets = {
         name: AgentClient(str(settings.sockets / f"{name}.sock"), observe=observe)
-        for name in ("directory", "identity", "exchange", "officer")
+        for name in ("directory", "identity", "exchange", "officer", "log")
     }
     # This version knows the development seal alone; with it, specimen documents and short ways are allowed.
     development = True
@@ -180,6 +197,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
         checking=Checking(directory, linking, sockets["officer"]),
         figures=Figures(directory, keys, now),
+        log=LogReader(stores["log"]),
         readiness=_readiness(settings, stores),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )
