@@ -70,6 +70,8 @@ class Settings:
     log_origin: str = ""
     """The name that the log is signed by, an address without a scheme; default: the issuer's, and /log. Set for good by
     the first checkpoint."""
+    log_policy: Path = Path()
+    """The policy file (c2sp.org/tlog-policy) of the witnesses that are asked to sign; those with a URL are."""
     log_milliseconds: int = 1000
     """How long the sequencer rests between two rounds."""
     log_rows: int = 4096

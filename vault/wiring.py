@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from keys.agent.client import AgentClient, Observe
 from keys.engine import in_use, open_engine
-from keys.errors import KeysError
+from keys.errors import KeysError, NoteError
 from vault.config import Settings
 from vault.domain.clock import Clock, SystemClock, epoch
+from vault.errors import StartError
+from vault.log.policy import Policy
 from vault.services.access import AccessControl
 from vault.services.accounts import Accounts
 from vault.services.agreeing import Agreeing
@@ -35,10 +38,11 @@ from vault.services.registering import Registering
 from vault.services.retention import Retention
 from vault.services.reviewing import Reviewing
 from vault.services.sanctioning import Sanctioning
-from vault.services.sequencing import Sequencer
+from vault.services.sequencing import Sequencer, nobody
 from vault.services.showing import Showing
 from vault.services.tokens import Tokens
 from vault.services.undoing import Undoing
+from vault.services.witnessing import Witnesses
 from vault.stores import schema
 from vault.stores.unit import AbsentStore, Store
 
@@ -126,13 +130,23 @@ def build_sequencer(settings: Settings) -> tuple[Sequencer, Store]:
 
     Raises:
         SetupError: a store is missing, or its schema is not the one of this version.
+        StartError: the policy of witnesses cannot be read.
     """
     names = ("directory", "log")
     engines = {name: open_engine(settings.sequencer_url(name), busy_seconds=settings.busy_seconds) for name in names}
     schema.check_all(engines)
     directory, log = (Store(engines[name]) for name in names)
     outbox, signer = (AgentClient(str(settings.sockets / f"{name}.sock")) for name in ("outbox", "log"))
-    return Sequencer(directory, log, outbox, signer, origin=settings.origin, rows=settings.log_rows), log
+    cosign = nobody if settings.log_policy == Path() else Witnesses(_policy(settings.log_policy)).cosign
+    made = Sequencer(directory, log, outbox, signer, origin=settings.origin, rows=settings.log_rows, cosign=cosign)
+    return made, log
+
+
+def _policy(path: Path) -> Policy:
+    try:
+        return Policy.parse(path.read_bytes())
+    except (OSError, NoteError):
+        raise StartError("log_policy: the file cannot be read as a policy of witnesses") from None
 
 
 def build(settings: Settings, clock: Clock | None = None, observe: Observe | None = None) -> Vault:

@@ -15,6 +15,7 @@ from tests.log.test_proofs_and_policies import EXAMPLE, GOLDEN, NESTED, PROOF
 from vault.log import tiles
 from vault.log.policy import Policy
 from vault.log.proofs import LogProof
+from vault.log.witness import Request
 
 SHORT_SECONDS, FULL_SECONDS = 0.5, 60.0
 
@@ -29,6 +30,7 @@ PARSERS: Final[dict[str, tuple[Callable[[bytes], object], list[bytes]]]] = {
     "signature": (_text(Signature.parse), [raw.rpartition(b"\n\n")[2] for *_, raw in NOTES.values()]),
     "verifier key": (_text(VerifierKey.parse), [GOLDEN["log_vkey"].encode(), GOLDEN["witness_vkey"].encode()]),
     "proof": (LogProof.parse, [PROOF.encode(), EXAMPLE.encode()]),
+    "request of a witness": (Request.parse, [b"old 3\n" + PROOF.partition("index 2\n")[2].encode()]),
     "policy": (Policy.parse, [NESTED.encode()]),
     "path": (_text(tiles.Tile.parse), [b"tile/0/x001/x234/067.p/12", b"tile/entries/000"]),
     "bundle": (tiles.entries_of, [tiles.bundle([b"", b"a", bytes(300)])]),

@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from keys.errors import KeysError, SealedError
-from vault.cli import agreements, credentials, database, demo, enrolment, importing, inspection, log, service
+from vault.cli import agreements, credentials, database, demo, enrolment, importing, inspection, log, service, witness
 from vault.errors import StartError, VaultError
 
 EXIT_ERROR: Final = 1
@@ -40,6 +40,7 @@ cli.add_command(demo.demo)
 cli.add_command(inspection.fsck)
 cli.add_command(inspection.openapi)
 cli.add_command(log.log)
+cli.add_command(witness.witness)
 cli.add_command(database.db)
 cli.add_command(importing.import_)
 enrolment.provider.add_command(agreements.allow_exchange)
