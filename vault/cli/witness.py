@@ -34,7 +34,10 @@ def witness() -> None:
 @witness.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--name", required=True, help="The name to sign by: an address without a scheme.")
-@click.option("--algorithm", type=click.Choice(sorted(_SIGNERS)), default="ed25519", show_default=True)
+@click.option(
+    "--algorithm", type=click.Choice(sorted(_SIGNERS)), default="ed25519", show_default=True,
+    help="ml-dsa-44 holds against quantum computers too, and its signatures are long.",
+)  # fmt: skip
 @json_option
 def new(file: Path, name: str, algorithm: str, *, as_json: bool) -> None:
     """Write a witness' private key into a new FILE, for its owner alone, and print the public one."""
