@@ -9,8 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from keys.leaves import read
 from tests.people import person
-from tests.serving import NO_TLS, Server
+from tests.serving import NO_TLS, Client, Server
+from vault.log import tiles
 from vault.log.verify import head_of
 
 
@@ -130,3 +132,33 @@ def test_the_whole_vault_killed_goes_on_with_the_same_log(tmp_path: Path) -> Non
     await_size(server, key, 11)
     assert server.json("log", "verify")["types"]["registration.created"] == 5
     server.stop()
+
+
+def test_a_known_and_an_unknown_person_leave_equal_leaves_through_review(logged: Server, tmp_path: Path) -> None:
+    """What is told of two registrations differs in nothing but random bytes, whoever reviews, known or not."""
+    key = await_checkpoint(logged)
+    chat, blog, rita = logged.provider("chat"), logged.provider("blog"), logged.reviewer("rita")
+    own = logged.reviewer("bea", blog)
+    size = await_size(logged, key, 4)
+
+    def told(provider: Client, reviewer: Client, number: int, handle: str) -> list[tuple[str, int, int]]:
+        nonlocal size
+        made = provider.registered(person(number), handle)
+        shown = reviewer.reveal(made["id"])
+        reviewer.approve(made["id"], **({"shown": shown["shown"]} if shown.get("candidates") else {}))
+        size, before = await_size(logged, key, size + 4), size
+        folder = tmp_path / handle
+        logged.json("log", "mirror", str(folder))
+        [bundle] = (path for path in (folder / "tile/entries").rglob("*") if path.is_file())
+        entries = tiles.entries_of(bundle.read_bytes())
+        return sorted(
+            (said["type"], len(entry), len(said["subjects"]))
+            for entry in entries[before:size]
+            for said in [read(entry)]
+        )
+
+    for number in (1, 4):
+        told(chat, rita, number, f"first{number}")
+    for reviewer in (rita, own):
+        known = told(blog, reviewer, 1 if reviewer is rita else 4, f"known{reviewer.id[4:8].lower()}")
+        assert known == told(blog, reviewer, 2 if reviewer is rita else 3, f"other{reviewer.id[4:8].lower()}")
