@@ -1,6 +1,7 @@
 """Audit rows of acts on records: written in the act's own transaction, sealed under the record's commitment key.
 
-A row is {random id, type, minute, address, sealed detail}. It becomes one leaf of the log when it is drained.
+A row is {random id, type, minute, address, sealed detail}. It becomes one leaf of the log when it is drained. An act on
+several records is one row, so that its leaf does not tell how many there were.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,9 @@ from typing import Any, Final
 import msgpack
 from sqlalchemy import Connection
 
-from keys import bulk, store
+from keys import bulk, leaves, store
 from keys.bulk import Bulk, Rows
-from keys.frame import Place, Purpose, seal
+from keys.frame import Place, Purpose, length_prefixed, seal
 from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
 from keys.records import Opened, detail_key
@@ -46,6 +47,36 @@ def row_of(
     place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
     sealed = seal(detail_key(commitment_key, audit_id), Purpose.AUDIT, place, msgpack.packb(dict(detail)))
     return {"id": audit_id, "type": kind, "minute": minute, "address": rid, "detail": sealed}
+
+
+def write_group(
+    connection: Connection, deployment: bytes, opened: Sequence[Opened], kind: str, minute: int,
+    detail: Mapping[str, object],
+) -> None:  # fmt: skip
+    """Write the audit row of one act on several records; more than its leaf has places take a further row.
+
+    The address is that of all of them, one after another; the detail is sealed once for each, under its own key.
+    """
+    places = leaves.PLACES[leaves.type_of(kind)]
+    write_all(
+        connection,
+        [
+            _group_row(deployment, opened[place : place + places], kind, minute, detail)
+            for place in range(0, len(opened), places)
+        ],
+    )
+
+
+def _group_row(
+    deployment: bytes, opened: Sequence[Opened], kind: str, minute: int, detail: Mapping[str, object]
+) -> dict[str, Any]:
+    audit_id, packed = random_bytes(16), msgpack.packb(dict(detail))
+    place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
+    sealed = [seal(one.detail_key(audit_id), Purpose.AUDIT, place, packed) for one in opened]
+    address = b"".join(one.record.rid for one in opened)
+    return {
+        "id": audit_id, "type": kind, "minute": minute, "address": address, "detail": length_prefixed(*sealed),
+    }  # fmt: skip
 
 
 def sealed_row(

@@ -67,6 +67,20 @@ class MissingError(KeysError):
     default = "not known to the key agent"
 
 
+class ProofError(KeysError):
+    """A proof of the log does not show what it is for; deliberately not told why."""
+
+    kind = "proof"
+    default = "the proof does not hold"
+
+
+class NoteError(KeysError):
+    """A signed note, checkpoint, tile, proof or policy of the log is not of its format, or no signature holds."""
+
+    kind = "note"
+    default = "not of the log's formats"
+
+
 class BudgetError(KeysError):
     """The budget of this act is used up for now."""
 
@@ -112,7 +126,7 @@ BY_KIND: dict[str, type[KeysError]] = {
     cls.kind: cls
     for cls in (
         KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, BusyError,
-        CandidatesError, MissingError, BudgetError, CapError,
+        CandidatesError, MissingError, BudgetError, CapError, ProofError, NoteError,
         ProtocolError, UnavailableError, SetupError,
     )
 }  # fmt: skip

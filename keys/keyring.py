@@ -1,7 +1,7 @@
 """The keyring: every long-lived key by purpose, scope and version, each sealed in the key store.
 
     seal → root key → kek, standing-kek, fingerprint, map, link/S
-    standing-kek   → account-mac, index, directory, sign/es256, token/S
+    standing-kek   → account-mac, index, directory, sign/es256, sign/log, token/S
 
 Guarantees: a key is used only as its state allows (NIST SP 800-57 part 1 section 7); an entry opens only at its own
 purpose, scope and version. The holder `standing` is given the standing key encryption key alone and so opens only the
@@ -27,7 +27,8 @@ STANDING_KEK: Final = "standing-kek"
 KEK: Final = "kek"
 ROOT_PURPOSES: Final = (KEK, STANDING_KEK, "fingerprint", "map")
 SIGN_ES256: Final = "sign/es256"
-STANDING_PURPOSES: Final = ("account-mac", "index", "directory", SIGN_ES256)
+SIGN_LOG: Final = "sign/log"
+STANDING_PURPOSES: Final = ("account-mac", "index", "directory", SIGN_ES256, SIGN_LOG)
 SECTOR_PURPOSES: Final = ("token", "link")
 _UNDER_STANDING: Final = frozenset((*STANDING_PURPOSES, "token"))
 _SIV: Final = frozenset(("token", "link", "directory"))

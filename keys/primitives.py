@@ -9,9 +9,9 @@ import hmac
 import secrets
 from typing import Final, NoReturn, Self
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -178,3 +178,55 @@ class P256Signer:
         """Return the public point, x(32) and y(32)."""
         point = self._key.public_key().public_numbers()
         return point.x.to_bytes(32, "big"), point.y.to_bytes(32, "big")
+
+
+class Ed25519Signer:
+    """Ed25519 (RFC 8032): deterministic, so that what is signed twice is the same bytes."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, seed: Secret) -> None:
+        self._key = ed25519.Ed25519PrivateKey.from_private_bytes(seed.expose_cleartext())
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature, 64 bytes."""
+        return self._key.sign(message)
+
+    def public(self) -> bytes:
+        """Return the public key, 32 bytes."""
+        return self._key.public_key().public_bytes_raw()
+
+
+def ed25519_holds(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether an Ed25519 signature holds."""
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class MlDsa44Signer:
+    """ML-DSA-44 (FIPS 204), with an empty context; hedged, so that two signatures of one message differ."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, seed: Secret) -> None:
+        self._key = mldsa.MLDSA44PrivateKey.from_seed_bytes(seed.expose_cleartext())
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature, 2420 bytes."""
+        return self._key.sign(message)
+
+    def public(self) -> bytes:
+        """Return the public key, 1312 bytes."""
+        return self._key.public_key().public_bytes_raw()
+
+
+def ml_dsa_44_holds(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether an ML-DSA-44 signature holds."""
+    try:
+        mldsa.MLDSA44PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

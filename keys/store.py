@@ -134,6 +134,23 @@ budget = Table(
     Column("used", BigInteger, nullable=False),
 )
 
+leaf_count = Table(
+    "leaf_count",
+    metadata,
+    Column("rid", LargeBinary, primary_key=True),
+    Column("leaves", BigInteger, nullable=False),
+)
+
+log_head = Table(
+    "log_head",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+
 audit_outbox = Table(
     "audit_outbox",
     metadata,

@@ -136,6 +136,8 @@ class Server:
             "IDVAULT_HOME": str(home),
             "IDVAULT_BIND": f"127.0.0.1:{self.port}",
             "IDVAULT_WORKERS": "2",
+            # The outboxes stay as they are for those who look into them; tests of the log have it.
+            "IDVAULT_SEQUENCER": "no",
             **settings,
         }
         self.databases: dict[str, str] = {}
@@ -174,6 +176,12 @@ class Server:
             self.environment |= {
                 name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")
                 for name, url in self.databases.items()
+            }
+            self.environment |= {
+                f"IDVAULT_SEQUENCER_{store}_URL": self.databases[f"IDVAULT_{store}_URL"].replace(
+                    "postgres@", f"idvault_{store.lower()}_sequencer@"
+                )
+                for store in ("DIRECTORY", "LOG")
             }
 
     def stop(self) -> int:

@@ -45,8 +45,8 @@ def _users() -> dict[str, tuple[str, set[str]]]:
     return users
 
 
-def test_agent_and_workers_run_under_three_users() -> None:
-    assert set(UNITS) == {"agent", "directory", "identity"}
+def test_agent_workers_and_sequencer_each_run_under_a_user_of_their_own() -> None:
+    assert set(UNITS) == {"agent", "directory", "identity", "sequencer"}
     assert {name: dict(_assignments(path))["User"] for name, path in UNITS.items()} == {
         name: f"idvault-{name}" for name in UNITS
     }
@@ -95,6 +95,7 @@ def test_who_may_connect_to_a_socket_is_of_its_group_and_nobody_else_is_but_the_
     assert allowed == {
         "directory": {"idvault-directory", "idvault-identity", "idvault-operator"},
         "exchange": {"idvault-directory"}, "identity": {"idvault-identity"}, "officer": {"idvault-operator"},
+        "outbox": {"idvault-sequencer"}, "log": {"idvault-operator", "idvault-sequencer"},
     }  # fmt: skip
     for door, group in gids.items():
         assert groups[group] in users["idvault-agent"][1]

@@ -24,6 +24,9 @@ ROLES: Final = ("all", "directory", "identity")
 _PREFIX: Final = "IDVAULT_"
 _BIND: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^:\[\]\s]+):[0-9]{1,5}", re.ASCII)
 _ISSUER: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?", re.ASCII)
+_ORIGIN: Final = re.compile(r"[A-Za-z0-9.:/_\[\]-]{1,255}", re.ASCII)
+_MOST_LEAVES: Final = 10_000
+"""What one act of the agent takes."""
 _REFUSERS: Final = 8
 _LAST_PORT: Final = 65_535
 _DAY_HOURS: Final = 24
@@ -59,6 +62,20 @@ class Settings:
     """How long one waits before it is refused."""
     overload_retry_seconds: int = 1
     """What a refused caller is told to wait (Retry-After)."""
+    sequencer: str = "yes"
+    """`no` leaves the log to another process, `idvault sequencer`; with the role `all`, `serve` has one beside it."""
+    sequencer_directory_url: str = ""
+    sequencer_log_url: str = ""
+    """How the sequencer reaches those two stores; on PostgreSQL it has roles of its own. Default: as the workers do."""
+    log_origin: str = ""
+    """The name that the log is signed by, an address without a scheme; default: the issuer's, and /log. Set for good by
+    the first checkpoint."""
+    log_policy: Path = Path()
+    """The policy file (c2sp.org/tlog-policy) of the witnesses that are asked to sign; those with a URL are."""
+    log_milliseconds: int = 1000
+    """How long the sequencer rests between two rounds."""
+    log_rows: int = 4096
+    """How many rows of an outbox one round takes at most."""
     access_token_seconds: int = 600
     lease_seconds: int = 600
     idempotency_running_seconds: int = 3
@@ -102,6 +119,16 @@ class Settings:
         """Return the URL of a store."""
         url: str = getattr(self, f"{store}_url")
         return url or f"sqlite:///{self.home.resolve() / store}.db"
+
+    def sequencer_url(self, store: str) -> str:
+        """Return the URL by which the sequencer reaches the directory or the log."""
+        url: str = getattr(self, f"sequencer_{store}_url")
+        return url or self.store_url(store)
+
+    @property
+    def origin(self) -> str:
+        """The name of the log at its first checkpoint."""
+        return self.log_origin or f"{self.issuer_url.partition('://')[2]}/log"
 
     @property
     def role_stores(self) -> tuple[str, ...]:
@@ -189,6 +216,8 @@ def _typed(name: str, default: object, value: object) -> object:
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise StartError(f"role: one of {', '.join(ROLES)}")
+    if settings.sequencer not in {"yes", "no"}:
+        raise StartError("sequencer: yes or no")
     if settings.allow_role_all_beside_a_separate_agent not in {"yes", "no"}:
         raise StartError("allow_role_all_beside_a_separate_agent: yes or no")
     if not _BIND.fullmatch(settings.bind) or not 1 <= settings.address[1] <= _LAST_PORT:
@@ -197,10 +226,14 @@ def _check(settings: Settings) -> None:
         raise StartError(
             "issuer: http or https and a host, such as https://vault.example; no path, no slash at the end"
         )
+    if not _ORIGIN.fullmatch(settings.origin):
+        raise StartError("log_origin: an address without a scheme, a space or a plus, such as vault.example/log")
     _check_numbers(settings)
 
 
 def _check_numbers(settings: Settings) -> None:
+    if settings.log_rows > _MOST_LEAVES:
+        raise StartError(f"log_rows: at most {_MOST_LEAVES}")
     if settings.batch_items_max > _MOST_ITEMS:
         raise StartError(f"batch_items_max: at most {_MOST_ITEMS}")
     for field in fields(settings):

@@ -20,7 +20,7 @@ import structlog
 FIELDS: Final = frozenset({
     "event", "level", "time", "method", "route", "status", "duration_ms", "request_id", "client", "incident", "error",
     "cause", "where", "logger", "count", "role", "socket", "store", "state", "seconds", "attempt", "version", "workers",
-    "pid",
+    "pid", "reason",
 })  # fmt: skip
 """The names of all fields that a line may have; none is meant for personal values, secrets or tokens."""
 MAX_TEXT_CHARACTERS: Final = 200

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from keys.agent.client import AgentClient, Observe
 from keys.engine import in_use, open_engine
-from keys.errors import KeysError
+from keys.errors import KeysError, NoteError
 from vault.config import Settings
 from vault.domain.clock import Clock, SystemClock, epoch
+from vault.errors import StartError
+from vault.log.policy import Policy
 from vault.services.access import AccessControl
 from vault.services.accounts import Accounts
 from vault.services.agreeing import Agreeing
@@ -30,13 +33,16 @@ from vault.services.linking import Linking
 from vault.services.listing import Listing
 from vault.services.operating import Operating
 from vault.services.readiness import ANSWER_SECONDS, UNAVAILABLE, Readiness
+from vault.services.reading_log import LogReader
 from vault.services.registering import Registering
 from vault.services.retention import Retention
 from vault.services.reviewing import Reviewing
 from vault.services.sanctioning import Sanctioning
+from vault.services.sequencing import Sequencer, nobody
 from vault.services.showing import Showing
 from vault.services.tokens import Tokens
 from vault.services.undoing import Undoing
+from vault.services.witnessing import Witnesses
 from vault.stores import schema
 from vault.stores.unit import AbsentStore, Store
 
@@ -70,6 +76,7 @@ class Vault:
     checking: Checking
     housekeeping: Housekeeping
     figures: Figures
+    log: LogReader
     readiness: Readiness
 
     def peek(self, *sockets: str) -> None:
@@ -118,6 +125,30 @@ def _state_of_holder(path: str) -> str:
     return "ok"
 
 
+def build_sequencer(settings: Settings) -> tuple[Sequencer, Store]:
+    """Return the sequencer of these settings, and the log store whose lock it leads by.
+
+    Raises:
+        SetupError: a store is missing, or its schema is not the one of this version.
+        StartError: the policy of witnesses cannot be read.
+    """
+    names = ("directory", "log")
+    engines = {name: open_engine(settings.sequencer_url(name), busy_seconds=settings.busy_seconds) for name in names}
+    schema.check_all(engines)
+    directory, log = (Store(engines[name]) for name in names)
+    outbox, signer = (AgentClient(str(settings.sockets / f"{name}.sock")) for name in ("outbox", "log"))
+    cosign = nobody if settings.log_policy == Path() else Witnesses(_policy(settings.log_policy)).cosign
+    made = Sequencer(directory, log, outbox, signer, origin=settings.origin, rows=settings.log_rows, cosign=cosign)
+    return made, log
+
+
+def _policy(path: Path) -> Policy:
+    try:
+        return Policy.parse(path.read_bytes())
+    except (OSError, NoteError):
+        raise StartError("log_policy: the file cannot be read as a policy of witnesses") from None
+
+
 def build(settings: Settings, clock: Clock | None = None, observe: Observe | None = None) -> Vault:
     """Return the vault of these settings; `observe` is told of each act that it asks of the agent.
 
@@ -137,7 +168,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
     directory, identity = stores["directory"], stores.get("identity", AbsentStore())
     sockets = {
         name: AgentClient(str(settings.sockets / f"{name}.sock"), observe=observe)
-        for name in ("directory", "identity", "exchange", "officer")
+        for name in ("directory", "identity", "exchange", "officer", "log")
     }
     # This version knows the development seal alone; with it, specimen documents and short ways are allowed.
     development = True
@@ -180,6 +211,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
         checking=Checking(directory, linking, sockets["officer"]),
         figures=Figures(directory, keys, now),
+        log=LogReader(stores["log"]),
         readiness=_readiness(settings, stores),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

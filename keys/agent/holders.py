@@ -10,6 +10,8 @@ from typing import Any
 from keys.accounts import account_mac
 from keys.agent.acts import (
     agreeing,
+    checkpointing,
+    draining,
     enrolling,
     erasing,
     evidence,
@@ -33,6 +35,7 @@ from keys.agent.settings import AgentSettings
 from keys.agent.wire import Dialogue, receive, send
 from keys.engine import open_engine
 from keys.errors import LockdownError, SealedError
+from keys.heads import Heads
 from keys.intents import drop_unplanned
 from keys.keyring import STANDING_KEK, Key, Keyring, State
 from keys.primitives import Secret
@@ -88,7 +91,7 @@ def _control(control: Control, verb: str, _args: Mapping[str, Any], _: Dialogue)
 
 def run_names(settings: AgentSettings, doors: Mapping[str, socket.socket], handover: socket.socket, control: Control,
               ready: Callable[[], None]) -> None:  # fmt: skip
-    """Open the seal, hand the standing key to the other holder, and serve `identity`, `exchange` and `officer`.
+    """Open the seal, hand the standing key to the other holder, and serve the doors of `names`.
 
     Raises:
         SetupError: seal or key store cannot be opened.
@@ -110,17 +113,23 @@ def run_names(settings: AgentSettings, doors: Mapping[str, socket.socket], hando
     exchange["hello"] = identity["hello"]
     officer: dict[str, Act] = {verb: partial(act, names) for verb, act in OFFICER_ACTS.items()}
     officer |= _officer_control(control)
+    outbox: dict[str, Act] = {
+        "outbox.take": partial(draining.take, names),
+        "outbox.settle": partial(draining.settle, names),
+    }
+    outbox["hello"] = identity["hello"]
     ready()
     serve([
         Door("identity", doors["identity"], identity, settings.uids.get("identity", frozenset())),
         Door("exchange", doors["exchange"], exchange, settings.uids.get("exchange", frozenset())),
         Door("officer", doors["officer"], officer, settings.uids.get("officer", frozenset())),
+        Door("outbox", doors["outbox"], outbox, settings.uids.get("outbox", frozenset())),
     ])  # fmt: skip
 
 
 def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], handover: socket.socket,
                  ready: Callable[[], None]) -> None:  # fmt: skip
-    """Take the standing key from the other holder and serve `directory`.
+    """Take the standing key from the other holder and serve `directory` and `log`.
 
     Raises:
         UnavailableError: the other holder ended before it handed the key over.
@@ -140,8 +149,14 @@ def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], ha
         "figures": partial(figures.figures, engine, settings.limits, _now),
         "statement.seal": partial(stating.seal, engine, keyring),
     }
+    signer = checkpointing.signing(keyring, Heads(engine, keyring, settings.home))
+    log: dict[str, Act] = {"log.head": signer.head, "log.sign": signer.sign, "log.commit": signer.commit}
+    log["hello"] = acts["hello"]
     ready()
-    serve([Door("directory", doors["directory"], acts, settings.uids.get("directory", frozenset()))])
+    serve([
+        Door("directory", doors["directory"], acts, settings.uids.get("directory", frozenset())),
+        Door("log", doors["log"], log, settings.uids.get("log", frozenset())),
+    ])  # fmt: skip
 
 
 def run_shut(settings: AgentSettings, doors: Mapping[str, socket.socket], control: Control | None, reason: str,

@@ -16,7 +16,7 @@ from keys.agent.names import Limits
 from keys.errors import SetupError
 from keys.seals import development
 
-SOCKETS: Final = ("directory", "identity", "exchange", "officer")
+SOCKETS: Final = ("directory", "identity", "exchange", "officer", "outbox", "log")
 MATCH_TICK_SECONDS: Final = 3600
 """The common tick where no setting names one; with the development seal it is 0."""
 MOST: Final[Mapping[str, int]] = {"handoff_seconds": 300, "match_tick_seconds": 86_400}

@@ -1,8 +1,9 @@
-"""The agent's supervisor: holds no key, owns the four sockets, forks the two key holders and minds them.
+"""The agent's supervisor: holds no key, owns the six sockets, forks the two key holders and minds them.
 
-    names     root key, KEKs, link, map and fingerprint keys      identity.sock, exchange.sock, officer.sock
-    standing  token keys, directory key, account-MAC key, OAuth   directory.sock
-              signing key
+    names     root key, KEKs, link, map and fingerprint keys      identity.sock, exchange.sock, officer.sock,
+                                                                  outbox.sock
+    standing  token keys, directory key, account-MAC key, OAuth   directory.sock, log.sock
+              and log signing keys
 
 A holder that dies is forked anew (the development seal opens it); after `seal` or `lockdown` it stays shut, across
 restarts, until `unseal`. Everything ends with the process that started the agent: a pipe tells the supervisor, the
@@ -33,7 +34,7 @@ from keys.seals import development
 
 NAMES: Final = "names"
 STANDING: Final = "standing"
-DOORS: Final = {NAMES: ("identity", "exchange", "officer"), STANDING: ("directory",)}
+DOORS: Final = {NAMES: ("identity", "exchange", "officer", "outbox"), STANDING: ("directory", "log")}
 OPEN: Final = "open"
 SETUP_FAILED: Final = 3
 ALREADY_SERVED: Final = 75

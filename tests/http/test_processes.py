@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from keys.agent.settings import SOCKETS
 from tests.people import person
 from tests.serving import BIN, NO_TLS, Client, Server
 
@@ -332,7 +333,7 @@ def test_files_and_sockets_are_for_the_owner_alone_whatever_the_umask(unstarted:
         unstarted.start()
         unstarted.provider("chat").registered(person(1), "one")
         sockets = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (unstarted.home / "agent").glob("*.sock")}
-        assert sockets == dict.fromkeys(("directory.sock", "identity.sock", "exchange.sock", "officer.sock"), 0o600)
+        assert sockets == dict.fromkeys((f"{name}.sock" for name in SOCKETS), 0o600)
         assert _open_to_others(unstarted.home) == []
         unstarted.run("keys", "seal")
         assert _open_to_others(unstarted.home) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from keys.agent.settings import SOCKETS
 from keys.agent.wire import MAX_MESSAGE_BYTES, receive
 from keys.errors import (
     ConflictError,
@@ -69,7 +70,7 @@ def _gone(pid: int) -> bool:
 
 def test_the_sockets_are_the_owners_alone(shared: Agent) -> None:
     found = {path.name: path.stat().st_mode for path in shared.sockets.glob("*.sock")}
-    assert set(found) == {"directory.sock", "identity.sock", "exchange.sock", "officer.sock"}
+    assert set(found) == {f"{name}.sock" for name in SOCKETS}
     assert all(stat.S_ISSOCK(mode) and mode & 0o777 == 0o600 for mode in found.values())
     assert shared.sockets.stat().st_mode & 0o777 == 0o700
 
@@ -206,7 +207,7 @@ def test_a_creation_that_is_undone_leaves_nothing_and_may_be_undone_twice(shared
 def test_the_agents_own_rows_are_good(shared: Agent) -> None:
     found = shared.officer.call("verify.own", {})
     assert all(table["bad"] == 0 for table in found["tables"].values())
-    assert found["tables"]["key"]["rows"] == 12
+    assert found["tables"]["key"]["rows"] == 13
 
 
 def test_seal_closes_everything_at_once_and_across_restarts_until_unseal(agent: Agent) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from keys.agent import holders, process, supervisor
 from keys.agent.holder import Door
-from keys.agent.settings import AgentSettings
+from keys.agent.settings import SOCKETS, AgentSettings
 from keys.agent.supervisor import run_agent
 from keys.agent.wire import receive, send
 from keys.errors import AlreadyServedError, LockdownError, MissingError, ProtocolError, SealedError, SetupError
@@ -36,7 +36,7 @@ def _settings(store: KeyStore) -> AgentSettings:
 
 @contextmanager
 def _listeners() -> Iterator[dict[str, socket.socket]]:
-    made = {name: socket.socket(socket.AF_UNIX) for name in ("directory", "identity", "exchange", "officer")}
+    made = {name: socket.socket(socket.AF_UNIX) for name in SOCKETS}
     yield made
     for listener in made.values():
         listener.close()
@@ -62,8 +62,9 @@ def test_names_hands_over_the_standing_key_alone_and_serves_identity_and_officer
         holders.run_names(_settings(store), listeners, mine, control, lambda: ready.append("yes"))
         key = store.keyring.current(STANDING_KEK)
         assert receive(other) == {"id": key.id, "version": 1, "secret": key.secret.expose_cleartext()}
-    identity, exchange, officer = doors
-    assert (identity.name, exchange.name, officer.name) == ("identity", "exchange", "officer")
+    identity, exchange, officer, outbox = doors
+    assert [door.name for door in doors] == ["identity", "exchange", "officer", "outbox"]
+    assert set(outbox.acts) == {"hello", "outbox.take", "outbox.settle"}
     assert set(exchange.acts) == {"hello", "exchange.open", "exchange.redeem", "exchange.done"}
     assert (set(identity.uids), set(officer.uids)) == ({7}, set())
     assert set(identity.acts) == {*holders.IDENTITY_ACTS, "create", "create.done", "hello"}
@@ -80,7 +81,7 @@ def test_names_starts_though_nobody_takes_the_standing_key(store: KeyStore, door
     other.close()
     with _listeners() as listeners:
         holders.run_names(_settings(store), listeners, mine, lambda _: {}, lambda: None)
-    assert len(doors) == 3
+    assert len(doors) == 4
 
 
 def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, doors: list[Door]) -> None:
@@ -89,8 +90,9 @@ def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, 
     with _listeners() as listeners, other:
         send(other, {"id": key.id, "version": key.version, "secret": key.secret.expose_cleartext()})
         holders.run_standing(_settings(store), listeners, mine, lambda: None)
-    (door,) = doors
-    assert door.name == "directory"
+    door, log = doors
+    assert (door.name, log.name) == ("directory", "log")
+    assert set(log.acts) == {"hello", "log.head", "log.sign", "log.commit"}
     assert set(door.acts) == {
         "hello", "keys.directory", "keys.sector", "account.bind", "sign.introspection", "keys.public",
         "figures", "statement.seal",

@@ -82,7 +82,7 @@ def test_a_destroyed_entry_is_never_opened_again(store: KeyStore) -> None:
     keyring = store.opened()
     with pytest.raises(MissingError):
         keyring.tokens(SHOP)
-    assert keyring.verify() == (12, 0)
+    assert keyring.verify() == (13, 0)
 
 
 @pytest.mark.parametrize("state", [State.DEACTIVATED, State.SUSPENDED, State.COMPROMISED, State.PRE_ACTIVE])
@@ -91,7 +91,7 @@ def test_a_state_edited_in_the_store_is_refused(store: KeyStore, state: State) -
     store.execute("UPDATE key SET state = :s WHERE purpose = 'index'", s=str(state))
     with pytest.raises(OpenError):
         store.opened()
-    assert store.keyring.verify() == (12, 1)
+    assert store.keyring.verify() == (13, 1)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_key_store_of_an_earlier_version_is_completed_once_and_explicitly(stor
     # The same key as before, now where the holder `standing` finds it.
     assert (standing.current("index").id, standing.current("index").secret) == (index.id, index.secret)
     assert standing.current("sign/es256").state is State.ACTIVE
-    assert store.opened().verify() == (12, 0)
+    assert store.opened().verify() == (13, 0)
 
 
 def test_completing_needs_the_root_key_of_this_store(store: KeyStore, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_completing_needs_the_root_key_of_this_store(store: KeyStore, tmp_path: 
     development.create(seal)
     with pytest.raises((OpenError, MissingError)):
         setup.complete_development(store.engine, seal, NOW)
-    assert len(store.rows("key")) == 11
+    assert len(store.rows("key")) == 12
 
 
 def test_a_store_without_a_deployment_or_with_two_is_not_opened(tmp_path: Path) -> None:

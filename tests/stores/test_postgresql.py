@@ -36,13 +36,13 @@ MAY: Final = {
     "idvault_keys": {
         "deployment": READ, "key": ADD, "reviewer": KEEP, "agreement": KEEP, "budget": KEEP, "record_key": ALL,
         "evidence_key": ALL, "intent": ALL, "person": COME_AND_GO, "statement_key": COME_AND_GO,
-        "handoff": COME_AND_GO, "intent_lock": COME_AND_GO, "audit_outbox": "INSERT",
+        "handoff": COME_AND_GO, "intent_lock": COME_AND_GO, "audit_outbox": COME_AND_GO,
+        "leaf_count": ALL, "log_head": KEEP,
     },
-    "idvault_keys_sequencer": {"audit_outbox": "SELECT DELETE"},
-    "idvault_log": {"drained": READ},
-    "idvault_log_sequencer": {"drained": ADD},
+    "idvault_log": {"leaf": READ, "tile": READ, "checkpoint": READ},
+    "idvault_log_sequencer": {"leaf": ADD, "detail": ADD, "drained": ADD, "tile": KEEP, "checkpoint": KEEP,
+                              "unsettled": COME_AND_GO},
 }  # fmt: skip
-SERVICES: Final = [role for role in MAY if not role.endswith("_sequencer")]
 
 
 def store_of(role: str) -> str:
@@ -117,13 +117,10 @@ def statements(table: Table) -> dict[str, sql.Composed]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("role", ["idvault_directory", "idvault_keys"])
-def test_of_an_outbox_a_service_tells_how_many_rows_wait_and_since_when_and_no_more(
-    granted: Databases, role: str
-) -> None:
-    with granted.connected(store_of(role), role) as connection:
+def test_of_the_outbox_a_worker_tells_how_many_rows_wait_and_since_when_and_no_more(granted: Databases) -> None:
+    with granted.connected("directory", "idvault_directory") as connection:
         assert not refused(connection, b"SELECT count(*), min(minute) FROM audit_outbox")
-        columns = schema.METADATA[store_of(role)].tables["audit_outbox"].columns
+        columns = schema.METADATA["directory"].tables["audit_outbox"].columns
         for column in {one.name for one in columns} - {"minute"}:
             assert refused(connection, sql.SQL("SELECT {} FROM audit_outbox").format(sql.Identifier(column)))
 
@@ -154,8 +151,7 @@ def test_a_role_has_exactly_these_privileges_in_the_catalogue_and_owns_nothing(g
             " AND relkind IN ('r', 'p')", [role],
         ).fetchall()  # fmt: skip
         expected = {(table, verb) for table, verbs in MAY[role].items() for verb in verbs.split()}
-        if role in SERVICES:
-            expected.add(("alembic_version", "SELECT"))
+        expected.add(("alembic_version", "SELECT"))
         assert {(table, verb) for table, verb, _ in found} == expected
         assert not any(option for *_, option in found)
         owned = "SELECT count(*) FROM pg_class WHERE relowner = %s::regrole"
@@ -214,8 +210,6 @@ def test_only_the_agents_role_makes_a_partition_and_reads_none_by_itself(granted
         connection.execute("SELECT record_key_partition(7)")
         for verb in ("SELECT * FROM", "DELETE FROM", "DROP TABLE", "TRUNCATE"):
             assert refused(connection, f"{verb} record_key_kek_7".encode())
-    with granted.connected("keys", "idvault_keys_sequencer") as connection:
-        assert refused(connection, b"SELECT record_key_partition(7)")
 
 
 def test_grants_are_made_again_by_the_owner_and_take_back_what_stood_besides(granted: Databases) -> None:

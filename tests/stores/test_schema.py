@@ -151,13 +151,14 @@ DISTRIBUTED = {
     },
     "keys": {
         "record_key": "rid", "person": "uid", "evidence_key": "rid", "statement_key": "address", "handoff": "hash",
-        "intent": "id", "intent_lock": "key", "audit_outbox": "id",
+        "intent": "id", "intent_lock": "key", "audit_outbox": "id", "leaf_count": "rid",
     },
-    "log": {"drained": "id"},
+    "log": {"leaf": "number", "detail": "number", "tile": "number", "checkpoint": "size", "drained": "id",
+            "unsettled": "id"},
 }  # fmt: skip
 SMALL = {
     "directory": {"client", "provider", "import"},
-    "keys": {"deployment", "key", "reviewer", "agreement", "budget"},
+    "keys": {"deployment", "key", "reviewer", "agreement", "budget", "log_head"},
 }
 """They grow with providers and officers, not with people: each node has a copy of them."""
 

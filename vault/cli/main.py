@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from keys.errors import KeysError, SealedError
-from vault.cli import agreements, credentials, database, demo, enrolment, importing, inspection, service
+from vault.cli import agreements, credentials, database, demo, enrolment, importing, inspection, log, service, witness
 from vault.errors import StartError, VaultError
 
 EXIT_ERROR: Final = 1
@@ -26,6 +26,7 @@ def cli() -> None:
       idvault reviewer add rita                       a reviewer for all providers
       idvault import people.csv --provider chat       bring the accounts that a provider has
       idvault fsck                                    check every row of every store
+      idvault log verify                              recompute the public log of what was done
 
     The first command that needs a vault makes an embedded one with the development seal, if there is none.
     Settings are IDVAULT_… variables or a TOML file named by IDVAULT_CONFIG; see docs/operations.md.
@@ -34,9 +35,12 @@ def cli() -> None:
 
 cli.add_command(service.serve)
 cli.add_command(service.housekeeping)
+cli.add_command(service.sequencer)
 cli.add_command(demo.demo)
 cli.add_command(inspection.fsck)
 cli.add_command(inspection.openapi)
+cli.add_command(log.log)
+cli.add_command(witness.witness)
 cli.add_command(database.db)
 cli.add_command(importing.import_)
 enrolment.provider.add_command(agreements.allow_exchange)

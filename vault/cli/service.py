@@ -25,7 +25,8 @@ from vault.config import ROLES, STORES, Settings
 from vault.errors import StartError
 from vault.logs import configure, event
 from vault.stores import schema
-from vault.wiring import build
+from vault.stores.leading import leading
+from vault.wiring import build, build_sequencer
 
 _SHORT_LIVES: Final = 10
 _SHORT_LIFE_SECONDS: Final = 5.0
@@ -59,7 +60,7 @@ def serve(role: str | None) -> None:
         _preload()
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
         event("serving", role=settings.role)
-        with _housekeeping_beside(settings):
+        with _housekeeping_beside(settings), _sequencer_beside(settings):
             _serve(settings)
     sys.exit(0)
 
@@ -73,6 +74,36 @@ def housekeeping() -> None:
     settings = prepared()
     configure()
     _keep_house(settings)
+
+
+@click.command()
+def sequencer() -> None:
+    """Bring what was done into the public log and have it signed, until told to end (SIGTERM).
+
+    `idvault serve` has it already with the role `all`; it is for a vault whose roles run under several users. A second
+    one waits until the first ends.
+    """
+    settings = prepared()
+    configure()
+    _keep_log(settings)
+
+
+def _sequencer_beside(settings: Settings) -> contextlib.AbstractContextManager[None]:
+    if settings.role != "all" or settings.sequencer == "no":  # it would need what no single role has
+        return contextlib.nullcontext()
+    return running.kept_up("sequencer", partial(_keep_log, settings))
+
+
+def _keep_log(settings: Settings) -> None:
+    forbid_dumps()
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    made, log = build_sequencer(settings)
+    while not ending.is_set():
+        with leading(log, settings.home / ".sequencing", ending) as leads:
+            event("sequencer_leads")
+            made.run(ending, settings.log_milliseconds / 1000, leads)
+    log.close()
 
 
 def _housekeeping_beside(settings: Settings) -> contextlib.AbstractContextManager[None]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk, Rows, insert_all
@@ -14,6 +14,8 @@ from vault.stores.directory import audit_outbox, idempotency, revoked
 from vault.stores.unit import Unit, inserted, oldest
 
 _OUTBOX = Bulk(audit_outbox)
+_AT_ONCE = 500
+_SETTLE = delete(audit_outbox).where(audit_outbox.c.id.in_(bindparam("ids", expanding=True)))
 _columns = itemgetter(*audit_outbox.c.keys())
 
 
@@ -69,6 +71,17 @@ def expire(unit: Unit, before: int, now: int, limit: int) -> None:
     """
     unit.execute(delete(idempotency).where(oldest(unit, idempotency.c.created, before, limit)))
     unit.execute(delete(revoked).where(oldest(unit, revoked.c.until, now, limit)))
+
+
+def waiting(unit: Unit, limit: int) -> Sequence[Any]:
+    """Return audit rows that are not in the log yet, up to so many."""
+    return unit.execute(select(audit_outbox).limit(limit)).all()
+
+
+def settle(unit: Unit, ids: Sequence[bytes]) -> None:
+    """Delete audit rows whose leaves stand in the log. Idempotent."""
+    for place in range(0, len(ids), _AT_ONCE):
+        unit.execute(_SETTLE, {"ids": list(ids[place : place + _AT_ONCE])})
 
 
 def audit_all(unit: Unit, rows: Sequence[dict[str, Any]]) -> None:

@@ -14,8 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from keys.engine import writing
 from keys.errors import SetupError
 
-SEQUENCED: Final = frozenset({"directory", "keys", "log"})
-"""Stores that the sequencer reads outboxes of, or writes; it has a role in each, so that no role sees two stores."""
+SEQUENCED: Final = frozenset({"directory", "log"})
+"""Stores that the sequencer reads the outbox of, or writes; it has a role in each, so that no role sees two stores. The
+key store's outbox it is handed by the agent."""
 
 _CREATE_ROLE: Final = """
 DO $$ BEGIN

@@ -1,11 +1,143 @@
-"""The log store. Its layout comes with the sequencer; for now it remembers which outbox rows were drained."""
+"""The log store: leaves, tiles, checkpoints, sealed details beside the leaves, and which audit row became which leaf.
 
-from sqlalchemy import Column, LargeBinary, MetaData, Table
+The sequencer alone writes it. Leaves and details are added and never changed; the last tile of a level grows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, bindparam, delete, func, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from keys.bulk import Bulk
+from vault.stores.unit import Unit
 
 metadata = MetaData()
+
+leaf = Table(
+    "leaf",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("entry", LargeBinary, nullable=False),
+)
+
+detail = Table(
+    "detail",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+tile = Table(
+    "tile",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("level", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("note", LargeBinary, nullable=False),
+)
 
 drained = Table(
     "drained",
     metadata,
     Column("id", LargeBinary, primary_key=True),
+    Column("number", BigInteger, nullable=False),
 )
+
+unsettled = Table(
+    "unsettled",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+)
+
+_LEAVES, _DETAILS, _DRAINED, _UNSETTLED = Bulk(leaf), Bulk(detail), Bulk(drained), Bulk(unsettled)
+_AT_ONCE: Final = 500
+_SETTLED: Final = delete(unsettled).where(unsettled.c.id.in_(bindparam("ids", expanding=True)))
+_NEWEST: Final = select(checkpoint.c.size, checkpoint.c.note).order_by(checkpoint.c.size.desc()).limit(1)
+_EDGE: Final = select(func.max(leaf.c.number))
+LEADER: Final = 1_768_191_586
+"""The advisory lock of the one sequencer on PostgreSQL; any number that nobody else takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewLeaf:
+    """A leaf to be: the id of its audit row, its entry and its sealed detail."""
+
+    id: bytes
+    entry: bytes
+    detail: bytes
+
+
+def size(unit: Unit) -> int:
+    """Return how many leaves there are."""
+    last = unit.execute(_EDGE).scalar_one()
+    return 0 if last is None else int(last) + 1
+
+
+def unsettled_ids(unit: Unit) -> list[bytes]:
+    """Return the audit rows that are leaves, and may still stand in their outbox."""
+    return list(unit.execute(select(unsettled.c.id)).scalars())
+
+
+def settled(unit: Unit, ids: Sequence[bytes]) -> None:
+    """Remember that audit rows went from their outbox. Idempotent."""
+    for place in range(0, len(ids), _AT_ONCE):
+        unit.execute(_SETTLED, {"ids": list(ids[place : place + _AT_ONCE])})
+
+
+def append(unit: Unit, first: int, leaves: Sequence[NewLeaf], tiles: Mapping[tuple[int, int], bytes]) -> None:
+    """Add leaves from a number on, with the tiles that they change: (level, number) → hashes.
+
+    Raises:
+        IntegrityError: a leaf of one of these numbers, or of one of these audit rows, stands already.
+    """
+    _LEAVES.insert(unit, [(first + place, one.entry) for place, one in enumerate(leaves)])
+    _DETAILS.insert(unit, [(first + place, one.detail) for place, one in enumerate(leaves)])
+    _DRAINED.insert(unit, [(one.id, first + place) for place, one in enumerate(leaves)])
+    _UNSETTLED.insert(unit, [(one.id,) for one in leaves])
+    rows = [{"level": level, "number": number, "hashes": hashes} for (level, number), hashes in tiles.items()]
+    if rows:
+        statement = upsert(tile)
+        changed = {"hashes": statement.excluded.hashes}
+        unit.execute(statement.on_conflict_do_update(index_elements=["number", "level"], set_=changed), rows)
+
+
+def read_tile(unit: Unit, level: int, number: int) -> bytes | None:
+    """Return the hashes of a tile, as many as there are now."""
+    query = select(tile.c.hashes).where(tile.c.level == level, tile.c.number == number)
+    return unit.execute(query).scalar_one_or_none()
+
+
+def entries(unit: Unit, first: int, count: int) -> list[bytes]:
+    """Return entries from a number on, in their order; fewer where there are fewer."""
+    where = (leaf.c.number >= first) & (leaf.c.number < first + count)
+    return list(unit.execute(select(leaf.c.entry).where(where).order_by(leaf.c.number)).scalars())
+
+
+def newest(unit: Unit) -> tuple[int, bytes] | None:
+    """Return (size, note) of the newest checkpoint, None if there is none."""
+    row = unit.execute(_NEWEST).one_or_none()
+    return None if row is None else (int(row.size), bytes(row.note))
+
+
+def publish(unit: Unit, of_size: int, note: bytes) -> None:
+    """Write a checkpoint; one of the same size is replaced, as when witnesses signed it later. Idempotent."""
+    statement = upsert(checkpoint).values(size=of_size, note=note)
+    unit.execute(statement.on_conflict_do_update(index_elements=["size"], set_={"note": note}))
+
+
+def try_to_lead(unit: Unit) -> bool:
+    """Take the lock of the one sequencer for as long as this connection lives; True where the store is one file.
+
+    A file's sequencers hold a lock beside it instead.
+    """
+    if unit.dialect.name != "postgresql":
+        return True
+    return bool(unit.execute(select(func.pg_try_advisory_lock(LEADER))).scalar_one())

@@ -23,6 +23,7 @@ from vault.web.oauth.revocation import add_revocation
 from vault.web.oauth.token import add_token
 from vault.web.pages.docs import add_docs
 from vault.web.pages.health import add_health
+from vault.web.pages.log import add_log
 from vault.web.pages.metrics import add_metrics
 from vault.web.problems import problem_response, refusal_of
 from vault.web.refusals import refusal
@@ -36,6 +37,8 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 _OTHER_METHOD: Final = "OTHER"
 _NO_RULE: Final = "-"
 _GUARDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+_PUBLIC: Final = "public"
+"""How the one header begins that a view may set itself: what the public log serves may be kept by anybody."""
 _INTROSPECTION_HEADERS: Final = (("Content-Type", "application/json"), *_GUARDS)
 
 
@@ -149,6 +152,7 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
         app.introspect = add_introspection(app, vault)
         add_revocation(app, vault)
         add_metadata(app, vault)
+        add_log(app, vault)
     check_routes(app)
     return app
 
@@ -167,5 +171,6 @@ def _answer(error: Exception) -> Response:
 def _guarded(response: Any) -> Response:  # noqa: ANN401 - the parent class is not typed
     answer: Response = response
     for name, value in _GUARDS:
-        answer.headers[name] = value
+        if not answer.headers.get(name, "").startswith(_PUBLIC):
+            answer.headers[name] = value
     return answer

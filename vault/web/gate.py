@@ -34,6 +34,8 @@ OPEN_RULES: Final = frozenset(
         "/docs/oauth2-redirect.html",
         "/.well-known/oauth-authorization-server",
         "/jwks.json",
+        "/log/checkpoint",
+        "/log/tile/<path:path>",
         # These authenticate the client themselves, from the credentials that OAuth says.
         "/oauth/token",
         "/oauth/introspect",

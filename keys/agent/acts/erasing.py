@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete
 
 from keys import audit, intents, records, statements, store
 from keys.accounts import account_mac
+from keys.agent.acts import draining
 from keys.agent.acts.matching import (
     ask_fingerprints,
     ask_records,
@@ -155,6 +156,7 @@ def _destroy(
     for rid in (*subject.rids, *(standing.record.rid for standing in bare)):
         records.remove(connection, records.load(connection, names.keyring, rid))
         connection.execute(delete(store.evidence_key).where(store.evidence_key.c.rid == rid))
+        draining.forget(connection, [rid])
     pids = [subject.pid, *subject.alias_pids, *(standing.pid for standing in bare)]
     statements.destroy(connection, names.keyring, pids)
     for uid in gone:

@@ -111,7 +111,7 @@ def _shown(matchings: list[Matching]) -> list[dict[str, Any]]:
 def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
     """Open the listed fields of one registration in review, and what is needed to compare its candidates.
 
-    The audit rows (one for the registration, one for each candidate's record) are durable before any field leaves.
+    The audit row (of the registration and of each candidate's record) is durable before any field leaves.
 
     Raises:
         RefusedError: evidence, reviewer, purpose or field list does not hold.
@@ -129,9 +129,9 @@ def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         # Read again under the write lock: a decision that came meanwhile closes the case.
         case = _case(names, connection, args)
         conflicts = [c.matched for matching in matchings for c in matching.conflicts]
-        for record in (*(subject.record for subject in case.subjects), *conflicts):
-            opened = open_record(names, record)
-            audit.write(connection, names.keyring.deployment, opened, "review.opened", names.minute, detail)
+        shown_records = (*(subject.record for subject in case.subjects), *conflicts)
+        opened = [open_record(names, record) for record in shown_records]
+        audit.write_group(connection, names.keyring.deployment, opened, "review.opened", names.minute, detail)
     shown = _shown(matchings)
     known: list[Candidate | Ban] = [c for matching in matchings for c in matching.exact if c.standing is not None]
     known += [ban for matching in matchings for ban in matching.bans if ban.kind == EXACT]
@@ -266,9 +266,9 @@ def _approve(
 def _record_decision(names: Names, connection: Connection, args: Args, outcome: str) -> None:
     case = _case(names, connection, args)
     detail = {"reviewer": case.reviewer.client, "kind": case.kind, "decision": outcome}
+    opened = [open_record(names, subject.record) for subject in case.subjects]
+    audit.write_group(connection, names.keyring.deployment, opened, "review.decided", names.minute, detail)
     for subject in case.subjects:
-        opened = open_record(names, subject.record)
-        audit.write(connection, names.keyring.deployment, opened, "review.decided", names.minute, detail)
         if case.kind == REVIEW:
             records.change(connection, names.keyring, subject.record, state=OUTCOMES[outcome])
 

@@ -8,4 +8,5 @@ GRANT SELECT, INSERT, DELETE ON operator, revoked TO idvault_directory;
 GRANT INSERT, SELECT (minute) ON audit_outbox TO idvault_directory;
 
 -- The sequencer takes rows out of the outbox once they stand in the log, and sees nothing else.
+GRANT SELECT ON alembic_version TO idvault_directory_sequencer;
 GRANT SELECT, DELETE ON audit_outbox TO idvault_directory_sequencer;

@@ -6,8 +6,8 @@ GRANT SELECT, INSERT, UPDATE ON reviewer, agreement, budget TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON record_key, evidence_key, intent TO idvault_keys;
 GRANT SELECT, INSERT, DELETE ON person, statement_key, handoff, intent_lock TO idvault_keys;
 GRANT EXECUTE ON FUNCTION record_key_partition(bigint) TO idvault_keys;
--- What was done can be added to, and neither read, altered nor taken back; how many rows wait and since when can be told.
-GRANT INSERT, SELECT (minute) ON audit_outbox TO idvault_keys;
-
--- The sequencer takes rows out of the outbox once they stand in the log, and sees no key.
-GRANT SELECT, DELETE ON audit_outbox TO idvault_keys_sequencer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON leaf_count TO idvault_keys;
+GRANT SELECT, INSERT, UPDATE ON log_head TO idvault_keys;
+-- What was done can be added to and, once it stands in the log, goes; nothing of it is altered. The agent itself hands it
+-- to the sequencer, for it alone knows the records that a leaf names.
+GRANT SELECT, INSERT, DELETE ON audit_outbox TO idvault_keys;

@@ -1,5 +1,9 @@
--- Workers serve the log, and write none of it.
-GRANT SELECT ON alembic_version, drained TO idvault_log;
+-- Workers serve the log, and write none of it; what lies sealed beside it is not theirs to see.
+GRANT SELECT ON alembic_version, leaf, tile, checkpoint TO idvault_log;
 
--- The sequencer alone writes it, and takes nothing back.
-GRANT SELECT, INSERT ON drained TO idvault_log_sequencer;
+-- The sequencer alone writes it, and takes nothing back: leaves are added, the last tile of a level grows, a checkpoint
+-- is given the signatures of witnesses.
+GRANT SELECT ON alembic_version TO idvault_log_sequencer;
+GRANT SELECT, INSERT ON leaf, detail, drained TO idvault_log_sequencer;
+GRANT SELECT, INSERT, DELETE ON unsettled TO idvault_log_sequencer;
+GRANT SELECT, INSERT, UPDATE ON tile, checkpoint TO idvault_log_sequencer;

@@ -1,0 +1,94 @@
+"""The acts behind `log.sock`: commitments for the directory's audit rows, and the signature on a checkpoint.
+
+The agent builds what it signs from a size and a root, and signs only what continues what it signed last: shown by a
+consistency proof, persisted before the signature leaves.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keys import leaves
+from keys.agent.arguments import Args, listed, mapping, octets, text, whole
+from keys.agent.wire import Dialogue
+from keys.checkpoints import Checkpoint, signed
+from keys.errors import NoteError, RefusedError
+from keys.heads import Heads
+from keys.keyring import SIGN_LOG, Keyring
+from keys.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, check_consistency
+from keys.notes import check_name
+from keys.primitives import Ed25519Signer, Secret
+
+MOST_ROWS: Final = 10_000
+MOST_HASHES: Final = 63
+"""Of a consistency proof (c2sp.org/tlog-witness)."""
+_CLIENT_LABEL: Final = b"idvault/v1/log-client"
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """The log's key and its last head; one checkpoint is signed at a time."""
+
+    keyring: Keyring
+    heads: Heads
+    lock: threading.Lock
+
+    @property
+    def _signer(self) -> Ed25519Signer:
+        return Ed25519Signer(self.keyring.current(SIGN_LOG).secret)
+
+    def head(self, _args: Args, _: Dialogue) -> dict[str, Any]:
+        """Return {origin, size, root, public}: what was signed last, and the key; an empty origin if nothing was."""
+        last = self.heads.last()
+        found = Checkpoint("", 0, EMPTY_ROOT) if last is None else last
+        return {"origin": found.origin, "size": found.size, "root": found.root, "public": self._signer.public()}
+
+    def sign(self, args: Args, _: Dialogue) -> dict[str, Any]:
+        """Return {name, id, signature} on the checkpoint {origin, size, root}, if `proof` shows it continues the last.
+
+        Raises:
+            RefusedError: another origin; or the log is shorter than what was signed: its store is an older one.
+            ProofError: it does not continue the last one.
+            ConflictError: another process signed meanwhile.
+        """
+        asked = _checkpoint(args)
+        proof = [one for one in listed(args, "proof", most=MOST_HASHES) if isinstance(one, bytes)]
+        with self.lock:
+            last = self.heads.last()
+            if last is not None and last.origin != asked.origin:
+                raise RefusedError("this log was signed under another origin")
+            if last is not None and last.size > asked.size:
+                raise RefusedError(
+                    f"the log store ends at {asked.size}, and {last.size} entries were signed: it is an older one; "
+                    "restore one that is not, or take its leaves from a mirror"
+                )
+            old_size, old_root = (0, EMPTY_ROOT) if last is None else (last.size, last.root)
+            check_consistency(old_size, asked.size, proof, old_root, asked.root)
+            if asked != last:
+                self.heads.advance(last, asked)
+        signature = signed(asked, self._signer)
+        return {"name": signature.name, "id": signature.key_id, "signature": signature.value}
+
+    def commit(self, args: Args, _: Dialogue) -> dict[str, Any]:
+        """Return {entries} for audit rows of the directory, {rows: [{id, type, minute, address}]}, in their order."""
+        key = self.keyring.mac("index", _CLIENT_LABEL)
+        entries = []
+        for one in listed(args, "rows", most=MOST_ROWS):
+            row = mapping(one, "row")
+            client = Secret(key.of(octets(row, "address")))
+            subject = leaves.client_subject(client, octets(row, "id"))
+            entries.append(leaves.entry(text(row, "type"), whole(row, "minute"), [subject]))
+        return {"entries": entries}
+
+
+def _checkpoint(args: Args) -> Checkpoint:
+    asked = Checkpoint(text(args, "origin"), whole(args, "size"), octets(args, "root", HASH_BYTES))
+    check_name(asked.origin)
+    if not 0 <= asked.size <= MAX_SIZE or (asked.size == 0 and asked.root != EMPTY_ROOT):
+        raise NoteError("a checkpoint has a size and its root")
+    return asked
+
+
+def signing(keyring: Keyring, heads: Heads) -> Signing:
+    """Return the acts of one holder."""
+    return Signing(keyring, heads, threading.Lock())

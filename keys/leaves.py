@@ -1,0 +1,165 @@
+"""What a leaf of the public log says: a closed list of acts, each with entries of one size; nobody can be read from it.
+
+    entry   = RFC 8785 form of {"v": 1, "type", "minute", "subjects": [base64url of 32 bytes…], "pad"}
+    subject = HMAC(commitment key of a record, "leaf" ‖ u64be n), n counted without gaps from 0 for each record,
+              or HMAC(commitment key of a client, "leaf" ‖ audit id); a place that stands for nobody is random
+
+Guarantees: entries of one type have one length and one number of subjects, whoever took part and whatever came of it;
+a subject tells nothing to whoever has not its key, and once that was destroyed, nobody.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import rfc8785
+
+from keys.errors import NoteError
+from keys.notes import decoded
+from keys.primitives import Secret, hmac_sha256, random_bytes
+
+VERSION: Final = 1
+MAX_BYTES: Final = 4096
+SUBJECT_BYTES: Final = 32
+_LABEL: Final = b"leaf"
+_STEP: Final = 64
+"""Entries are padded up to a multiple of this, with room for later members."""
+_ROOM: Final = 16
+PLACES: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        # of the key store: acts on records
+        "registration.created": 1,
+        "registration.revised": 1,
+        "registration.erased": 1,
+        "review.opened": 8,
+        "review.decided": 2,
+        "evidence.sealed": 1,
+        "evidence.viewed": 1,
+        "evidence.dropped": 1,
+        "exchange.opened": 1,
+        "exchange.redeemed": 1,
+        "person.split": 2,
+        "import.chunk": 1,
+        # of the directory
+        "account.bound": 1,
+        "account.renamed": 1,
+        "account.closed": 1,
+        "account.revealed": 1,
+        "account.reviewed": 1,
+        "client.secret_dropped": 1,
+        "client.secret_rotated": 1,
+        "exchange.allowed": 1,
+        "exchange.revoked": 1,
+        "import.begun": 1,
+        "operator.added": 1,
+        "operator.disabled": 1,
+        "operator.enrolled": 1,
+        "operator.removed": 1,
+        "provider.enrolled": 1,
+        "provider.renewed": 1,
+        "provider.suspended": 1,
+        "reviewer.disabled": 1,
+        "reviewer.enrolled": 1,
+        "sanction.lifted": 1,
+        "sanction.set": 1,
+        "supervisor.enrolled": 1,
+        "token.revoked": 1,
+        "token.rotated": 1,
+    }
+)
+"""How many subjects an act of each type names. A review names whom it shows beside the one who registered: up to seven
+candidates; more than that take a further leaf."""
+PUBLIC: Final[Mapping[str, str]] = MappingProxyType({"exchange.made": "exchange.redeemed"})
+"""Acts that are told under another's name: whether a person was known to the taker is nobody's business."""
+
+
+def type_of(kind: str) -> str:
+    """Return the type that a leaf says for an act.
+
+    Raises:
+        NoteError: no act of the closed list.
+    """
+    public = PUBLIC.get(kind, kind)
+    if public not in PLACES:
+        raise NoteError("no act that the log knows")
+    return public
+
+
+def record_subject(commitment_key: Secret, number: int) -> bytes:
+    """Return how a leaf names a record: its commitment to the record's `number`-th leaf."""
+    return hmac_sha256(commitment_key, _LABEL + number.to_bytes(8, "big"))
+
+
+def client_subject(commitment_key: Secret, audit_id: bytes) -> bytes:
+    """Return how a leaf names a client: a commitment to the act that it took."""
+    return hmac_sha256(commitment_key, _LABEL + audit_id)
+
+
+def entry(kind: str, minute: int, subjects: Sequence[bytes]) -> bytes:
+    """Return the entry of one leaf; places that stand for nobody are filled with random bytes.
+
+    Args:
+        kind: of the act.
+        minute: since 1970.
+        subjects: as many as the type has places, or fewer.
+
+    Raises:
+        NoteError: no act that the log knows, or more subjects than it has places.
+    """
+    public = type_of(kind)
+    places = PLACES[public]
+    if len(subjects) > places:
+        raise NoteError("an act names more than its leaf has places")
+    filled = [*subjects, *(random_bytes(SUBJECT_BYTES) for _ in range(places - len(subjects)))]
+    named = [base64.urlsafe_b64encode(subject).rstrip(b"=").decode() for subject in filled]
+    leaf: dict[str, Any] = {"v": VERSION, "type": public, "minute": minute, "subjects": named, "pad": ""}
+    leaf["pad"] = "0" * (size_of(public) - len(rfc8785.dumps(leaf)))
+    return rfc8785.dumps(leaf)
+
+
+def size_of(public: str) -> int:
+    """Return how long each entry of a type is, in bytes."""
+    bare: dict[str, Any] = {
+        "v": VERSION,
+        "type": public,
+        "minute": 10_000_000,
+        "subjects": ["0" * 43] * PLACES[public],
+        "pad": "",
+    }
+    return -(-(len(rfc8785.dumps(bare)) + _ROOM) // _STEP) * _STEP
+
+
+def read(raw: bytes) -> dict[str, Any]:
+    """Return what an entry says.
+
+    Raises:
+        NoteError: not the one spelling of an entry, or of another size than its type has.
+    """
+    try:
+        leaf = json.loads(raw)
+        if rfc8785.dumps(leaf) != raw:
+            raise NoteError("an entry has one spelling")
+    except (ValueError, RecursionError, rfc8785.CanonicalizationError):
+        raise NoteError("an entry is JSON in the form of RFC 8785") from None
+    if not isinstance(leaf, dict) or leaf.keys() != {"v", "type", "minute", "subjects", "pad"}:
+        raise NoteError("an entry has the members of its version")
+    kind, subjects, minute = leaf["type"], leaf["subjects"], leaf["minute"]
+    if leaf["v"] != VERSION or kind not in PLACES or len(raw) != size_of(kind):
+        raise NoteError("an entry is of a known type, in its size")
+    if not isinstance(minute, int) or minute < 0 or set(str(leaf["pad"])) - {"0"}:
+        raise NoteError("an entry says a minute and is padded with zeros")
+    if not isinstance(subjects, list) or len(subjects) != PLACES[kind]:
+        raise NoteError("an entry names as many as its type has places")
+    leaf["subjects"] = [_subject(text) for text in subjects]
+    return leaf
+
+
+def _subject(text: object) -> bytes:
+    if not isinstance(text, str) or {"+", "/", "="}.intersection(text):
+        raise NoteError("a subject is base64url of 32 bytes")
+    raw = decoded(text.replace("-", "+").replace("_", "/") + "=")
+    if len(raw) != SUBJECT_BYTES:
+        raise NoteError("a subject is base64url of 32 bytes")
+    return raw

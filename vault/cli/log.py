@@ -1,0 +1,165 @@
+"""idvault log …"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import Progress
+
+from keys.notes import ED25519, VerifierKey
+from vault.cli.common import json_option, open_vault, show
+from vault.domain.clock import SystemClock, epoch
+from vault.errors import StartError
+from vault.log import sources
+from vault.log.sources import Read, SourceError
+from vault.log.verify import BadLogError, Head, Verified, continues, head_of, verify
+from vault.wiring import Vault
+
+EXIT_VERIFICATION_FAILED: Final = 4
+_WHERE: Final = "A folder that mirrors the log, an export, or a URL; without it this vault's own log."
+from_option = click.option("--from", "where", help=_WHERE)
+
+
+@click.group()
+def log() -> None:
+    """Show, copy and verify the public log of what was done."""
+
+
+@contextmanager
+def _reading(where: str | None) -> Iterator[Read]:
+    try:
+        if where is None:
+            with open_vault() as vault:
+                yield vault.log.read
+        else:
+            yield sources.reader(where)
+    except SourceError as error:
+        raise StartError(str(error)) from None
+
+
+def _own_key(vault: Vault) -> str:
+    head = vault.agent["log"].call("log.head", {})
+    return str(VerifierKey(head["origin"] or vault.settings.origin, ED25519, head["public"]))
+
+
+@log.command()
+@json_option
+def checkpoint(*, as_json: bool) -> None:
+    """Print the newest checkpoint of this vault's log, and the key that verifies it.
+
+    Give the key to whoever is to verify the log, by a way of its own: a log that says its own key proves nothing.
+    """
+    with open_vault() as vault:
+        note, key = vault.log.checkpoint(), _own_key(vault)
+        head = head_of(note, key)
+    if as_json:
+        found = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "key": key, "note": note.decode()}
+        show(found, as_json=True)
+        return
+    click.echo(note.decode(), nl=False)
+    click.echo(f"idvault: verify it with --key {key}", err=True)
+
+
+@log.command(name="verify")
+@click.argument("where", required=False)
+@click.option(
+    "--key", help="The log's public key; it must come from elsewhere than the log. Without WHERE: the agent's."
+)
+@click.option(
+    "--since",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A checkpoint that was kept: the log must still begin with it. May be given more than once.",
+)
+@json_option
+def verify_(where: str | None, key: str | None, since: tuple[Path, ...], *, as_json: bool) -> None:
+    """Recompute a whole log from its entries, and name the first that is not as it must be. Exit code 4 then.
+
+    WHERE is a folder that mirrors it, an export, or a URL such as https://vault.example/log; without it, this vault's
+    own log. A checkpoint that was kept earlier (--since) shows whether the end was cut off or the tree replaced.
+    """
+    if where is not None and key is None:
+        raise StartError("--key: the public key of the log is needed; idvault log checkpoint prints it")
+    try:
+        found = _verified(where, key, since, quiet=as_json)
+    except BadLogError as error:
+        if as_json:
+            click.echo(orjson.dumps({"verified": False, "entry": error.index, "problem": str(error)}).decode())
+        else:
+            click.echo(f"BAD  {error}")
+        sys.exit(EXIT_VERIFICATION_FAILED)
+    shown: dict[str, Any] = {
+        "verified": True, "origin": found.head.origin, "size": found.head.size, "root": found.head.root.hex(),
+        "overdue": found.overdue,
+    }  # fmt: skip
+    show(shown | ({"types": found.types} if as_json else found.types), as_json=as_json)
+
+
+def _verified(where: str | None, key: str | None, since: tuple[Path, ...], *, quiet: bool) -> Verified:
+    console, minute = Console(stderr=True), epoch(SystemClock().now()) // 60
+    with Progress(console=console, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("entries", total=None)
+
+        def count(done: int) -> None:
+            bar.update(task, completed=done)
+
+        if where is None:
+            with open_vault() as vault:
+                own = key or _own_key(vault)
+                found = verify(vault.log.read, own, minute, count)
+        else:
+            own = str(key)
+            with _reading(where) as read:
+                found = verify(read, own, minute, count)
+    for path in since:
+        continues(found, _kept(path, own))
+    return found
+
+
+def _kept(path: Path, key: str) -> Head:
+    try:
+        return head_of(path.read_bytes(), key)
+    except OSError:
+        raise StartError("--since: the file cannot be read") from None
+
+
+@log.command()
+@click.argument("index", type=click.IntRange(0))
+@click.argument("proof", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--entry", type=click.Path(dir_okay=False, path_type=Path), help="Write the entry itself here.")
+@json_option
+def proof(index: int, proof: Path, entry: Path | None, *, as_json: bool) -> None:
+    """Write the proof (c2sp.org/tlog-proof) that entry INDEX is in the newest checkpoint of this vault's log."""
+    with open_vault() as vault:
+        made, raw = vault.log.proof(index)
+    proof.write_text(str(made))
+    if entry is not None:
+        entry.write_bytes(raw)
+    show({"index": index, "proof": str(proof), "entry": raw.decode()}, as_json=as_json)
+
+
+@log.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@from_option
+@json_option
+def export(file: Path, where: str | None, *, as_json: bool) -> None:
+    """Write the whole log into one new file: a tar archive of what a mirror holds."""
+    with _reading(where) as read:
+        size = sources.export(read, file)
+    show({"file": str(file), "size": size}, as_json=as_json)
+
+
+@log.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@from_option
+@json_option
+def mirror(folder: Path, where: str | None, *, as_json: bool) -> None:
+    """Bring a folder up to the log, for any static host to serve: tiles first, the checkpoint last."""
+    with _reading(where) as read:
+        size, fetched = sources.mirror(read, folder)
+    show({"folder": str(folder), "size": size, "fetched": fetched}, as_json=as_json)

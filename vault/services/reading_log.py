@@ -1,0 +1,90 @@
+"""What the public log serves: its newest checkpoint, and the tiles and bundles of the tree that it signed."""
+
+from dataclasses import dataclass
+
+from keys.errors import NoteError
+from keys.notes import Note
+from vault.errors import Kind, VaultError
+from vault.log import sources, tiles
+from vault.log.proofs import LogProof
+from vault.log.proving import Tree
+from vault.log.tiles import Tile
+from vault.stores import log
+from vault.stores.unit import Store
+
+_HASH_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class LogReader:
+    """The log as anybody may read it. Nothing beyond the newest checkpoint is served: it is not signed yet."""
+
+    store: Store
+
+    def checkpoint(self) -> bytes:
+        """Return the newest checkpoint's note.
+
+        Raises:
+            VaultError: nothing was signed yet, or the store cannot be read now.
+        """
+        return self._newest()[1]
+
+    def _newest(self) -> tuple[int, bytes]:
+        with self.store.reading() as unit:
+            found = log.newest(unit)
+        if found is None:
+            raise VaultError(Kind.NOT_FOUND)
+        return found
+
+    def file(self, path: str) -> bytes:
+        """Return a tile or a bundle by its path, such as tile/0/000 or tile/entries/000.p/7.
+
+        Raises:
+            VaultError: no such path, or nothing there that was signed; or the store cannot be read now.
+        """
+        try:
+            tile = Tile.parse(path)
+        except NoteError:
+            raise VaultError(Kind.NOT_FOUND) from None
+        if not tile.is_in(self._newest()[0]):
+            raise VaultError(Kind.NOT_FOUND)
+        with self.store.reading() as unit:
+            if tile.level is None:
+                return tiles.bundle(log.entries(unit, tile.first, tile.width))
+            held = log.read_tile(unit, tile.level, tile.number) or b""
+        return held[: tile.width * _HASH_BYTES]
+
+    def read(self, name: str) -> bytes:
+        """Return what lies at a path, as a mirror or a verifier asks for it.
+
+        Raises:
+            FileNotFoundError: nothing.
+        """
+        try:
+            return self.checkpoint() if name == sources.CHECKPOINT else self.file(name)
+        except VaultError as error:
+            if error.kind is Kind.NOT_FOUND:
+                raise FileNotFoundError(name) from None
+            raise
+
+    def proof(self, index: int) -> tuple[LogProof, bytes]:
+        """Return the proof that an entry is in the newest checkpoint, and the entry.
+
+        Raises:
+            VaultError: there is no such entry there.
+        """
+        size, note = self._newest()
+        if not 0 <= index < size:
+            raise VaultError(Kind.NOT_FOUND)
+        with self.store.reading() as unit:
+            [entry] = log.entries(unit, index, 1)
+        return LogProof(index, tuple(self.tree(size).inclusion(index)), Note.parse(note)), entry
+
+    def tree(self, size: int) -> Tree:
+        """Return the tree of a size."""
+
+        def read(level: int, number: int) -> bytes:
+            with self.store.reading() as unit:
+                return log.read_tile(unit, level, number) or b""
+
+        return Tree(size, read)

@@ -1,0 +1,195 @@
+"""The sequencer: drains the audit outboxes into the public log, exactly once, and has each grown tree signed.
+
+One round, with what a crash after each step leaves behind:
+
+    take rows of both outboxes         nothing happened
+    append leaves, in one transaction  the rows stand in both; the log remembers which are not settled
+    settle: the rows go                the tree is longer than its last checkpoint; the next round has it signed
+    the agent persists and signs       the agent remembers the head; the same signature is made again
+    publish the checkpoint             done
+
+Leaves of one round are shuffled, so that their order in the log tells nothing of what was done with what. What the
+agent signed last is compared with the store before anything is appended: a store that is an older one grows no branch.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from keys.agent.client import AgentClient
+from keys.checkpoints import Checkpoint
+from keys.errors import KeysError, LockdownError, RefusedError
+from keys.merkle import leaf_hash
+from keys.notes import Note, Signature
+from vault.errors import VaultError
+from vault.log import tiles
+from vault.log.proving import Tree
+from vault.logs import event
+from vault.stores import answers, log
+from vault.stores.log import NewLeaf
+from vault.stores.unit import Store, Unit
+
+Cosign = Callable[[Note, Tree], list[Signature]]
+"""Asks witnesses to sign a checkpoint; returns what they signed."""
+MOST_IDS: Final = 10_000
+"""What one act of the agent takes."""
+_CHANCE: Final = random.SystemRandom()
+
+
+def nobody(_note: Note, _tree: Tree) -> list[Signature]:
+    """Ask no witness."""
+    return []
+
+
+class Sequencer:
+    """The one writer of the log. Not for two threads; a second process waits for its turn (`vault.stores.leading`)."""
+
+    def __init__(
+        self, directory: Store, log_store: Store, outbox: AgentClient, signer: AgentClient, *,
+        origin: str, rows: int, cosign: Cosign = nobody,
+    ) -> None:  # fmt: skip
+        """Take the stores, the agent's sockets `outbox` and `log`, and the name that the log is signed by at first."""
+        self._directory, self._log, self._outbox, self._signer = directory, log_store, outbox, signer
+        self._origin, self._rows, self._cosign = origin, rows, cosign
+        self._size = -1
+        self._edge: dict[int, bytes] = {}
+        self._published = -1
+        self._owed: list[bytes] = []
+        """Rows that stand in the log and may stand in their outbox still."""
+
+    def once(self) -> int:
+        """Drain what waits, up to a limit, and have the tree signed; return how many leaves were added.
+
+        Raises:
+            KeysError: the agent cannot be reached, is sealed, or refuses; nothing is lost.
+            VaultError: a store cannot be read or written; nothing is lost.
+        """
+        try:
+            if self._size < 0:
+                self._load()
+            added = self._drain()
+            if self._published != self._size:
+                self._publish()
+        except BaseException:
+            self._size = self._published = -1  # what it holds in memory may not be what the store has
+            raise
+        return added
+
+    def run(self, ending: threading.Event, seconds: float, leads: Callable[[], bool]) -> None:
+        """Do a round about once in so many seconds, until told to end or until another leads."""
+        while leads():
+            try:
+                full = self.once() >= self._rows
+            except KeysError as error:
+                event("sequencer_waits", cause=error.kind, reason=str(error))  # a constant, with sizes at most
+                full = False
+            except VaultError as error:
+                event("sequencer_waits", cause=error.kind.value)
+                full = False
+            if ending.wait(0 if full else seconds):
+                return
+
+    def _load(self) -> None:
+        head = self._signer.call("log.head", {})
+        with self._log.reading() as unit:
+            size = log.size(unit)
+            if size < head["size"]:
+                raise RefusedError(
+                    f"the log store ends at {size}, and {head['size']} entries were signed: it is an older one; "
+                    "restore one that is not, or take its leaves from a mirror"
+                )
+            if head["size"] and self._tree(size).root(head["size"]) != head["root"]:
+                raise RefusedError("the log store is not the one that was signed; restore it from a backup or a mirror")
+            self._edge = _edge(unit, size)
+            newest, self._owed = log.newest(unit), log.unsettled_ids(unit)
+        self._origin = head["origin"] or self._origin
+        self._size, self._published = size, -1 if newest is None else newest[0]
+
+    def _tree(self, size: int) -> Tree:
+        def read(level: int, number: int) -> bytes:
+            with self._log.reading() as unit:
+                return log.read_tile(unit, level, number) or b""
+
+        return Tree(size, read)
+
+    def _drain(self) -> int:
+        of_keys = self._taken()
+        of_directory = [row for row in self._read() if row.id not in self._owed]
+        committed = self._committed(of_directory)
+        new = [NewLeaf(row["id"], row["entry"], row["detail"]) for row in of_keys] + committed
+        if new:
+            _CHANCE.shuffle(new)
+            self._append(new)
+            self._owed = [one.id for one in new]
+            self._settle()
+        return len(new)
+
+    def _taken(self) -> list[Any]:
+        if self._owed and not self._settle():
+            return []  # what stands in the log goes before anything is taken: the agent numbers what is left
+        try:
+            return list(self._outbox.call("outbox.take", {"limit": self._rows})["rows"])
+        except LockdownError:
+            return []  # names are closed; what the directory did is told meanwhile
+
+    def _read(self) -> Sequence[Any]:
+        with self._directory.reading() as unit:
+            return answers.waiting(unit, self._rows)
+
+    def _committed(self, rows: Sequence[Any]) -> list[NewLeaf]:
+        if not rows:
+            return []
+        asked = [{"id": row.id, "type": row.type, "minute": row.minute, "address": row.address} for row in rows]
+        entries = self._signer.call("log.commit", {"rows": asked})["entries"]
+        return [NewLeaf(row.id, entry, row.detail) for row, entry in zip(rows, entries, strict=True)]
+
+    def _append(self, new: Sequence[NewLeaf]) -> None:
+        edge = dict(self._edge)
+        grown = tiles.grown(edge, self._size, [leaf_hash(one.entry) for one in new])
+        changed = {(tile.level or 0, tile.number): hashes for tile, hashes in grown.items()}
+        with self._log.writing() as unit:
+            if log.size(unit) != self._size:
+                raise RefusedError("another sequencer wrote the log meanwhile")
+            log.append(unit, self._size, new, changed)
+        self._edge, self._size = edge, self._size + len(new)
+
+    def _settle(self) -> bool:
+        """Have rows go that stand in the log, from whichever outbox has them; False while names are closed."""
+        ids = self._owed
+        with self._directory.writing() as unit:
+            answers.settle(unit, ids)
+        try:
+            for place in range(0, len(ids), MOST_IDS):
+                self._outbox.call("outbox.settle", {"ids": ids[place : place + MOST_IDS]})
+        except LockdownError:
+            return False
+        with self._log.writing() as unit:
+            log.settled(unit, ids)
+        self._owed = []
+        return True
+
+    def _publish(self) -> None:
+        head = self._signer.call("log.head", {})
+        tree = self._tree(self._size)
+        checkpoint = Checkpoint(self._origin, self._size, tree.root())
+        proof = tree.consistency(head["size"])
+        asked = {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root, "proof": proof}
+        answer = self._signer.call("log.sign", asked)
+        own = Signature(answer["name"], answer["id"], answer["signature"])
+        note = Note(str(checkpoint), (own,))
+        note = Note(note.text, (own, *self._cosign(note, tree)))
+        with self._log.writing() as unit:
+            log.publish(unit, self._size, str(note).encode())
+        self._published = self._size
+
+
+def _edge(unit: Unit, size: int) -> dict[int, bytes]:
+    """Return the hashes of the last, partial tile of each level."""
+    edge, level, count = dict[int, bytes](), 0, size
+    while count:
+        number, width = divmod(count, tiles.WIDTH)
+        held = log.read_tile(unit, level, number) if width else b""
+        edge[level] = (held or b"")[: width * 32]
+        level, count = level + 1, count >> tiles.WIDTH_BITS
+    return edge
