@@ -43,7 +43,7 @@ BEGIN: Final[Mapping[str, tuple[str, ...]]] = {
 _BEGIN: Final = {name: "; ".join(commands) for name, commands in BEGIN.items()}
 """The same in one round trip."""
 
-COMMITTED: Final = "idvault.committed"
+COMMITTED: Final = "idvault_committed"
 """What a connection's `info` holds from its commit by `keys.driver.end` until its transaction is left."""
 
 _SNAPSHOT: Final[Mapping[str, str]] = {

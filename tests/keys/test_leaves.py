@@ -23,7 +23,7 @@ def _said() -> Iterator[str]:
     """Return the kinds of act that the code writes audit rows of, as it names them."""
     for folder, pattern in (
         ("keys", r"(?:audit\.write\w*\(|audit\.row\w*\(|kind = |state, kind = |[A-Z_]+: Final = |_audit\().*"),
-        ("vault/services", r"(?:_audit\(|kind = |\"type\": |_AUDIT).*"),
+        ("vault/services", r"(?:_audit(?:ed)?\(|kind = |\"type\": |_AUDIT).*"),
     ):
         for path in (ROOT / folder).rglob("*.py"):
             for line in re.findall(pattern, path.read_text()):

@@ -71,11 +71,15 @@ READS: dict[str, Call] = {
     "sanctions of an account": lambda unit, _, __: sanctions.page(
         unit, BIG, b"", PAGE, id_of("pid", 1002), id_of("acc", 1002)
     ),
-    "sanctions of a standing": lambda unit, _, __: sanctions.of_standing(unit, id_of("pid", 1002)),
+    "sanctions of a standing": lambda unit, _, __: unit.execute(
+        sanctions._OF_STANDING.statement, {"pid": id_of("pid", 1002)}
+    ),
     "standings of a page": lambda unit, n, _: batches.living(unit, some(n)),
     "accounts of a page": lambda unit, n, _: batches.accounts(unit, some(n)),
     "aliases of a page": lambda unit, n, _: batches.aliases(unit, some(n)),
-    "handles taken": lambda unit, _, __: standings.handles_taken(unit, BIG, [f"h{at}" for at in range(50)]),
+    "handles taken": lambda unit, _, __: unit.execute(
+        standings._TAKEN.statement, {"owner": BIG, "keys": [f"h{at}" for at in range(50)]}
+    ),
     "who has these tags": lambda unit, _, __: standings.by_local_tags(unit, [id_of("local", at) for at in range(5)]),
     "bearer": lambda unit, _, __: unit.execute(clients.BY_TOKEN.statement, {"client": BIG, "jti": id_of("jti", 7)}),
     "introspection": lambda unit, n, _: unit.execute(
