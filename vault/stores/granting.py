@@ -18,6 +18,7 @@ SEQUENCED: Final = frozenset({"directory", "log"})
 """Stores that the sequencer reads the outbox of, or writes; it has a role in each, so that no role sees two stores. The
 key store's outbox it is handed by the agent."""
 
+_MAY: Final = "SELECT rolsuper OR rolname = %(owner)s FROM pg_roles WHERE rolname = current_user"
 _CREATE_ROLE: Final = """
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE {role} LOGIN; END IF;
@@ -77,6 +78,9 @@ def apply_all(engines: Mapping[str, Engine]) -> None:
             raise SetupError(f"the store {name} is a file; roles and grants are for PostgreSQL")
         try:
             with writing(engine) as connection:
+                # What a role has no right to grant is a mere warning to the server, where it has any right at all.
+                if not connection.exec_driver_sql(_MAY, {"owner": owner(name)}).scalar_one():
+                    raise SetupError(_refused(name))
                 # The driver itself: the script is many statements and has no parameters.
                 connection.connection.cursor().execute(script(name))
         except (DBAPIError, engine.dialect.loaded_dbapi.Error):
