@@ -145,7 +145,8 @@ def measure(folder: Path, count: int, database: str, kills: int, options: list[s
     file = folder / "people.jsonl"
     write(file, count)
     with _stores(folder, database) as cluster:
-        server = Server(folder / "home", IDVAULT_WORKERS=str(max(2, os.cpu_count() or 1)), IDVAULT_LOG_URL="")
+        server = Server(folder / "home", IDVAULT_WORKERS=str(max(2, os.cpu_count() or 1)), IDVAULT_LOG_URL="",
+                        IDVAULT_SEQUENCER="yes")  # fmt: skip
         if server.databases:
             server.environment["IDVAULT_LOG_URL"] = server.databases["IDVAULT_LOG_URL"]
         server.start()

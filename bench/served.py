@@ -147,7 +147,7 @@ def served_vault(folder: Path, cluster: Cluster | None) -> Iterator[Vault]:
     """Serve a new vault with people in it, its stores in the cluster or else in SQLite files."""
     settings = Settings()
     serving.cluster = cluster
-    server = Server(folder / "home", IDVAULT_WORKERS=str(settings.workers)).start()
+    server = Server(folder / "home", IDVAULT_WORKERS=str(settings.workers), IDVAULT_SEQUENCER="yes").start()
     try:
         yield Vault(server)
     finally:
