@@ -185,6 +185,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
     registering = Registering(directory, keys, linking, idempotent, showing, creating, now, development=development)
     reviewing = Reviewing(settings, directory, keys, linking, idempotent, now, development=development)
     importing = Importing(settings, directory, keys, registering, creating, showing, now)
+    log = LogReader(stores["log"], sockets["log"], settings.origin)
     step_seconds = settings.import_step_seconds
     return Vault(
         settings=settings,
@@ -209,9 +210,9 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         agreeing=Agreeing(directory, sockets["officer"], keys, now),
         tokens=tokens,
         exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
-        checking=Checking(directory, linking, sockets["officer"]),
+        checking=Checking(directory, linking, sockets["officer"], log, now),
         figures=Figures(directory, keys, now),
-        log=LogReader(stores["log"]),
+        log=log,
         readiness=_readiness(settings, stores),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

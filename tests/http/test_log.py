@@ -162,3 +162,28 @@ def test_a_known_and_an_unknown_person_leave_equal_leaves_through_review(logged:
     for reviewer in (rita, own):
         known = told(blog, reviewer, 1 if reviewer is rita else 4, f"known{reviewer.id[4:8].lower()}")
         assert known == told(blog, reviewer, 2 if reviewer is rita else 3, f"other{reviewer.id[4:8].lower()}")
+
+
+def test_fsck_verifies_the_log_and_names_the_first_entry_that_is_wrong_or_lost(tmp_path: Path) -> None:
+    server = serve(tmp_path / "home")
+    key = await_checkpoint(server)
+    provider = server.provider("chat")
+    for number in range(5):
+        provider.registered(person(number), f"name{number}")
+    size = await_size(server, key, 11)
+    report = server.json("fsck", "--grace-minutes", "0")
+    assert (report["clean"], report["checked"]["log"]) == (True, size)
+    assert server.stop() == 0
+    server.sql("log", "UPDATE leaf SET entry = (SELECT entry FROM leaf WHERE number = 4) WHERE number = 7")
+    [found] = server.json("fsck", "--grace-minutes", "0", code=4)["findings"]
+    assert found["row"] == "log.leaf 7"
+    (first, _) = server.sql("log", "SELECT size, note FROM checkpoint ORDER BY size")[0]
+    for table in ("leaf", "detail", "drained"):
+        server.sql("log", f"DELETE FROM {table} WHERE number >= ?", first)  # noqa: S608 - our own names
+    server.sql("log", "DELETE FROM checkpoint WHERE size > ?", first)
+    [found] = server.json("fsck", "--grace-minutes", "0", code=4)["findings"]
+    assert found["row"] == f"log.leaf {first}"
+    assert "lost its end" in found["rule"]
+    server.sql("log", "DELETE FROM checkpoint")
+    [found] = server.json("fsck", "--grace-minutes", "0", code=4)["findings"]
+    assert found["row"] == "log"

@@ -12,6 +12,7 @@ from keys.agent.acts import checkpointing, draining
 from keys.engine import open_engine
 from keys.heads import Heads
 from tests.keys.stores import KeyStore, dialogue, registered
+from vault.services.reading_log import LogReader
 from vault.services.sequencing import Cosign, Sequencer, nobody
 from vault.stores import directory, log, schema
 from vault.stores.unit import Store, Unit
@@ -55,6 +56,9 @@ class Ledger:
         """Return a sequencer as a fresh process has it."""
         stores = (_Cut(self, self.directory), _Cut(self, self.log))
         return Sequencer(*stores, self, self, origin="log.example", rows=rows, cosign=cosign)  # type: ignore[arg-type]
+
+    def reader(self) -> LogReader:
+        return LogReader(self.log, self, "log.example")  # type: ignore[arg-type]
 
     def act(self, count: int = 1) -> None:
         """Do something in both stores, so often."""

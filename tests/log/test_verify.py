@@ -15,7 +15,6 @@ from vault.log import sources
 from vault.log.cosignatures import holds
 from vault.log.sources import SourceError, reader
 from vault.log.verify import BadLogError, Verified, continues, head_of, verify
-from vault.services.reading_log import LogReader
 
 ENTRIES = 700
 
@@ -33,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ledger, str
 @pytest.fixture(scope="module")
 def whole(made: tuple[Ledger, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mirror") / "log"
-    assert sources.mirror(LogReader(made[0].log).read, folder) == (ENTRIES, 7)
+    assert sources.mirror(made[0].reader().read, folder) == (ENTRIES, 7)
     return folder
 
 
@@ -50,7 +49,7 @@ def test_a_log_is_verified_from_its_store_a_mirror_and_an_export_alike(
     made: tuple[Ledger, str], mirror: Path, tmp_path: Path
 ) -> None:
     ledger, key = made
-    read = LogReader(ledger.log).read
+    read = ledger.reader().read
     export = tmp_path / "log.tar"
     assert sources.export(read, export) == ENTRIES
     found = [verify(read, key, MINUTE), verified(mirror, key), verified(export, key)]
@@ -65,7 +64,7 @@ def test_a_log_is_verified_from_its_store_a_mirror_and_an_export_alike(
 def test_an_entry_is_proved_by_a_file_that_stands_alone(made: tuple[Ledger, str]) -> None:
     ledger, key = made
     for index in (0, 255, 256, ENTRIES - 1):
-        proof, entry = LogReader(ledger.log).proof(index)
+        proof, entry = ledger.reader().proof(index)
         proof.check(entry, [VerifierKey.parse(key)], holds)
         with pytest.raises(NoteError):
             proof.check(entry, [VerifierKey("other.example", 1, bytes(32))], holds)
@@ -173,7 +172,7 @@ def test_a31_the_first_entry_that_is_not_as_it_must_be_is_named(
 
 def test_a31_a_lost_end_shows_against_a_checkpoint_that_was_kept(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    sequencer, read = ledger.sequencer(), LogReader(ledger.log).read
+    sequencer, read = ledger.sequencer(), ledger.reader().read
     ledger.act(5)
     sequencer.once()
     key = str(VerifierKey("log.example", 1, ledger.call("log.head", {})["public"]))

@@ -23,7 +23,6 @@ from vault.cli.witness import _handler
 from vault.log.cosignatures import cosigner_key, holds, time_of
 from vault.log.policy import Policy
 from vault.log.witness import Request, Witness
-from vault.services.reading_log import LogReader
 from vault.services.witnessing import REST_SECONDS, Witnesses
 
 ORIGIN: Final = "log.example"
@@ -150,7 +149,7 @@ def test_a_log_has_its_checkpoints_signed_and_goes_on_while_a_witness_is_away_or
         def signers() -> list[str]:
             ledger.act()
             sequencer.once()
-            found = Note.parse(LogReader(ledger.log).checkpoint())
+            found = Note.parse(ledger.reader().checkpoint())
             return [one.name for one in found.signed_by(policy.keys(), holds)]
 
         assert [signers() for _ in range(3)] == [[ORIGIN, "w.example"]] * 3
@@ -176,7 +175,7 @@ def test_a_witness_that_lies_adds_nothing(tmp_path: Path) -> None:
         sequencer = ledger.sequencer(cosign=Witnesses(policy).cosign)
         ledger.act()
         sequencer.once()
-        found = Note.parse(LogReader(ledger.log).checkpoint())
+        found = Note.parse(ledger.reader().checkpoint())
         assert found.signed_by(policy.keys(), holds) == [key]
         with pytest.raises(NoteError, match="too few"):
             policy.check(found.signed_by(policy.keys(), holds))

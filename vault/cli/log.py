@@ -11,14 +11,12 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress
 
-from keys.notes import ED25519, VerifierKey
 from vault.cli.common import json_option, open_vault, show
 from vault.domain.clock import SystemClock, epoch
 from vault.errors import StartError
 from vault.log import sources
 from vault.log.sources import Read, SourceError
 from vault.log.verify import BadLogError, Head, Verified, continues, head_of, verify
-from vault.wiring import Vault
 
 EXIT_VERIFICATION_FAILED: Final = 4
 _WHERE: Final = "A folder that mirrors the log, an export, or a URL; without it this vault's own log."
@@ -42,11 +40,6 @@ def _reading(where: str | None) -> Iterator[Read]:
         raise StartError(str(error)) from None
 
 
-def _own_key(vault: Vault) -> str:
-    head = vault.agent["log"].call("log.head", {})
-    return str(VerifierKey(head["origin"] or vault.settings.origin, ED25519, head["public"]))
-
-
 @log.command()
 @json_option
 def checkpoint(*, as_json: bool) -> None:
@@ -55,7 +48,7 @@ def checkpoint(*, as_json: bool) -> None:
     Give the key to whoever is to verify the log, by a way of its own: a log that says its own key proves nothing.
     """
     with open_vault() as vault:
-        note, key = vault.log.checkpoint(), _own_key(vault)
+        note, (key, _) = vault.log.checkpoint(), vault.log.signed_last()
         head = head_of(note, key)
     if as_json:
         found = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "key": key, "note": note.decode()}
@@ -110,7 +103,7 @@ def _verified(where: str | None, key: str | None, since: tuple[Path, ...], *, qu
 
         if where is None:
             with open_vault() as vault:
-                own = key or _own_key(vault)
+                own = key or vault.log.signed_last()[0]
                 found = verify(vault.log.read, own, minute, count)
         else:
             own = str(key)

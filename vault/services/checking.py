@@ -1,4 +1,7 @@
-"""`idvault fsck`: finishes what was left open, then has the agent check link, map, tag and MAC of every row."""
+"""`idvault fsck`: finishes what was left open, has the agent check every row, and verifies the public log.
+
+A row is good if its link, map, tag and MAC agree; the log if it can be recomputed from its first entry.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -6,11 +9,13 @@ from typing import Any, Final
 
 from keys.agent.client import AgentClient
 from vault.domain.ids import AccountId
+from vault.log.verify import BadLogError, Head, Verified, continues, verify
 from vault.services.linking import AT_ONCE, FSCK_BATCH, Linking
+from vault.services.reading_log import LogReader
 from vault.stores import standings
 from vault.stores.unit import Store
 
-PARTS: Final = ("standings", "records", "fingerprints", "evidence")
+PARTS: Final = ("standings", "records", "fingerprints", "evidence", "log")
 
 
 @dataclass(slots=True)
@@ -38,8 +43,10 @@ class Report:
 class Checking:
     """Checks all stores, in batches, without a join across them."""
 
-    def __init__(self, directory: Store, linking: Linking, officer: AgentClient) -> None:
-        self._directory, self._linking, self._officer = directory, linking, officer
+    def __init__(
+        self, directory: Store, linking: Linking, officer: AgentClient, log: LogReader, now: Callable[[], int]
+    ) -> None:
+        self._directory, self._linking, self._officer, self._log, self._now = directory, linking, officer, log, now
 
     def run(self, progress: Callable[[str, int], None], *, grace_minutes: int) -> Report:
         """Finish, check, report; `progress` is told the part and how many rows it has done.
@@ -67,7 +74,28 @@ class Checking:
             for account in standings.stray_handles(unit):
                 where = f"directory.handle of {AccountId(account)}"
                 report.findings.append({"row": where, "rule": "not the handle of this account"})
+        self._verify_log(report, lambda done: progress("log", done))
         return report
+
+    def _verify_log(self, report: Report, progress: Callable[[int], None]) -> None:
+        """Recompute the log up to its newest checkpoint, and compare it with what the agent signed last."""
+        report.checked["log"] = 0
+        key, last = self._log.signed_last()
+        if not last.size:
+            return
+        try:
+            found = verify(self._log.read, key, self._now() // 60, progress)
+            report.checked["log"] = found.head.size
+            self._compare(found, last)
+        except BadLogError as error:
+            where = "log" if error.index is None else f"log.leaf {error.index}"
+            report.findings.append({"row": where, "rule": str(error)})
+
+    def _compare(self, found: Verified, last: Head) -> None:
+        if found.head.size >= last.size:
+            continues(found, last)
+        elif (size := self._log.size()) < last.size:  # else a checkpoint was signed that is not published yet
+            raise BadLogError("the log lost its end: more entries were signed", size)
 
     def _batches(
         self,

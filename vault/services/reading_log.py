@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+from keys.agent.client import AgentClient
 from keys.errors import NoteError
-from keys.notes import Note
+from keys.notes import ED25519, Note, VerifierKey
 from vault.errors import Kind, VaultError
 from vault.log import sources, tiles
 from vault.log.proofs import LogProof
 from vault.log.proving import Tree
 from vault.log.tiles import Tile
+from vault.log.verify import Head
 from vault.stores import log
 from vault.stores.unit import Store
 
@@ -20,6 +22,28 @@ class LogReader:
     """The log as anybody may read it. Nothing beyond the newest checkpoint is served: it is not signed yet."""
 
     store: Store
+    signer: AgentClient
+    origin: str
+    """The name that the log is signed by at first."""
+
+    def signed_last(self) -> tuple[str, Head]:
+        """Return the log's public key, and what the agent signed last; size 0 if nothing was.
+
+        Raises:
+            KeysError: the agent is not there, or sealed.
+        """
+        last = self.signer.call("log.head", {})
+        origin = last["origin"] or self.origin
+        return str(VerifierKey(origin, ED25519, last["public"])), Head(origin, last["size"], last["root"])
+
+    def size(self) -> int:
+        """Return how many entries stand in the store, signed or not.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        with self.store.reading() as unit:
+            return log.size(unit)
 
     def checkpoint(self) -> bytes:
         """Return the newest checkpoint's note.
