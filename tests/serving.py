@@ -31,6 +31,7 @@ BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of a served vault, which speaks plain HTTP: by default each reads all certificates there are, 50 ms."""
+IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 cluster: Cluster | None = None
 """Where the stores of all servers are, for tests on PostgreSQL."""
 
@@ -299,7 +300,13 @@ class Client:
         if not self.token:
             self.authorise()
         headers = {"Authorization": f"Bearer {self.token}", **more.pop("headers", {})}
-        return self.http.request(method, path, headers=headers, **more)
+        try:
+            return self.http.request(method, path, headers=headers, **more)
+        except httpx.RemoteProtocolError:
+            if method not in IDEMPOTENT:
+                raise
+            # The server had ended the connection that was kept: RFC 9112 section 9.3.1 has clients try again.
+            return self.http.request(method, path, headers=headers, **more)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.call("GET", path, **more)

@@ -78,11 +78,11 @@ def holders(server: Server) -> dict[str, int]:
     found = {}
     for pid in agents:
         if parent_of(pid) not in agents:
-            continue  # the supervisor, which has all three
+            continue  # the supervisor, which has all
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             door = inodes.get(str(descriptor.readlink()))
             if door is not None:
-                found["standing" if door == "directory" else "names"] = pid
+                found["standing" if door in {"directory", "log"} else "names"] = pid
     return found
 
 

@@ -2,6 +2,8 @@
 
 import itertools
 import time
+from collections import Counter
+from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
@@ -21,6 +23,7 @@ STEPS = 100
 EXAMPLES, LEAST_STEPS = 11, 1_000
 """On each database: 2,000 steps in all."""
 PEOPLE = 3
+TOLD_SECONDS = 20
 _numbers = itertools.count(1_000, PEOPLE)
 
 
@@ -31,6 +34,8 @@ class VaultMachine(RuleBasedStateMachine):
     providers: ClassVar[list[Client]]
     reviewer: ClassVar[Client]
     steps: ClassVar[int] = 0
+    acts: ClassVar[Counter[str]] = Counter()
+    """How often each act was done that the log tells of, by the type of its leaf."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,6 +61,7 @@ class VaultMachine(RuleBasedStateMachine):
     def register(self, provider: int, who: int) -> None:
         handle = f"h{self.first}x{next(self.handles)}"
         made = self.providers[provider].registered(person(self.first + who), handle)
+        self.acts.update(("registration.created", "account.bound"))
         self.model.register(provider, who, made["token"], made["id"], made["account"])
 
     @precondition(lambda self: self._registrations("in_review"))
@@ -63,6 +69,7 @@ class VaultMachine(RuleBasedStateMachine):
     def approve(self, data: st.DataObject) -> None:
         one = self._pick(data, self._registrations("in_review"))
         self.reviewer.approve(one.id)
+        self.acts["review.decided"] += 1
         for several in self.model.approve(one, time.time()):
             active = [s for s in several if self._lives(s, several)]
             assert len(active) == 1, "one of those that became one lives on"
@@ -86,6 +93,7 @@ class VaultMachine(RuleBasedStateMachine):
     def reject(self, data: st.DataObject) -> None:
         one = self._pick(data, self._registrations("in_review"))
         assert self.reviewer.decide(one.id, "rejected", reason="not_the_holder").status_code == httpx.codes.OK
+        self.acts["review.decided"] += 1
         one.state = "rejected"
         one.standing.accounts[one.account] = "legacy"
 
@@ -102,6 +110,7 @@ class VaultMachine(RuleBasedStateMachine):
                 "facts": "as seen", "by": "mod-1"}  # fmt: skip
         made = self._provider(standing).post("/v1/sanctions", body)
         assert made.status_code == httpx.codes.CREATED, made.text
+        self.acts["sanction.set"] += 1
         self.brief = self.brief or brief
         standing.sanctions.append(Sanction(made.json()["id"], rung, until, standing, brief))
 
@@ -114,6 +123,7 @@ class VaultMachine(RuleBasedStateMachine):
         standing, one = self._pick(data, self._liftable())
         answer = self._provider(standing).post(f"/v1/sanctions/{one.id}/lift", {"reason": reason})
         assert answer.status_code == httpx.codes.OK, answer.text
+        self.acts["sanction.lifted"] += 1
         one.lifted = True
 
     @precondition(lambda self: self.brief)
@@ -143,6 +153,7 @@ class VaultMachine(RuleBasedStateMachine):
         taken = taker.http.post("/oauth/token", data=form, auth=(taker.id, taker.secret))
         assert taken.status_code == httpx.codes.OK, taken.text
         token = taken.json()["access_token"]
+        self.acts.update(("exchange.opened", "exchange.redeemed"))
         assert token == self.model.exchange(standing, 1 - standing.provider, token).token
 
     @precondition(lambda self: self._registrations("approved", "in_review", "rejected"))
@@ -154,6 +165,7 @@ class VaultMachine(RuleBasedStateMachine):
         form = {"token": standing.token}
         answer = provider.http.post("/oauth/revoke", data=form, auth=(provider.id, provider.secret))
         assert answer.status_code == httpx.codes.OK
+        self.acts["token.rotated"] += 1
         standing.former_tokens.append(standing.token)
         standing.token = self._shown(one)["token"]
         assert standing.token not in standing.former_tokens
@@ -164,6 +176,7 @@ class VaultMachine(RuleBasedStateMachine):
         one = self._pick(data, self._registrations("approved", "in_review", "rejected"))
         provider = self._provider(one.standing)
         assert provider.call("DELETE", f"/v1/registrations/{one.id}").status_code == httpx.codes.NO_CONTENT
+        self.acts["registration.erased"] += 1
         account = provider.get(f"/v1/accounts/{one.account}").json()
         assert account["state"] == "legacy"
         self.model.erase(one.standing.living, account["token"], time.time())
@@ -175,6 +188,7 @@ class VaultMachine(RuleBasedStateMachine):
         one = self._pick(data, self._registrations("approved"))
         answer = self.reviewer.post(f"/v1/reviews/{one.id}/split", {"reason": "wrong_verdict"})
         parted = self.model.split(one.standing)
+        self.acts["person.split"] += parted
         assert answer.status_code == (httpx.codes.OK if parted else httpx.codes.CONFLICT), answer.text
         for other in self._registrations("approved"):
             if other.standing.is_part_of(one.standing):
@@ -201,13 +215,16 @@ class VaultMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(7200)
-def test_the_vault_equals_its_model(fresh: Server, *, full: bool) -> None:
-    VaultMachine.server = fresh
-    VaultMachine.providers = [fresh.provider("chat"), fresh.provider("blog")]
-    VaultMachine.reviewer = fresh.reviewer("rita")
+def test_the_vault_and_its_log_equal_the_model(tmp_path: Path, *, full: bool) -> None:
+    """Each act is one leaf, whatever was decided: the log tells as many of each type as were done."""
+    server = Server(tmp_path / "home", IDVAULT_SEQUENCER="yes").start()
+    VaultMachine.server = server
+    VaultMachine.providers = [server.provider("chat"), server.provider("blog")]
+    VaultMachine.reviewer = server.reviewer("rita")
     for one, other in (("chat", "blog"), ("blog", "chat")):
-        fresh.json("provider", "allow-exchange", one, other, "--purpose", "safety", "--basis", "legal")
+        server.json("provider", "allow-exchange", one, other, "--purpose", "safety", "--basis", "legal")
     VaultMachine.steps = 0
+    VaultMachine.acts = Counter({"provider.enrolled": 2, "reviewer.enrolled": 1, "exchange.allowed": 2})
     examples = EXAMPLES * (20 if full else 1)
     # A shorter example takes minutes to find: it is for the long run.
     phases = list(Phase) if full else [Phase.explicit, Phase.generate]
@@ -219,5 +236,11 @@ def test_the_vault_equals_its_model(fresh: Server, *, full: bool) -> None:
         ),
     )  # fmt: skip
     assert VaultMachine.steps >= LEAST_STEPS
-    report = fresh.json("fsck", "--grace-minutes", "0")
+    report = server.json("fsck", "--grace-minutes", "0")
     assert report["clean"], report["findings"]
+    end = time.monotonic() + TOLD_SECONDS
+    while (told := server.json("log", "verify"))["size"] < VaultMachine.acts.total():
+        assert time.monotonic() < end, told
+        time.sleep(0.2)
+    assert told["types"] == {act: count for act, count in VaultMachine.acts.items() if count}
+    assert server.stop() == 0
