@@ -39,3 +39,16 @@ def test_each_of_many_at_once_has_its_own_answer_or_refusal_whoever_asks_with_it
         assert answer.json().get("active") is active
         if active:
             assert (answer.json()["sub"], answer.json()["client_id"]) == (token, client.id)
+
+
+def test_a_client_whose_sector_the_agent_does_not_know_fails_alone(server: Server) -> None:
+    """Whoever changed its row in the directory has stopped that provider's introspections, and nobody else's."""
+    chat, changed = server.provider("line-whole"), server.provider("line-changed")
+    token = chat.registered(person(72_900), "linewhole")["token"]
+    server.sql("directory", "UPDATE provider SET sector = 'nowhere.example' WHERE client = ?", changed.id)
+    calls = [(chat, token, chat.secret), (changed, token, changed.secret)] * AT_ONCE * 3
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = list(pool.map(lambda call: _asked(*call), calls))
+    assert {answer.status_code for answer in answers[::2]} == {200}
+    assert all(answer.json()["active"] for answer in answers[::2])
+    assert {answer.is_success for answer in answers[1::2]} == {False}

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from keys import slots
-from keys.errors import OpenError
+from keys.errors import MissingError, OpenError, RefusedError
 from keys.grouping import Group
 from keys.primitives import random_bytes
 from keys.tokens import PID_BYTES, Pseudonym
@@ -26,6 +26,8 @@ from vault.stores.unit import Store
 
 _LINE: Final = "introspections"
 """The slot of those who read for all that wait."""
+_OF_ONE: Final = (MissingError, RefusedError)
+"""What the agent answers where one asks of a sector that it does not know: the others are answered all the same."""
 INACTIVE: Final[dict[str, object]] = {"active": False}
 
 
@@ -50,7 +52,7 @@ class Introspecting:
     def __init__(self, settings: Settings, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
         self._directory, self._keys, self._now = directory, keys, now
         self._sectors: dict[str, str] = {}
-        self._line = Group[_Ask, _Outcome](self._answer_all, (), most=settings.blocking_threads)
+        self._line = Group[_Ask, _Outcome](self._answer_all, _OF_ONE, most=settings.blocking_threads)
         self._wait_seconds = settings.waiting_milliseconds / 1000
         self._retry_seconds = settings.overload_retry_seconds
 
