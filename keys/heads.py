@@ -8,7 +8,6 @@ the file signs nothing: anybody's copy of its newest checkpoint, put there, is a
 """
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from keys import store
 from keys.checkpoints import Checkpoint
 from keys.engine import reading, writing
 from keys.errors import ConflictError, NoteError, RefusedError
+from keys.files import replace_durably
 from keys.frame import length_prefixed
 from keys.keyring import Keyring
 from keys.notes import Note
@@ -75,7 +75,7 @@ class Heads:
         with self._locked():
             if self.last() != former:
                 raise ConflictError("another head was signed meanwhile")
-            _write(self._path, str(head).encode())
+            replace_durably(self._path, str(head).encode())
             values = {"origin": head.origin, "size": head.size, "root": head.root}
             row = {"id": _ROW, **values, "mac": self._mac(head)}
             statement = upsert(store.log_head).values(row)
@@ -116,18 +116,3 @@ class Heads:
         with (self.home / f"{FILE_NAME}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _write(path: Path, raw: bytes) -> None:
-    """Replace a file by another, durably: a crash leaves the one or the other."""
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

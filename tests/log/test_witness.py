@@ -110,7 +110,7 @@ def test_what_was_signed_is_on_disk_before_the_answer(witness: Witness, monkeypa
         raise OSError
 
     with monkeypatch.context() as patch:
-        patch.setattr("vault.log.witness._write", full)
+        patch.setattr("vault.log.witness.replace_durably", full)
         with pytest.raises(OSError):  # noqa: PT011 - it has no text
             witness.add_checkpoint(request(5, 12), NOW)
     assert witness.add_checkpoint(request(5, 13), NOW).status == 200, "what was not written was not signed"

@@ -10,7 +10,6 @@ answers go two ways, whatever is killed.
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Final
 
 from keys.checkpoints import Checkpoint, log_signature_holds, size_of
 from keys.errors import NoteError, ProofError
+from keys.files import replace_durably
 from keys.merkle import EMPTY_ROOT, check_consistency
 from keys.notes import MAX_NOTE_BYTES, Note, VerifierKey, encoded, hash_of
 from vault.log.cosignatures import Cosigner, cosigned
@@ -122,7 +122,7 @@ class Witness:
             return Answer(HTTPStatus.UNPROCESSABLE_ENTITY)
         signature = cosigned(request.note.text, self.key, self.signer, now)
         note = Note(request.note.text, (*request.note.signatures, signature))
-        _write(self._path(checkpoint.origin), str(note).encode())
+        replace_durably(self._path(checkpoint.origin), str(note).encode())
         return Answer(HTTPStatus.OK, str(signature).encode())
 
     def _path(self, origin: str) -> Path:
@@ -139,18 +139,3 @@ class Witness:
         with self._path(origin).with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _write(path: Path, raw: bytes) -> None:
-    """Replace a file durably."""
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
