@@ -49,6 +49,10 @@ class _Child:
     control: socket.socket
 
 
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+"""What ends the agent."""
+
+
 class Supervisor:
     """Owns sockets and children; single-threaded."""
 
@@ -64,7 +68,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to end; return the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, _leave)
         try:
             if self._parent_fd is not None:
@@ -100,6 +104,8 @@ class Supervisor:
         for name in holders:
             control, childs_end = socket.socketpair()
             parent = os.getpid()
+            # A signal in the midst of a fork would be raised in the hooks that run after it, which drop what is raised.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
             pid = os.fork()
             if pid == 0:
                 mine, other = (ours, theirs) if name == NAMES else (theirs, ours)
@@ -111,6 +117,7 @@ class Supervisor:
             self._state[name] = "starting"
             self._selector.register(child.pidfd, selectors.EVENT_READ, ("died", name, child))
             self._selector.register(control, selectors.EVENT_READ, ("message", name, child))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         ours.close()
         theirs.close()
 
@@ -196,8 +203,9 @@ def _become(supervisor: Supervisor, name: str, parent: int, control: socket.sock
     try:
         die_with_parent(parent)
         forbid_dumps()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         _keep_only(supervisor, name)
         lock = threading.Lock()
         _hold(supervisor._settings, supervisor._listeners, name, control, handover, reason, lock)  # noqa: SLF001

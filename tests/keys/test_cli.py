@@ -1,9 +1,11 @@
 """The officers' command line: exit codes, one line of text, JSON alone on request."""
 
+import contextlib
 import json
 import runpy
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from keys.agent import settings
 from keys.agent.client import AgentClient
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.cli import main as commands
+from keys.errors import UnavailableError
 from tests.keys.agents import Agent
 
 
@@ -66,6 +69,16 @@ def test_an_agent_that_does_not_follow_in_time_is_told(agent: Agent, monkeypatch
     done = _run(agent.home, "unseal")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "did not follow in time" in done.stderr
+
+
+def test_an_agent_that_is_just_forking_its_holders_ends_when_told_to(tmp_path: Path) -> None:
+    agent = Agent(tmp_path / "home")
+    for milliseconds in (0, 1, 2, 4, 8, 16):
+        agent.start()
+        with contextlib.suppress(UnavailableError):  # the holder that was asked is replaced
+            agent.officer.call("unseal", {})
+        time.sleep(milliseconds / 1000)
+        assert agent.stop() == 0
 
 
 def test_the_module_is_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
