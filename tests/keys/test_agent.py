@@ -214,7 +214,7 @@ def test_seal_closes_everything_at_once_and_across_restarts_until_unseal(agent: 
     agent.officer.call("enrol", {"what": "provider", "sector": SHOP})
     assert agent.identity.call("hello", {})
     assert agent.directory.call("hello", {})
-    assert agent.officer.call("seal", {})
+    agent.order("seal")
     agent.await_state("sealed", "sealed")
     assert not agent.identity.alive()
     assert not agent.directory.alive()
@@ -226,8 +226,7 @@ def test_seal_closes_everything_at_once_and_across_restarts_until_unseal(agent: 
                 assert caught.value.kind == "sealed"
         agent.restart()
         assert agent.status() == {"seal": "development", "shut": "sealed", "names": "sealed", "standing": "sealed"}
-    with contextlib.suppress(UnavailableError):
-        agent.officer.call("unseal", {})
+    agent.order("unseal")
     agent.await_state("open", "open")
     assert agent.directory.call("keys.sector", {"sector": SHOP})
     assert _create(agent)["rid"]
@@ -235,7 +234,7 @@ def test_seal_closes_everything_at_once_and_across_restarts_until_unseal(agent: 
 
 def test_lockdown_closes_names_alone_and_does_not_weaken_a_seal(agent: Agent) -> None:
     assert agent.directory.call("hello", {})
-    agent.officer.call("lockdown", {})
+    agent.order("lockdown")
     agent.await_state("lockdown", "open")
     with pytest.raises(LockdownError):
         agent.identity.call("hello", {})
@@ -246,11 +245,11 @@ def test_lockdown_closes_names_alone_and_does_not_weaken_a_seal(agent: Agent) ->
     agent.await_state("lockdown", "sealed")
     with pytest.raises(SealedError):
         agent.directory.call("hello", {})
-    agent.officer.call("seal", {})
+    agent.order("seal")
     agent.await_state("sealed", "sealed")
-    agent.officer.call("lockdown", {})
+    agent.order("lockdown")
     agent.await_state("sealed", "sealed")
-    agent.officer.call("unseal", {})
+    agent.order("unseal")
     agent.await_state("open", "open")
 
 
