@@ -124,10 +124,10 @@ def test_a50_other_methods_and_method_overrides_change_no_verdict(chat: Client, 
 
 
 @pytest.mark.parametrize(
-    "text", ["' OR 1=1 --", "'; DROP TABLE account; --", "%' OR '1'='1", '" OR ""="', "\\' OR 1 --"]
+    ("number", "text"),
+    list(enumerate(["' OR 1=1 --", "'; DROP TABLE account; --", "%' OR '1'='1", '" OR ""="', "\\' OR 1 --"], 500)),
 )
-def test_a50_what_is_syntax_elsewhere_is_data_here(chat: Client, text: str) -> None:
-    number = 500 + abs(hash(text)) % 400
+def test_a50_what_is_syntax_elsewhere_is_data_here(chat: Client, number: int, text: str) -> None:
     made = chat.registered(person(number), f"h{number}", external_id=text)
     assert chat.get(f"/v1/accounts/{made['account']}").json()["external_id"] == text
     for parameter in ("token", "cursor", "state"):
