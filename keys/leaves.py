@@ -1,11 +1,12 @@
 """What a leaf of the public log says: a closed list of acts, each with entries of one size; nobody can be read from it.
 
-    entry   = RFC 8785 form of {"v": 1, "type", "minute", "subjects": [base64url of 32 bytes…], "pad"}
+    entry   = RFC 8785 form of {"v": 1, "type", "minute", "subjects": [base64url of 32 bytes…], "pad"} and facts
     subject = HMAC(commitment key of a record, "leaf" ‖ u64be n), n counted without gaps from 0 for each record,
               or HMAC(commitment key of a client, "leaf" ‖ audit id); a place that stands for nobody is random
 
 Guarantees: entries of one type have one length and one number of subjects, whoever took part and whatever came of it;
-a subject tells nothing to whoever has not its key, and once that was destroyed, nobody.
+a subject tells nothing to whoever has not its key, and once that was destroyed, nobody. Two types say something more
+(`FACTS`), which is about nobody: a count, or the counts of a month.
 """
 
 import base64
@@ -24,6 +25,8 @@ VERSION: Final = 1
 MAX_BYTES: Final = 4096
 SUBJECT_BYTES: Final = 32
 _LABEL: Final = b"leaf"
+_MEMBERS: Final = frozenset({"v", "type", "minute", "subjects", "pad"})
+_NONE: Final[Mapping[str, object]] = MappingProxyType({})
 _STEP: Final = 64
 """Entries are padded up to a multiple of this, with room for later members."""
 _ROOM: Final = 16
@@ -43,6 +46,8 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
         "person.split": 2,
         "import.chunk": 1,
         # of the directory
+        "attempt.refused": 1,
+        "report.tallied": 0,
         "account.bound": 1,
         "account.renamed": 1,
         "account.closed": 1,
@@ -71,6 +76,12 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
 )
 """How many subjects an act of each type names. A review names whom it shows beside the one who registered: up to seven
 candidates; more than that take a further leaf."""
+FACTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {"attempt.refused": frozenset({"kind", "count"}), "report.tallied": frozenset({"tally"})}
+)
+"""What entries of a type say beside what all say."""
+_FACT_BYTES: Final[Mapping[str, int]] = MappingProxyType({"attempt.refused": 64, "report.tallied": 3840})
+"""Room for them, in the form of RFC 8785."""
 PUBLIC: Final[Mapping[str, str]] = MappingProxyType({"exchange.made": "exchange.redeemed"})
 """Acts that are told under another's name: whether a person was known to the taker is nobody's business."""
 
@@ -97,25 +108,31 @@ def client_subject(commitment_key: Secret, audit_id: bytes) -> bytes:
     return hmac_sha256(commitment_key, _LABEL + audit_id)
 
 
-def entry(kind: str, minute: int, subjects: Sequence[bytes]) -> bytes:
+def entry(kind: str, minute: int, subjects: Sequence[bytes], facts: Mapping[str, object] = _NONE) -> bytes:
     """Return the entry of one leaf; places that stand for nobody are filled with random bytes.
 
     Args:
         kind: of the act.
         minute: since 1970.
         subjects: as many as the type has places, or fewer.
+        facts: what entries of this type say beside what all say.
 
     Raises:
-        NoteError: no act that the log knows, or more subjects than it has places.
+        NoteError: no act that the log knows, more subjects than it has places, or other facts than it says.
     """
     public = type_of(kind)
     places = PLACES[public]
     if len(subjects) > places:
         raise NoteError("an act names more than its leaf has places")
+    if facts.keys() != FACTS.get(public, frozenset()):
+        raise NoteError("a leaf says the facts of its type")
     filled = [*subjects, *(random_bytes(SUBJECT_BYTES) for _ in range(places - len(subjects)))]
     named = [base64.urlsafe_b64encode(subject).rstrip(b"=").decode() for subject in filled]
-    leaf: dict[str, Any] = {"v": VERSION, "type": public, "minute": minute, "subjects": named, "pad": ""}
-    leaf["pad"] = "0" * (size_of(public) - len(rfc8785.dumps(leaf)))
+    leaf: dict[str, Any] = {"v": VERSION, "type": public, "minute": minute, "subjects": named, "pad": "", **facts}
+    room = size_of(public) - len(rfc8785.dumps(leaf))
+    if room < 0:
+        raise NoteError("the facts of a leaf are larger than its type has room for")
+    leaf["pad"] = "0" * room
     return rfc8785.dumps(leaf)
 
 
@@ -128,7 +145,7 @@ def size_of(public: str) -> int:
         "subjects": ["0" * 43] * PLACES[public],
         "pad": "",
     }
-    return -(-(len(rfc8785.dumps(bare)) + _ROOM) // _STEP) * _STEP
+    return -(-(len(rfc8785.dumps(bare)) + _FACT_BYTES.get(public, 0) + _ROOM) // _STEP) * _STEP
 
 
 def read(raw: bytes) -> dict[str, Any]:
@@ -138,22 +155,24 @@ def read(raw: bytes) -> dict[str, Any]:
         NoteError: not the one spelling of an entry, or of another size than its type has.
     """
     try:
-        leaf = json.loads(raw)
+        leaf: Any = json.loads(raw)
         if rfc8785.dumps(leaf) != raw:
             raise NoteError("an entry has one spelling")
     except (ValueError, RecursionError, rfc8785.CanonicalizationError):
         raise NoteError("an entry is JSON in the form of RFC 8785") from None
-    if not isinstance(leaf, dict) or leaf.keys() != {"v", "type", "minute", "subjects", "pad"}:
-        raise NoteError("an entry has the members of its version")
-    kind, subjects, minute = leaf["type"], leaf["subjects"], leaf["minute"]
-    if leaf["v"] != VERSION or kind not in PLACES or len(raw) != size_of(kind):
+    if not isinstance(leaf, dict) or leaf.get("v") != VERSION:
+        raise NoteError("an entry is of a version that is known")
+    kind = leaf.get("type")
+    if not isinstance(kind, str) or kind not in PLACES or len(raw) != size_of(kind):
         raise NoteError("an entry is of a known type, in its size")
+    if leaf.keys() != _MEMBERS | FACTS.get(kind, frozenset()):
+        raise NoteError("an entry has the members of its version")
+    subjects, minute = leaf["subjects"], leaf["minute"]
     if not isinstance(minute, int) or minute < 0 or set(str(leaf["pad"])) - {"0"}:
         raise NoteError("an entry says a minute and is padded with zeros")
     if not isinstance(subjects, list) or len(subjects) != PLACES[kind]:
         raise NoteError("an entry names as many as its type has places")
-    leaf["subjects"] = [_subject(text) for text in subjects]
-    return leaf
+    return leaf | {"subjects": [_subject(text) for text in subjects]}
 
 
 def _subject(text: object) -> bytes:

@@ -15,6 +15,10 @@ from keys.primitives import Secret
 
 ROOT: Final = Path(__file__).parents[2]
 SUBJECTS: Final = st.lists(st.binary(min_size=32, max_size=32), max_size=8)
+FACTS: Final[dict[str, dict[str, object]]] = {
+    "attempt.refused": {"kind": "scope", "count": 7},
+    "report.tallied": {"tally": {"month": "2026-11", "sanctions": {"by_rung": {"warn": 12}}}},
+}
 _KIND: Final = re.compile(r'"([a-z]+\.[a-z_]+)"')
 _NO_ACT: Final = re.compile(r"\.(open|opened_by)$")
 
@@ -39,19 +43,33 @@ def test_every_act_that_the_code_writes_is_of_the_closed_list() -> None:
 
 @pytest.mark.parametrize("kind", leaves.PLACES)
 def test_every_entry_of_a_type_has_one_size_of_at_most_4_kib(kind: str) -> None:
-    sizes = {len(leaves.entry(kind, minute, [])) for minute in (0, 9, 29_926_338, 99_999_999, 2**40)}
+    facts = FACTS.get(kind, {})
+    sizes = {len(leaves.entry(kind, minute, [], facts)) for minute in (0, 9, 29_926_338, 99_999_999, 2**40)}
     assert sizes == {leaves.size_of(kind)}
     assert leaves.size_of(kind) <= leaves.MAX_BYTES
     full = [bytes([n]) * 32 for n in range(leaves.PLACES[kind])]
-    assert len(leaves.entry(kind, 29_926_338, full)) == leaves.size_of(kind)
-    assert leaves.read(leaves.entry(kind, 7, full))["subjects"] == full
+    assert len(leaves.entry(kind, 29_926_338, full, facts)) == leaves.size_of(kind)
+    assert leaves.read(leaves.entry(kind, 7, full, facts))["subjects"] == full
 
 
 @given(st.sampled_from(sorted(leaves.PLACES)), st.integers(0, 2**40), SUBJECTS)
 def test_every_entry_reads_back_as_it_was_written(kind: str, minute: int, subjects: list[bytes]) -> None:
     named = subjects[: leaves.PLACES[kind]]
-    read = leaves.read(leaves.entry(kind, minute, named))
+    facts = FACTS.get(kind, {})
+    read = leaves.read(leaves.entry(kind, minute, named, facts))
     assert (read["type"], read["minute"], read["subjects"][: len(named)]) == (kind, minute, named)
+    assert {name: read[name] for name in facts} == facts
+
+
+def test_a_leaf_says_the_facts_of_its_type_and_no_others() -> None:
+    for kind, facts in (
+        ("registration.created", {"count": 1}),
+        ("attempt.refused", {}),
+        ("attempt.refused", {"kind": "scope", "count": 1, "provider": "x"}),
+        ("report.tallied", {"tally": {"much": "x" * 4096}}),
+    ):
+        with pytest.raises(NoteError, match="fact"):
+            leaves.entry(kind, 1, [], facts)
 
 
 def test_a_place_that_stands_for_nobody_is_random_and_never_the_same() -> None:

@@ -70,14 +70,20 @@ class Signing:
         return {"name": signature.name, "id": signature.key_id, "signature": signature.value}
 
     def commit(self, args: Args, _: Dialogue) -> dict[str, Any]:
-        """Return {entries} for audit rows of the directory, {rows: [{id, type, minute, address}]}, in their order."""
+        """Return {entries} for audit rows of the directory, in their order.
+
+        Args:
+            args: {rows: [{id, type, minute, address, facts}]}; `facts` is a mapping, empty for most types.
+            _: unused.
+        """
         key = self.keyring.mac("index", _CLIENT_LABEL)
         entries = []
         for one in listed(args, "rows", most=MOST_ROWS):
             row = mapping(one, "row")
-            client = Secret(key.of(octets(row, "address")))
-            subject = leaves.client_subject(client, octets(row, "id"))
-            entries.append(leaves.entry(text(row, "type"), whole(row, "minute"), [subject]))
+            kind, client = text(row, "type"), Secret(key.of(octets(row, "address")))
+            subjects = [leaves.client_subject(client, octets(row, "id"))][: leaves.PLACES[leaves.type_of(kind)]]
+            facts = mapping(row.get("facts", {}), "facts")
+            entries.append(leaves.entry(kind, whole(row, "minute"), subjects, facts))
         return {"entries": entries}
 
 
