@@ -35,6 +35,7 @@ from vault.services.operating import Operating
 from vault.services.readiness import ANSWER_SECONDS, UNAVAILABLE, Readiness
 from vault.services.reading_log import LogReader
 from vault.services.registering import Registering
+from vault.services.reporting import Reporting
 from vault.services.retention import Retention
 from vault.services.reviewing import Reviewing
 from vault.services.sanctioning import Sanctioning
@@ -77,6 +78,7 @@ class Vault:
     housekeeping: Housekeeping
     figures: Figures
     log: LogReader
+    reporting: Reporting
     readiness: Readiness
 
     def peek(self, *sockets: str) -> None:
@@ -137,8 +139,14 @@ def build_sequencer(settings: Settings) -> tuple[Sequencer, Store]:
     schema.check_all(engines)
     directory, log = (Store(engines[name]) for name in names)
     outbox, signer = (AgentClient(str(settings.sockets / f"{name}.sock")) for name in ("outbox", "log"))
+
+    def now() -> int:
+        return epoch(SystemClock().now())
+
     cosign = nobody if settings.log_policy == Path() else Witnesses(_policy(settings.log_policy)).cosign
-    made = Sequencer(directory, log, outbox, signer, origin=settings.origin, rows=settings.log_rows, cosign=cosign)
+    made = Sequencer(
+        directory, log, outbox, signer, origin=settings.origin, rows=settings.log_rows, now=now, cosign=cosign
+    )
     return made, log
 
 
@@ -213,6 +221,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         checking=Checking(directory, linking, sockets["officer"], log, now),
         figures=Figures(directory, keys, now),
         log=log,
+        reporting=Reporting(stores["log"]),
         readiness=_readiness(settings, stores),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

@@ -187,3 +187,26 @@ def test_fsck_verifies_the_log_and_names_the_first_entry_that_is_wrong_or_lost(t
     server.sql("log", "DELETE FROM checkpoint")
     [found] = server.json("fsck", "--grace-minutes", "0", code=4)["findings"]
     assert found["row"] == "log"
+
+
+def test_the_transparency_report_is_served_to_anybody_and_counts_what_was_signed(logged: Server) -> None:
+    key = await_checkpoint(logged)
+    provider = logged.provider("chat")
+    for number in range(6):
+        provider.registered(person(number), f"anna_{number}")
+    size = await_size(logged, key, 13)
+    answer = httpx.get(f"{logged.url}/transparency", verify=NO_TLS)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "public, max-age=60"
+    said = answer.json()
+    assert said["checkpoint"]["size"] >= size
+    assert said["acts"]["registration.created"] == said["acts"]["account.bound"] == 6
+    assert said["acts"]["provider.enrolled"] is None, "a count of one is not shown"
+    again = httpx.get(f"{logged.url}/transparency?period={said['period']}", verify=NO_TLS)
+    assert again.content == answer.content
+    assert logged.json("report", "transparency", said["period"]) == said
+    for query in ("period=", "period=2026-13", "period=2026&period=2026", "month=2026-11"):
+        refused = httpx.get(f"{logged.url}/transparency?{query}", verify=NO_TLS)
+        assert refused.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+        assert refused.headers["Cache-Control"] == "no-store"
+    assert refused.json()["errors"][0]["detail"] == "no parameter but one period"

@@ -30,7 +30,7 @@ class Ledger:
     def __init__(self, home: Path) -> None:
         self.keys = KeyStore.create(home)
         self.directory, self.log = (_store(home, name) for name in ("directory", "log"))
-        self.steps, self.cut_at, self.written = 0, -1, 0
+        self.steps, self.cut_at, self.written, self.now = 0, -1, 0, MINUTE * 60
         signing = checkpointing.signing(self.keys.keyring, Heads(self.keys.engine, self.keys.keyring, home))
         names = self.keys.names()
         self._acts: dict[str, Callable[..., dict[str, Any]]] = {
@@ -55,7 +55,9 @@ class Ledger:
     def sequencer(self, rows: int = 1000, cosign: Cosign = nobody) -> Sequencer:
         """Return a sequencer as a fresh process has it."""
         stores = (_Cut(self, self.directory), _Cut(self, self.log))
-        return Sequencer(*stores, self, self, origin="log.example", rows=rows, cosign=cosign)  # type: ignore[arg-type]
+        return Sequencer(
+            *stores, self, self, origin="log.example", rows=rows, now=lambda: self.now, cosign=cosign,  # type: ignore[arg-type]
+        )  # fmt: skip
 
     def reader(self) -> LogReader:
         return LogReader(self.log, self, "log.example")  # type: ignore[arg-type]
@@ -102,7 +104,7 @@ class _Cut:
     """A store whose transactions may be cut before they commit, or right after."""
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
-        self._ledger, self._store, self.reading = ledger, store, store.reading
+        self._ledger, self._store, self.reading, self.snapshot = ledger, store, store.reading, store.snapshot
 
     @contextmanager
     def writing(self) -> Iterator[Unit]:

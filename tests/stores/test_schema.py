@@ -154,7 +154,7 @@ DISTRIBUTED = {
         "intent": "id", "intent_lock": "key", "audit_outbox": "id", "leaf_count": "rid",
     },
     "log": {"leaf": "number", "detail": "number", "tile": "number", "checkpoint": "size", "drained": "id",
-            "unsettled": "id"},
+            "unsettled": "id", "daily": "day", "tally": "month"},
 }  # fmt: skip
 SMALL = {
     "directory": {"client", "provider", "import"},

@@ -29,7 +29,12 @@ def log() -> None:
 
 
 @contextmanager
-def _reading(where: str | None) -> Iterator[Read]:
+def read_from(where: str | None) -> Iterator[Read]:
+    """Have what reads a log's files: of this vault, or of what `where` names.
+
+    Raises:
+        StartError: a log cannot be read from there.
+    """
     try:
         if where is None:
             with open_vault() as vault:
@@ -94,24 +99,29 @@ def verify_(where: str | None, key: str | None, since: tuple[Path, ...], *, as_j
 
 
 def _verified(where: str | None, key: str | None, since: tuple[Path, ...], *, quiet: bool) -> Verified:
-    console, minute = Console(stderr=True), epoch(SystemClock().now()) // 60
-    with Progress(console=console, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("entries", total=None)
-
-        def count(done: int) -> None:
-            bar.update(task, completed=done)
-
-        if where is None:
-            with open_vault() as vault:
-                own = key or vault.log.signed_last()[0]
-                found = verify(vault.log.read, own, minute, count)
-        else:
-            own = str(key)
-            with _reading(where) as read:
-                found = verify(read, own, minute, count)
+    if where is None:
+        with open_vault() as vault:
+            own = key or vault.log.signed_last()[0]
+            found = verified(vault.log.read, own, quiet=quiet)
+    else:
+        own = str(key)
+        with read_from(where) as read:
+            found = verified(read, own, quiet=quiet)
     for path in since:
         continues(found, _kept(path, own))
     return found
+
+
+def verified(read: Read, key: str, *, quiet: bool) -> Verified:
+    """Return a log that was recomputed whole, with a progress bar unless quiet.
+
+    Raises:
+        BadLogError: it is not what its checkpoint says.
+    """
+    console, minute = Console(stderr=True), epoch(SystemClock().now()) // 60
+    with Progress(console=console, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("entries", total=None)
+        return verify(read, key, minute, lambda done: bar.update(task, completed=done))
 
 
 def _kept(path: Path, key: str) -> Head:
@@ -142,7 +152,7 @@ def proof(index: int, proof: Path, entry: Path | None, *, as_json: bool) -> None
 @json_option
 def export(file: Path, where: str | None, *, as_json: bool) -> None:
     """Write the whole log into one new file: a tar archive of what a mirror holds."""
-    with _reading(where) as read:
+    with read_from(where) as read:
         size = sources.export(read, file)
     show({"file": str(file), "size": size}, as_json=as_json)
 
@@ -153,6 +163,6 @@ def export(file: Path, where: str | None, *, as_json: bool) -> None:
 @json_option
 def mirror(folder: Path, where: str | None, *, as_json: bool) -> None:
     """Bring a folder up to the log, for any static host to serve: tiles first, the checkpoint last."""
-    with _reading(where) as read:
+    with read_from(where) as read:
         size, fetched = sources.mirror(read, folder)
     show({"folder": str(folder), "size": size, "fetched": fetched}, as_json=as_json)

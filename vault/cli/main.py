@@ -6,7 +6,19 @@ from typing import Final
 import click
 
 from keys.errors import KeysError, SealedError
-from vault.cli import agreements, credentials, database, demo, enrolment, importing, inspection, log, service, witness
+from vault.cli import (
+    agreements,
+    credentials,
+    database,
+    demo,
+    enrolment,
+    importing,
+    inspection,
+    log,
+    report,
+    service,
+    witness,
+)
 from vault.errors import StartError, VaultError
 
 EXIT_ERROR: Final = 1
@@ -27,6 +39,7 @@ def cli() -> None:
       idvault import people.csv --provider chat       bring the accounts that a provider has
       idvault fsck                                    check every row of every store
       idvault log verify                              recompute the public log of what was done
+      idvault report transparency 2026-11             how many acts of each kind there were
 
     The first command that needs a vault makes an embedded one with the development seal, if there is none.
     Settings are IDVAULT_… variables or a TOML file named by IDVAULT_CONFIG; see docs/operations.md.
@@ -40,6 +53,7 @@ cli.add_command(demo.demo)
 cli.add_command(inspection.fsck)
 cli.add_command(inspection.openapi)
 cli.add_command(log.log)
+cli.add_command(report.report)
 cli.add_command(witness.witness)
 cli.add_command(database.db)
 cli.add_command(importing.import_)

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any, Final
 
 from keys.errors import ProofError
@@ -25,6 +26,9 @@ _SIGNED_PARTS: Final = 68
 """Key id and an Ed25519 signature."""
 _MEMBERS: Final = frozenset({"v", "type", "minute", "subjects", "pad"})
 _NOTICE: Final = "notice_due"
+_MINUTES_A_DAY: Final = 24 * 60
+_TALLIED: Final = "report.tallied"
+_SANCTION: Final = "sanction.set"
 
 
 class BadLogError(Exception):
@@ -51,6 +55,10 @@ class Verified:
     head: Head
     types: dict[str, int] = field(default_factory=dict)
     overdue: list[int] = field(default_factory=list)
+    days: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict, repr=False)
+    """(day since 1970, type) → (entries, how many attempts they say)."""
+    tallies: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict, repr=False)
+    """month → (entry, what it says)."""
     hashes: list[bytes] = field(default_factory=list, repr=False)
 
 
@@ -129,6 +137,8 @@ def _said(entry: bytes, index: int) -> dict[str, Any]:
         raise BadLogError("it is not JSON", index) from None
     if not isinstance(said, dict) or not said.keys() >= _MEMBERS or said["v"] != 1:
         raise BadLogError("it has not the members of an entry", index)
+    if not isinstance(said["minute"], int) or (said["type"] == _TALLIED and not isinstance(said.get("tally"), dict)):
+        raise BadLogError("it has not the members of an entry", index)
     if json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() != entry:
         raise BadLogError("it is not in canonical form", index)
     return said
@@ -162,6 +172,7 @@ def verify(read: Read, vkey: str, now_minute: int, progress: Progress = lambda _
         if len(hashes) != width * _HASH:
             raise BadLogError("its tile has another width", first)
         progress(first + width)
+    _check_tallies(found)
     _check_levels(read, found.hashes)
     if _root(found.hashes) != found.head.root:
         raise BadLogError("the root over all entries is not the one that was signed", max(size - 1, 0))
@@ -180,8 +191,25 @@ def _count(found: Verified, said: dict[str, Any], index: int, length: int, sizes
     if sizes.setdefault(kind, length) != length:
         raise BadLogError("its size is not that of others of its type", index)
     found.types[kind] = found.types.get(kind, 0) + 1
+    day = said["minute"] // _MINUTES_A_DAY, kind
+    entries, times = found.days.get(day, (0, 0))
+    found.days[day] = entries + 1, times + said.get("count", 0)
+    if kind == _TALLIED and found.tallies.setdefault(said["tally"]["month"], (index, said["tally"]))[0] != index:
+        raise BadLogError("the month has a tally already", index)
     if isinstance(said.get(_NOTICE), int) and said[_NOTICE] < now:
         found.overdue.append(index)
+
+
+def _check_tallies(found: Verified) -> None:
+    """Check that no month says more sanctions than the log has entries of them."""
+    entries = dict[str, int]()
+    for (day, kind), (count, _) in found.days.items():
+        if kind == _SANCTION:
+            month = (date(1970, 1, 1) + timedelta(days=day)).strftime("%Y-%m")
+            entries[month] = entries.get(month, 0) + count
+    for month, (index, said) in found.tallies.items():
+        if (said["sanctions"]["total"] or 0) > entries.get(month, 0):
+            raise BadLogError("the month's tally says more sanctions than there are entries of them", index)
 
 
 def _check_levels(read: Read, hashes: list[bytes]) -> None:

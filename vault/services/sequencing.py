@@ -22,11 +22,12 @@ from keys.checkpoints import Checkpoint
 from keys.errors import KeysError, LockdownError, RefusedError
 from keys.merkle import leaf_hash
 from keys.notes import Note, Signature
+from vault.domain.transparency import TALLIED, Period
 from vault.errors import VaultError
 from vault.log import tiles
 from vault.log.proving import Tree
 from vault.logs import event
-from vault.stores import answers, log
+from vault.stores import answers, log, tallying
 from vault.stores.log import NewLeaf
 from vault.stores.unit import Store, Unit
 
@@ -34,6 +35,8 @@ Cosign = Callable[[Note, Tree], list[Signature]]
 """Asks witnesses to sign a checkpoint; returns what they signed."""
 MOST_IDS: Final = 10_000
 """What one act of the agent takes."""
+TALLY_AFTER_SECONDS: Final = 600
+"""How long after its end a month is tallied: what was begun in it has ended by then."""
 _CHANCE: Final = random.SystemRandom()
 
 
@@ -47,14 +50,17 @@ class Sequencer:
 
     def __init__(
         self, directory: Store, log_store: Store, outbox: AgentClient, signer: AgentClient, *,
-        origin: str, rows: int, cosign: Cosign = nobody,
+        origin: str, rows: int, now: Callable[[], int], cosign: Cosign = nobody,
     ) -> None:  # fmt: skip
         """Take the stores, the agent's sockets `outbox` and `log`, and the name that the log is signed by at first."""
+        self._now = now
         self._directory, self._log, self._outbox, self._signer = directory, log_store, outbox, signer
         self._origin, self._rows, self._cosign = origin, rows, cosign
         self._size = -1
         self._edge: dict[int, bytes] = {}
         self._published = -1
+        self._month = ""
+        """The month before which all months have their tallies."""
         self._owed: list[bytes] = []
         """Rows that stand in the log and may stand in their outbox still."""
 
@@ -72,7 +78,8 @@ class Sequencer:
             if self._published != self._size:
                 self._publish()
         except BaseException:
-            self._size = self._published = -1  # what it holds in memory may not be what the store has
+            # What it holds in memory may not be what the store has.
+            self._size, self._published, self._month = -1, -1, ""
             raise
         return added
 
@@ -118,6 +125,8 @@ class Sequencer:
         of_directory = [row for row in self._read() if row.id not in self._owed]
         committed = self._committed(of_directory)
         new = [NewLeaf(row["id"], row["entry"], row["detail"]) for row in of_keys] + committed
+        if len(of_directory) < self._rows:
+            new += self._tallied()  # what was done in a month that is over has its leaves by now
         if new:
             _CHANCE.shuffle(new)
             self._append(new)
@@ -143,6 +152,33 @@ class Sequencer:
         asked = [{"id": row.id, "type": row.type, "minute": row.minute, "address": row.address} for row in rows]
         entries = self._signer.call("log.commit", {"rows": asked})["entries"]
         return [NewLeaf(row.id, entry, row.detail) for row, entry in zip(rows, entries, strict=True)]
+
+    def _tallied(self) -> list[NewLeaf]:
+        """Return the tallies of months that are over and have none; the log itself remembers which have."""
+        over = Period.month_of(self._now() - TALLY_AFTER_SECONDS)
+        if self._month == over.name:
+            return []
+        due, rows = self._due(), list[dict[str, Any]]()
+        while due is not None and due.last < over.first:
+            with self._directory.snapshot() as unit:
+                facts = {"tally": tallying.month(unit, due).tally()}
+            row_id = f"{TALLIED} {due.name}".encode()
+            rows.append({"id": row_id, "type": TALLIED, "minute": self._now() // 60, "address": b"", "facts": facts})
+            due = due.following()
+        if due is not None:
+            self._month = over.name
+        if not rows:
+            return []
+        entries = self._signer.call("log.commit", {"rows": rows})["entries"]
+        return [NewLeaf(row["id"], entry, b"") for row, entry in zip(rows, entries, strict=True)]
+
+    def _due(self) -> Period | None:
+        """Return the month to be tallied next; None while the log is empty."""
+        with self._log.reading() as unit:
+            done, first = log.tallies(unit, self._size), log.first_day(unit)
+        if done:
+            return Period.parse(max(done)).following()
+        return None if first is None else Period.month_of(first * 86_400)
 
     def _append(self, new: Sequence[NewLeaf]) -> None:
         edge = dict(self._edge)

@@ -1,16 +1,20 @@
 """The log store: leaves, tiles, checkpoints, sealed details beside the leaves, and which audit row became which leaf.
 
-The sequencer alone writes it. Leaves and details are added and never changed; the last tile of a level grows.
+The sequencer alone writes it. Leaves and details are added and never changed; the last tile of a level grows. How many
+leaves of each type a day has is counted as they are added, so that a report reads no leaves.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, bindparam, delete, func, select
+import orjson
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text, bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk
+from vault.domain.transparency import TALLIED, day_of
 from vault.stores.unit import Unit
 
 metadata = MetaData()
@@ -55,6 +59,23 @@ unsettled = Table(
     "unsettled",
     metadata,
     Column("id", LargeBinary, primary_key=True),
+)
+
+daily = Table(
+    "daily",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", Text, primary_key=True),
+    Column("leaves", BigInteger, nullable=False),
+    # How many attempts the leaves of a type say together; 0 for all types but one.
+    Column("times", BigInteger, nullable=False),
+)
+
+tally = Table(
+    "tally",
+    metadata,
+    Column("month", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
 )
 
 _LEAVES, _DETAILS, _DRAINED, _UNSETTLED = Bulk(leaf), Bulk(detail), Bulk(drained), Bulk(unsettled)
@@ -102,11 +123,52 @@ def append(unit: Unit, first: int, leaves: Sequence[NewLeaf], tiles: Mapping[tup
     _DETAILS.insert(unit, [(first + place, one.detail) for place, one in enumerate(leaves)])
     _DRAINED.insert(unit, [(one.id, first + place) for place, one in enumerate(leaves)])
     _UNSETTLED.insert(unit, [(one.id,) for one in leaves])
+    _count(unit, first, [orjson.loads(one.entry) for one in leaves])
     rows = [{"level": level, "number": number, "hashes": hashes} for (level, number), hashes in tiles.items()]
     if rows:
         statement = upsert(tile)
         changed = {"hashes": statement.excluded.hashes}
         unit.execute(statement.on_conflict_do_update(index_elements=["number", "level"], set_=changed), rows)
+
+
+def _count(unit: Unit, first: int, said: Sequence[dict[str, Any]]) -> None:
+    counts, months = counted(said), [{"month": leaf["tally"]["month"], "number": first + place}
+                                     for place, leaf in enumerate(said) if leaf["type"] == TALLIED]  # fmt: skip
+    if counts:
+        statement = upsert(daily)
+        grown = {name: daily.c[name] + statement.excluded[name] for name in ("leaves", "times")}
+        rows = [{"day": day, "type": kind, "leaves": leaves, "times": times}
+                for (day, kind), (leaves, times) in sorted(counts.items())]  # fmt: skip
+        unit.execute(statement.on_conflict_do_update(index_elements=["day", "type"], set_=grown), rows)
+    if months:
+        unit.execute(insert(tally), months)
+
+
+def counted(said: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], tuple[int, int]]:
+    """Return (day, type) → (leaves, how many attempts they say) of entries as they were read."""
+    leaves, times = Counter[tuple[int, str]](), Counter[tuple[int, str]]()
+    for leaf in said:
+        key = (day_of(leaf["minute"]), leaf["type"])
+        leaves[key] += 1
+        times[key] += leaf.get("count", 0)
+    return {key: (count, times[key]) for key, count in leaves.items()}
+
+
+def counts(unit: Unit, days: range) -> dict[tuple[int, str], tuple[int, int]]:
+    """Return (day, type) → (leaves, how many attempts they say), of all leaves of those days."""
+    where = (daily.c.day >= days.start) & (daily.c.day < days.stop)
+    return {(row.day, row.type): (row.leaves, row.times) for row in unit.execute(select(daily).where(where))}
+
+
+def first_day(unit: Unit) -> int | None:
+    """Return the earliest day since 1970 that has a leaf; None while there is none."""
+    day = unit.execute(select(func.min(daily.c.day))).scalar_one()
+    return None if day is None else int(day)
+
+
+def tallies(unit: Unit, size: int) -> dict[str, int]:
+    """Return month → number of its tally's leaf, of those under a size."""
+    return {row.month: int(row.number) for row in unit.execute(select(tally).where(tally.c.number < size))}
 
 
 def read_tile(unit: Unit, level: int, number: int) -> bytes | None:

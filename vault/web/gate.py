@@ -36,6 +36,7 @@ OPEN_RULES: Final = frozenset(
         "/jwks.json",
         "/log/checkpoint",
         "/log/tile/<path:path>",
+        "/transparency",
         # These authenticate the client themselves, from the credentials that OAuth says.
         "/oauth/token",
         "/oauth/introspect",
