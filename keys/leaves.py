@@ -172,10 +172,15 @@ def read(raw: bytes) -> dict[str, Any]:
         raise NoteError("an entry says a minute and is padded with zeros")
     if not isinstance(subjects, list) or len(subjects) != PLACES[kind]:
         raise NoteError("an entry names as many as its type has places")
-    return leaf | {"subjects": [_subject(text) for text in subjects]}
+    return leaf | {"subjects": [subject_of(text) for text in subjects]}
 
 
-def _subject(text: object) -> bytes:
+def subject_of(text: object) -> bytes:
+    """Return a subject of its text.
+
+    Raises:
+        NoteError: not base64url of 32 bytes in its one spelling.
+    """
     if not isinstance(text, str) or {"+", "/", "="}.intersection(text):
         raise NoteError("a subject is base64url of 32 bytes")
     raw = decoded(text.replace("-", "+").replace("_", "/") + "=")

@@ -45,6 +45,32 @@ def folded(hashes: Sequence[bytes]) -> bytes:
     return level[0]
 
 
+class CompactRange:
+    """A tree that grows leaf by leaf and remembers the roots of its perfect subtrees alone."""
+
+    __slots__ = ("_roots",)
+
+    def __init__(self) -> None:
+        """Begin with no leaf."""
+        self._roots: list[tuple[int, bytes]] = []
+
+    def append(self, hashed: bytes) -> None:
+        """Add the hash of the next leaf."""
+        height = 0
+        while self._roots and self._roots[-1][0] == height:
+            hashed, height = node_hash(self._roots.pop()[1], hashed), height + 1
+        self._roots.append((height, hashed))
+
+    def root(self) -> bytes:
+        """Return the root of all leaves so far."""
+        if not self._roots:
+            return EMPTY_ROOT
+        current = self._roots[-1][1]
+        for _, left in reversed(self._roots[:-1]):
+            current = node_hash(left, current)
+        return current
+
+
 def check_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
     """Check that the leaf with an index is in the tree of a size with a root (RFC 9162 section 2.1.3.2).
 

@@ -19,6 +19,7 @@ from keys.agent.acts import (
     expiring,
     figures,
     importing,
+    lines,
     redeeming,
     registering,
     reviewing,
@@ -112,6 +113,7 @@ def run_names(settings: AgentSettings, doors: Mapping[str, socket.socket], hando
     exchange |= {"exchange.open": exchanging.Openings(names), "exchange.redeem": redeeming.Redemptions(names)}
     exchange["hello"] = identity["hello"]
     officer: dict[str, Act] = {verb: partial(act, names) for verb, act in OFFICER_ACTS.items()}
+    officer |= {"verify.lines": partial(lines.verify_lines, names, Heads(engine, keyring, settings.home))}
     officer |= _officer_control(control)
     outbox: dict[str, Act] = {
         "outbox.take": partial(draining.take, names),

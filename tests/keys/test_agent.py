@@ -33,7 +33,7 @@ ACTS = {
                  "revise.done", "review.open", "review.decide", "evidence", "evidence.drop",
                  "handoff.expire", "unite", "intents", "verify"),
     "directory": ("hello", "keys.directory", "keys.sector", "account.bind"),
-    "officer": ("enrol", "reviewer.disable", "verify.own"),
+    "officer": ("enrol", "reviewer.disable", "verify.own", "verify.lines"),
 }  # fmt: skip
 
 

@@ -243,4 +243,7 @@ def test_the_vault_and_its_log_equal_the_model(tmp_path: Path, *, full: bool) ->
         assert time.monotonic() < end, told
         time.sleep(0.2)
     assert told["types"] == {act: count for act, count in VaultMachine.acts.items() if count}
+    report = server.json("fsck", "--grace-minutes", "0")
+    assert (report["findings"], report["waiting"]) == ([], 0)
+    assert report["checked"]["lines"] >= VaultMachine.acts["registration.created"] + VaultMachine.acts["review.opened"]
     assert server.stop() == 0

@@ -10,12 +10,13 @@ from typing import Any, Final
 from keys.agent.client import AgentClient
 from vault.domain.ids import AccountId
 from vault.log.verify import BadLogError, Head, Verified, continues, verify
+from vault.services.counting import Counting
 from vault.services.linking import AT_ONCE, FSCK_BATCH, Linking
 from vault.services.reading_log import LogReader
 from vault.stores import standings
 from vault.stores.unit import Store
 
-PARTS: Final = ("standings", "records", "fingerprints", "evidence", "log")
+PARTS: Final = ("standings", "records", "fingerprints", "evidence", "log", "lines")
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Checking:
         self, directory: Store, linking: Linking, officer: AgentClient, log: LogReader, now: Callable[[], int]
     ) -> None:
         self._directory, self._linking, self._officer, self._log, self._now = directory, linking, officer, log, now
+        self._counting = Counting(directory, log.store, officer)
 
     def run(self, progress: Callable[[str, int], None], *, grace_minutes: int) -> Report:
         """Finish, check, report; `progress` is told the part and how many rows it has done.
@@ -74,22 +76,38 @@ class Checking:
             for account in standings.stray_handles(unit):
                 where = f"directory.handle of {AccountId(account)}"
                 report.findings.append({"row": where, "rule": "not the handle of this account"})
-        self._verify_log(report, lambda done: progress("log", done))
+        report.checked["lines"] = 0
+        if self._verify_log(report, lambda done: progress("log", done)):
+            self._count(report, lambda done: progress("lines", done))
         return report
 
-    def _verify_log(self, report: Report, progress: Callable[[int], None]) -> None:
-        """Recompute the log up to its newest checkpoint, and compare it with what the agent signed last."""
+    def _count(self, report: Report, progress: Callable[[int], None]) -> None:
+        counted = self._counting.check(progress)
+        report.checked["lines"], report.waiting = counted.lines, report.waiting + counted.unsigned
+        report.findings += counted.findings
+
+    def _verify_log(self, report: Report, progress: Callable[[int], None]) -> bool:
+        """Recompute the log up to its newest checkpoint, and compare it with what the agent signed last.
+
+        Returns:
+            Whether nothing was found.
+        """
         report.checked["log"] = 0
         key, last = self._log.signed_last()
         if not last.size:
-            return
+            return True
         try:
             found = verify(self._log.read, key, self._now() // 60, progress)
             report.checked["log"] = found.head.size
             self._compare(found, last)
+            if found.days != self._log.counts(found.head.size):
+                report.findings.append({"row": "log.daily", "rule": "not the counts of the leaves"})
+                return False
         except BadLogError as error:
             where = "log" if error.index is None else f"log.leaf {error.index}"
             report.findings.append({"row": where, "rule": str(error)})
+            return False
+        return True
 
     def _compare(self, found: Verified, last: Head) -> None:
         if found.head.size >= last.size:

@@ -15,6 +15,7 @@ from vault.stores import log
 from vault.stores.unit import Store
 
 _HASH_BYTES = 32
+_LAST_DAY = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,15 @@ class LogReader:
         """
         with self.store.reading() as unit:
             return log.size(unit)
+
+    def counts(self, size: int) -> dict[tuple[int, str], tuple[int, int]]:
+        """Return (day since 1970, type) → (leaves, how many attempts they say), of the leaves under a size.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        with self.store.snapshot() as unit:
+            return log.signed_counts(unit, size, range(_LAST_DAY))
 
     def checkpoint(self) -> bytes:
         """Return the newest checkpoint's note.

@@ -1,18 +1,16 @@
 """The transparency report of this vault, from the counts that its log store keeps; a mirror gives the same bytes."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from keys.checkpoints import Checkpoint
 from keys.notes import Note
-from vault.domain.transparency import Counts, Period, report
+from vault.domain.transparency import Period, report
 from vault.errors import Kind, VaultError
 from vault.stores import log
-from vault.stores.unit import Store, Unit
-
-_AT_ONCE: Final = 1000
+from vault.stores.unit import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +36,5 @@ class Reporting:
                 for month, number in numbers.items()
                 if month in period.months()
             }
-            counts = _signed(unit, head.size, log.counts(unit, period.days))
+            counts = log.signed_counts(unit, head.size, period.days)
         return report(period, head.origin, head.size, head.root, counts, tallies, max(numbers, default=""))
-
-
-def _signed(unit: Unit, size: int, counts: Counts) -> Counts:
-    """Return the counts without what stands beyond the checkpoint: it is not signed yet."""
-    left = dict(counts)
-    while beyond := log.entries(unit, size, _AT_ONCE):
-        for key, (leaves, times) in log.counted([orjson.loads(entry) for entry in beyond]).items():
-            if key in left:
-                left[key] = left[key][0] - leaves, left[key][1] - times
-        size += len(beyond)
-    return {key: found for key, found in left.items() if found[0]}

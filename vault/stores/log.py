@@ -160,6 +160,23 @@ def counts(unit: Unit, days: range) -> dict[tuple[int, str], tuple[int, int]]:
     return {(row.day, row.type): (row.leaves, row.times) for row in unit.execute(select(daily).where(where))}
 
 
+def signed_counts(unit: Unit, of_size: int, days: range) -> dict[tuple[int, str], tuple[int, int]]:
+    """Return what `counts` does, of the leaves under a size alone. To be read in one snapshot."""
+    left, first = counts(unit, days), of_size
+    while beyond := entries(unit, first, _AT_ONCE):
+        for key, (leaves, times) in counted([orjson.loads(entry) for entry in beyond]).items():
+            if key in left:
+                left[key] = left[key][0] - leaves, left[key][1] - times
+        first += len(beyond)
+    return {key: found for key, found in left.items() if found[0]}
+
+
+def totals(unit: Unit) -> dict[str, int]:
+    """Return how many leaves each type has, by their counts."""
+    query = select(daily.c.type, func.sum(daily.c.leaves).label("leaves")).group_by(daily.c.type)
+    return {row.type: int(row.leaves) for row in unit.execute(query)}
+
+
 def first_day(unit: Unit) -> int | None:
     """Return the earliest day since 1970 that has a leaf; None while there is none."""
     day = unit.execute(select(func.min(daily.c.day))).scalar_one()

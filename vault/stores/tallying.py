@@ -1,4 +1,4 @@
-"""What the acts of a month were made of: counts over the directory's sanctions and reviews, and nothing of anybody."""
+"""Counts over the directory: what the acts of a month were made of, and how many rows there are that an act made."""
 
 from collections import Counter
 from typing import Final
@@ -7,7 +7,7 @@ from sqlalchemy import BindParameter, CursorResult, bindparam, func, select
 
 from vault.domain.scopes import Rung
 from vault.domain.transparency import Month, Period
-from vault.stores.directory import review, sanction
+from vault.stores.directory import client, review, sanction
 from vault.stores.unit import Unit
 
 _FACETS: Final = ("rung", "ground", "automated", "source")
@@ -35,6 +35,22 @@ _WAITED: Final = (
     .limit(1)
     .offset(bindparam("middle"))
 )
+
+
+_CLIENTS: Final = select(client.c.role + ".enrolled", func.count()).group_by(client.c.role)
+_COPIED: Final = ("provider", "rung", "starts", "until", "ground", "by", "automated", "source")
+"""What a sanction keeps when it goes over to the new standing of somebody who returns under a ban."""
+_SANCTIONS: Final = select(func.count()).select_from(
+    select(*(sanction.c[name] for name in _COPIED)).distinct().subquery()
+)
+
+
+def made(unit: Unit) -> dict[str, int]:
+    """Return how many rows there are that only an act of a type makes: each has its audit row, or its leaf.
+
+    Sanctions that agree in all but whom they are on count once: a ban goes over to who returns, without an act.
+    """
+    return _pairs(unit.execute(_CLIENTS)) | {"sanction.set": unit.execute(_SANCTIONS).scalar_one()}
 
 
 def month(unit: Unit, period: Period) -> Month:

@@ -44,7 +44,7 @@ def take(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     with reading(names.engine) as connection:
         found = connection.execute(select(store.audit_outbox).limit(limit)).all()
         rids = sorted({rid for row in found for rid in _rids(row.address)})
-        keys = _commitment_keys(names, connection, rids)
+        keys = commitment_keys(names, connection, rids)
         numbers = Counter(_counted(connection, rids))
     rows = []
     for row in found:
@@ -89,8 +89,8 @@ def _parts(values: Sequence[bytes]) -> Iterable[list[bytes]]:
     return (list(values[place : place + _AT_ONCE]) for place in range(0, len(values), _AT_ONCE))
 
 
-def _commitment_keys(names: Names, connection: Connection, rids: Sequence[bytes]) -> dict[bytes, Secret]:
-    """Return the keys of those records that there are; one that was altered has none here, and `fsck` names it."""
+def commitment_keys(names: Names, connection: Connection, rids: Sequence[bytes]) -> dict[bytes, Secret]:
+    """Return rid → commitment key of those records that there are; one that was altered has none here."""
     keys: dict[bytes, Secret] = {}
     for some in _parts(rids):
         rows = records.rows_of(connection, some)
