@@ -143,11 +143,11 @@ def cluster_of(folder: Path, database: str) -> Iterator[Cluster | None]:
 
 
 @contextmanager
-def served_vault(folder: Path, cluster: Cluster | None) -> Iterator[Vault]:
+def served_vault(folder: Path, cluster: Cluster | None, *, sequencer: str = "yes") -> Iterator[Vault]:
     """Serve a new vault with people in it, its stores in the cluster or else in SQLite files."""
     settings = Settings()
     serving.cluster = cluster
-    server = Server(folder / "home", IDVAULT_WORKERS=str(settings.workers), IDVAULT_SEQUENCER="yes").start()
+    server = Server(folder / "home", IDVAULT_WORKERS=str(settings.workers), IDVAULT_SEQUENCER=sequencer).start()
     try:
         yield Vault(server)
     finally:

@@ -110,3 +110,18 @@ def test_what_is_no_entry_is_refused(old: bytes, new: bytes) -> None:
     leaves.read(GOOD)
     with pytest.raises(NoteError):
         leaves.read(GOOD.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"v":1', b'"v":true'), (b'"v":1', b'"v":1.0'), (b'"minute":29926338', b'"minute":29926338.0'),
+     (b'"minute":29926338', b'"minute":true'), (b'"minute":29926338', b'"minute":-29926338'),
+     (b'"minute":29926338', b'"minute":null')],
+)  # fmt: skip
+def test_a_number_of_another_kind_is_refused_in_the_right_size_too(old: bytes, new: bytes) -> None:
+    more = len(new) - len(old)
+    same = GOOD.replace(b"0" * max(more, 0) + b'","subjects', b'","subjects').replace(old, new)
+    same = same.replace(b'","subjects', b"0" * max(-more, 0) + b'","subjects')
+    assert len(same) == len(GOOD)
+    with pytest.raises(NoteError, match=r"version|minute"):
+        leaves.read(same)

@@ -1,5 +1,7 @@
 """Witnesses: each answer of the specification, nothing signed twice two ways, and a log that goes on without them."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from keys.primitives import Ed25519Signer, MlDsa44Signer, Secret
 from tests.log.ledger import Ledger
 from tests.log.reference import consistency, root
 from vault.cli.witness import _handler
+from vault.log import sources
 from vault.log.cosignatures import cosigner_key, holds, time_of
 from vault.log.policy import Policy
 from vault.log.witness import Request, Witness
@@ -179,4 +182,42 @@ def test_a_witness_that_lies_adds_nothing(tmp_path: Path) -> None:
         assert found.signed_by(policy.keys(), holds) == [key]
         with pytest.raises(NoteError, match="too few"):
             policy.check(found.signed_by(policy.keys(), holds))
+    ledger.close()
+
+
+def verified(mirror: Path, policy: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "vault.cli.main", "log", "verify", str(mirror), "--policy", str(policy), *options]
+    return subprocess.run(command, check=False, capture_output=True, timeout=60)
+
+
+def test_the_verifier_asks_for_the_quorum_of_a_policy(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    key = log_key(ORIGIN, Ed25519Signer(ledger.keys.keyring.current("sign/log").secret))
+    (tmp_path / "w").mkdir()
+    signer = Ed25519Signer(Secret(bytes(range(32, 64))))
+    witness = Witness(cosigner_key("w.example", signer), signer, {ORIGIN: key}, tmp_path / "w")
+    stranger = cosigner_key("s.example", Ed25519Signer(Secret(bytes(range(64, 96)))))
+    with served(witness) as url:
+        asked = Policy.parse(f"log {key}\nwitness w {witness.key} {url}\nquorum w\n".encode())
+        ledger.act(3)
+        ledger.sequencer(cosign=Witnesses(asked).cosign).once()
+    mirror, policy = tmp_path / "mirror", tmp_path / "policy"
+    sources.mirror(ledger.reader().read, mirror)
+    lines = f"log {key}\nwitness w {witness.key}\nwitness s {stranger}\ngroup both all w s\n"
+    for quorum, code, said in (
+        ("w", 0, b""),
+        ("none", 0, b""),
+        ("s", 4, b"too few"),
+        ("both", 4, b"too few"),
+    ):
+        policy.write_text(f"{lines}quorum {quorum}\n")
+        done = verified(mirror, policy)
+        assert (done.returncode, said in done.stdout) == (code, True), done.stderr
+    other = log_key(ORIGIN, OTHER)
+    policy.write_text(f"log {other}\nwitness w {witness.key}\nquorum w\n")
+    assert verified(mirror, policy).returncode == 4, "the policy is another log's"
+    assert verified(mirror, policy, "--key", str(key)).returncode == 4, "signed by the key, not by the policy's log"
+    policy.write_text("quorum\n")
+    done = verified(mirror, policy)
+    assert (done.returncode, b"--policy: the file cannot be read" in done.stderr) == (1, True)
     ledger.close()

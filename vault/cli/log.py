@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,11 +11,13 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress
 
+from keys.errors import NoteError
 from vault.cli.common import json_option, open_vault, show
 from vault.domain.clock import SystemClock, epoch
 from vault.errors import StartError
 from vault.log import sources
-from vault.log.sources import Read, SourceError
+from vault.log.policy import Policy
+from vault.log.sources import CHECKPOINT, Read, SourceError
 from vault.log.verify import BadLogError, Head, Verified, continues, head_of, verify
 
 EXIT_VERIFICATION_FAILED: Final = 4
@@ -74,17 +76,25 @@ def checkpoint(*, as_json: bool) -> None:
     multiple=True,
     help="A checkpoint that was kept: the log must still begin with it. May be given more than once.",
 )
+@click.option(
+    "--policy",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A policy of witnesses (c2sp.org/tlog-policy): the checkpoint must have their quorum.",
+)
 @json_option
-def verify_(where: str | None, key: str | None, since: tuple[Path, ...], *, as_json: bool) -> None:
+def verify_(where: str | None, key: str | None, since: tuple[Path, ...], policy: Path | None, *, as_json: bool) -> None:
     """Recompute a whole log from its entries, and name the first that is not as it must be. Exit code 4 then.
 
     WHERE is a folder that mirrors it, an export, or a URL such as https://vault.example/log; without it, this vault's
     own log. A checkpoint that was kept earlier (--since) shows whether the end was cut off or the tree replaced.
+    Witnesses (--policy) saw that each checkpoint which they signed continues the one before: with their quorum nobody
+    was shown another log.
     """
+    witnesses = None if policy is None else _policy(policy)
     if where is not None and key is None:
-        raise StartError("--key: the public key of the log is needed; idvault log checkpoint prints it")
+        key = _only_log(witnesses)
     try:
-        found = _verified(where, key, since, quiet=as_json)
+        found = _verified(where, key, since, witnesses, quiet=as_json)
     except BadLogError as error:
         if as_json:
             click.echo(orjson.dumps({"verified": False, "entry": error.index, "problem": str(error)}).decode())
@@ -98,18 +108,47 @@ def verify_(where: str | None, key: str | None, since: tuple[Path, ...], *, as_j
     show(shown | ({"types": found.types} if as_json else found.types), as_json=as_json)
 
 
-def _verified(where: str | None, key: str | None, since: tuple[Path, ...], *, quiet: bool) -> Verified:
-    if where is None:
-        with open_vault() as vault:
-            own = key or vault.log.signed_last()[0]
-            found = verified(vault.log.read, own, quiet=quiet)
-    else:
-        own = str(key)
-        with read_from(where) as read:
-            found = verified(read, own, quiet=quiet)
+def _policy(path: Path) -> Policy:
+    try:
+        return Policy.parse(path.read_bytes())
+    except (OSError, NoteError):
+        raise StartError("--policy: the file cannot be read as a policy of witnesses") from None
+
+
+def _only_log(policy: Policy | None) -> str:
+    """Return the key of the one log that a policy names."""
+    if policy is None or len(policy.logs) != 1:
+        raise StartError("--key: the public key of the log is needed; idvault log checkpoint prints it")
+    return str(policy.logs[0].key)
+
+
+def _verified(
+    where: str | None, key: str | None, since: tuple[Path, ...], policy: Policy | None, *, quiet: bool
+) -> Verified:
+    read: Read
+    with ExitStack() as open_:
+        if where is None:
+            vault = open_.enter_context(open_vault())
+            read, own = vault.log.read, key or vault.log.signed_last()[0]
+        else:
+            read, own = open_.enter_context(read_from(where)), str(key)
+        note = _need_checkpoint(read)
+        found = verified(lambda name: note if name == CHECKPOINT else read(name), own, quiet=quiet)
+    if policy is not None:
+        try:
+            policy.check_note(note)
+        except NoteError as error:
+            raise BadLogError(str(error)) from None
     for path in since:
         continues(found, _kept(path, own))
     return found
+
+
+def _need_checkpoint(read: Read) -> bytes:
+    try:
+        return read(CHECKPOINT)
+    except FileNotFoundError:
+        raise BadLogError("checkpoint is missing") from None
 
 
 def verified(read: Read, key: str, *, quiet: bool) -> Verified:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from keys.errors import NoteError
-from keys.notes import ED25519, MAX_NOTE_BYTES, VerifierKey
+from keys.notes import ED25519, MAX_NOTE_BYTES, Note, VerifierKey
+from vault.log.cosignatures import holds
 
 NONE: Final = "none"
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
@@ -108,6 +109,14 @@ class Policy:
             raise NoteError("no log of the policy signed the checkpoint")
         if self.quorum != NONE and not self._witnessed(self.quorum, signed):
             raise NoteError("too few witnesses of the policy signed the checkpoint")
+
+    def check_note(self, note: bytes) -> None:
+        """Check that a checkpoint is signed as the policy asks.
+
+        Raises:
+            NoteError: it is no checkpoint, a known signature does not hold, or too few are there.
+        """
+        self.check(Note.parse(note).signed_by(self.keys(), holds))
 
     def _witnessed(self, name: str, signed: Collection[VerifierKey]) -> bool:
         if name in self.witnesses:

@@ -6,11 +6,12 @@ bundles, notes, checkpoints and entries are read here a second time, from their 
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
+
+import orjson
 
 from keys.errors import ProofError
 from keys.merkle import EMPTY_ROOT, check_consistency, leaf_hash, node_hash
@@ -132,14 +133,14 @@ def _entries(raw: bytes, first: int, width: int) -> Iterator[bytes]:
 
 def _said(entry: bytes, index: int) -> dict[str, Any]:
     try:
-        said = json.loads(entry)
+        said = orjson.loads(entry)
     except ValueError:
         raise BadLogError("it is not JSON", index) from None
     if not isinstance(said, dict) or not said.keys() >= _MEMBERS or said["v"] != 1:
         raise BadLogError("it has not the members of an entry", index)
     if not isinstance(said["minute"], int) or (said["type"] == _TALLIED and not isinstance(said.get("tally"), dict)):
         raise BadLogError("it has not the members of an entry", index)
-    if json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() != entry:
+    if orjson.dumps(said, option=orjson.OPT_SORT_KEYS) != entry:
         raise BadLogError("it is not in canonical form", index)
     return said
 

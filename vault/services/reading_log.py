@@ -107,18 +107,10 @@ class LogReader:
         Raises:
             VaultError: there is no such entry there.
         """
-        size, note = self._newest()
-        if not 0 <= index < size:
-            raise VaultError(Kind.NOT_FOUND)
         with self.store.reading() as unit:
+            size, note = log.newest(unit) or (0, b"")
+            if not 0 <= index < size:
+                raise VaultError(Kind.NOT_FOUND)
             [entry] = log.entries(unit, index, 1)
-        return LogProof(index, tuple(self.tree(size).inclusion(index)), Note.parse(note)), entry
-
-    def tree(self, size: int) -> Tree:
-        """Return the tree of a size."""
-
-        def read(level: int, number: int) -> bytes:
-            with self.store.reading() as unit:
-                return log.read_tile(unit, level, number) or b""
-
-        return Tree(size, read)
+            tree = Tree(size, lambda level, number: log.read_tile(unit, level, number) or b"")
+            return LogProof(index, tuple(tree.inclusion(index)), Note.parse(note)), entry

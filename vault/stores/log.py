@@ -82,6 +82,12 @@ _LEAVES, _DETAILS, _DRAINED, _UNSETTLED = Bulk(leaf), Bulk(detail), Bulk(drained
 _AT_ONCE: Final = 500
 _SETTLED: Final = delete(unsettled).where(unsettled.c.id.in_(bindparam("ids", expanding=True)))
 _NEWEST: Final = select(checkpoint.c.size, checkpoint.c.note).order_by(checkpoint.c.size.desc()).limit(1)
+_TILE: Final = select(tile.c.hashes).where(tile.c.level == bindparam("level"), tile.c.number == bindparam("number"))
+_ENTRIES: Final = (
+    select(leaf.c.entry)
+    .where(leaf.c.number >= bindparam("first"), leaf.c.number < bindparam("after"))
+    .order_by(leaf.c.number)
+)
 _EDGE: Final = select(func.max(leaf.c.number))
 LEADER: Final = 1_768_191_586
 """The advisory lock of the one sequencer on PostgreSQL; any number that nobody else takes."""
@@ -190,14 +196,12 @@ def tallies(unit: Unit, size: int) -> dict[str, int]:
 
 def read_tile(unit: Unit, level: int, number: int) -> bytes | None:
     """Return the hashes of a tile, as many as there are now."""
-    query = select(tile.c.hashes).where(tile.c.level == level, tile.c.number == number)
-    return unit.execute(query).scalar_one_or_none()
+    return unit.execute(_TILE, {"level": level, "number": number}).scalar_one_or_none()
 
 
 def entries(unit: Unit, first: int, count: int) -> list[bytes]:
     """Return entries from a number on, in their order; fewer where there are fewer."""
-    where = (leaf.c.number >= first) & (leaf.c.number < first + count)
-    return list(unit.execute(select(leaf.c.entry).where(where).order_by(leaf.c.number)).scalars())
+    return list(unit.execute(_ENTRIES, {"first": first, "after": first + count}).scalars())
 
 
 def newest(unit: Unit) -> tuple[int, bytes] | None:
