@@ -64,11 +64,18 @@ class LogReader:
         return self._newest()[1]
 
     def _newest(self) -> tuple[int, bytes]:
-        with self.store.reading() as unit:
-            found = log.newest(unit)
-        if found is None:
+        found = self.store.rows(log.NEWEST)
+        if not found:
             raise VaultError(Kind.NOT_FOUND)
-        return found
+        size, note = found[0]
+        return int(size), bytes(note)
+
+    def _entries(self, first: int, count: int) -> list[bytes]:
+        return [bytes(row[0]) for row in self.store.rows(log.ENTRIES, first=first, after=first + count)]
+
+    def _tile(self, level: int, number: int) -> bytes:
+        found = self.store.rows(log.TILE, level=level, number=number)
+        return bytes(found[0][0]) if found else b""
 
     def file(self, path: str) -> bytes:
         """Return a tile or a bundle by its path, such as tile/0/000 or tile/entries/000.p/7.
@@ -82,11 +89,9 @@ class LogReader:
             raise VaultError(Kind.NOT_FOUND) from None
         if not tile.is_in(self._newest()[0]):
             raise VaultError(Kind.NOT_FOUND)
-        with self.store.reading() as unit:
-            if tile.level is None:
-                return tiles.bundle(log.entries(unit, tile.first, tile.width))
-            held = log.read_tile(unit, tile.level, tile.number) or b""
-        return held[: tile.width * _HASH_BYTES]
+        if tile.level is None:
+            return tiles.bundle(self._entries(tile.first, tile.width))
+        return self._tile(tile.level, tile.number)[: tile.width * _HASH_BYTES]
 
     def read(self, name: str) -> bytes:
         """Return what lies at a path, as a mirror or a verifier asks for it.
@@ -107,10 +112,8 @@ class LogReader:
         Raises:
             VaultError: there is no such entry there.
         """
-        with self.store.reading() as unit:
-            size, note = log.newest(unit) or (0, b"")
-            if not 0 <= index < size:
-                raise VaultError(Kind.NOT_FOUND)
-            [entry] = log.entries(unit, index, 1)
-            tree = Tree(size, lambda level, number: log.read_tile(unit, level, number) or b"")
-            return LogProof(index, tuple(tree.inclusion(index)), Note.parse(note)), entry
+        size, note = self._newest()
+        if not 0 <= index < size:
+            raise VaultError(Kind.NOT_FOUND)
+        [entry] = self._entries(index, 1)
+        return LogProof(index, tuple(Tree(size, self._tile).inclusion(index)), Note.parse(note)), entry

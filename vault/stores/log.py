@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk
 from vault.domain.transparency import TALLIED, day_of
-from vault.stores.unit import Unit
+from vault.stores.unit import Prepared, Unit
 
 metadata = MetaData()
 
@@ -81,9 +81,11 @@ tally = Table(
 _LEAVES, _DETAILS, _DRAINED, _UNSETTLED = Bulk(leaf), Bulk(detail), Bulk(drained), Bulk(unsettled)
 _AT_ONCE: Final = 500
 _SETTLED: Final = delete(unsettled).where(unsettled.c.id.in_(bindparam("ids", expanding=True)))
-_NEWEST: Final = select(checkpoint.c.size, checkpoint.c.note).order_by(checkpoint.c.size.desc()).limit(1)
-_TILE: Final = select(tile.c.hashes).where(tile.c.level == bindparam("level"), tile.c.number == bindparam("number"))
-_ENTRIES: Final = (
+NEWEST: Final = Prepared(select(checkpoint.c.size, checkpoint.c.note).order_by(checkpoint.c.size.desc()).limit(1))
+TILE: Final = Prepared(
+    select(tile.c.hashes).where(tile.c.level == bindparam("level"), tile.c.number == bindparam("number"))
+)
+ENTRIES: Final = Prepared(
     select(leaf.c.entry)
     .where(leaf.c.number >= bindparam("first"), leaf.c.number < bindparam("after"))
     .order_by(leaf.c.number)
@@ -196,17 +198,17 @@ def tallies(unit: Unit, size: int) -> dict[str, int]:
 
 def read_tile(unit: Unit, level: int, number: int) -> bytes | None:
     """Return the hashes of a tile, as many as there are now."""
-    return unit.execute(_TILE, {"level": level, "number": number}).scalar_one_or_none()
+    return unit.execute(TILE.statement, {"level": level, "number": number}).scalar_one_or_none()
 
 
 def entries(unit: Unit, first: int, count: int) -> list[bytes]:
     """Return entries from a number on, in their order; fewer where there are fewer."""
-    return list(unit.execute(_ENTRIES, {"first": first, "after": first + count}).scalars())
+    return list(unit.execute(ENTRIES.statement, {"first": first, "after": first + count}).scalars())
 
 
 def newest(unit: Unit) -> tuple[int, bytes] | None:
     """Return (size, note) of the newest checkpoint, None if there is none."""
-    row = unit.execute(_NEWEST).one_or_none()
+    row = unit.execute(NEWEST.statement).one_or_none()
     return None if row is None else (int(row.size), bytes(row.note))
 
 
