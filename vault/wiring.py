@@ -34,6 +34,7 @@ from vault.services.listing import Listing
 from vault.services.operating import Operating
 from vault.services.readiness import ANSWER_SECONDS, UNAVAILABLE, Readiness
 from vault.services.reading_log import LogReader
+from vault.services.refusing import Refusing
 from vault.services.registering import Registering
 from vault.services.reporting import Reporting
 from vault.services.retention import Retention
@@ -79,6 +80,7 @@ class Vault:
     figures: Figures
     log: LogReader
     reporting: Reporting
+    refusing: Refusing
     readiness: Readiness
 
     def peek(self, *sockets: str) -> None:
@@ -222,6 +224,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         figures=Figures(directory, keys, now),
         log=log,
         reporting=Reporting(stores["log"]),
+        refusing=Refusing(directory, now),
         readiness=_readiness(settings, stores),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

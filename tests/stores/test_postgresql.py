@@ -31,8 +31,9 @@ MAY: Final = {
         "client": KEEP, "provider": KEEP, "account": KEEP, "standing": KEEP, "review": KEEP, "import": ALL,
         "handle": ALL, "person_tag": ALL, "local_tag": ALL, "sanction": ALL, "idempotency": ALL, "import_chunk": ALL,
         "operator": COME_AND_GO, "revoked": COME_AND_GO, "audit_outbox": "INSERT",
+        "refusal": KEEP,
     },
-    "idvault_directory_sequencer": {"audit_outbox": "SELECT DELETE"},
+    "idvault_directory_sequencer": {"audit_outbox": "SELECT DELETE", "refusal": "SELECT DELETE"},
     "idvault_keys": {
         "deployment": READ, "key": ADD, "reviewer": KEEP, "agreement": KEEP, "budget": KEEP, "record_key": ALL,
         "evidence_key": ALL, "intent": ALL, "person": COME_AND_GO, "statement_key": COME_AND_GO,

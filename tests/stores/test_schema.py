@@ -147,7 +147,7 @@ DISTRIBUTED = {
     "directory": {
         "account": "pid", "handle": "handle", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
         "review": "reg", "sanction": "id", "operator": "account", "idempotency": "key", "import_chunk": "import",
-        "revoked": "jti", "audit_outbox": "id",
+        "revoked": "jti", "audit_outbox": "id", "refusal": "client",
     },
     "keys": {
         "record_key": "rid", "person": "uid", "evidence_key": "rid", "statement_key": "address", "handoff": "hash",

@@ -69,6 +69,16 @@ class StubTokens:
 
 
 @dataclass
+class StubRefusing:
+    """Keeps what it is told of refused attempts."""
+
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def tell(self, client_id: str, kind: str) -> None:
+        self.told.append((client_id, kind))
+
+
+@dataclass
 class StubVault:
     """Every service at once: it records its calls, and raises `fault` where one is set."""
 
@@ -84,6 +94,7 @@ class StubVault:
         self.access = self.introspecting = self.registering = self.reviewing = self.listing = self
         self.keys = self.exchanging = self
         self.tokens = StubTokens(self)
+        self.refusing = StubRefusing()
 
     @property
     def vault(self) -> "Vault":

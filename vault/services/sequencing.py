@@ -22,12 +22,12 @@ from keys.checkpoints import Checkpoint
 from keys.errors import KeysError, LockdownError, RefusedError
 from keys.merkle import leaf_hash
 from keys.notes import Note, Signature
-from vault.domain.transparency import TALLIED, Period
+from vault.domain.transparency import REFUSED, TALLIED, Period
 from vault.errors import VaultError
 from vault.log import tiles
 from vault.log.proving import Tree
 from vault.logs import event
-from vault.stores import answers, log, tallying
+from vault.stores import answers, log, refusals, tallying
 from vault.stores.log import NewLeaf
 from vault.stores.unit import Store, Unit
 
@@ -122,7 +122,7 @@ class Sequencer:
 
     def _drain(self) -> int:
         of_keys = self._taken()
-        of_directory = [row for row in self._read() if row.id not in self._owed]
+        of_directory = [row for row in self._read() if row["id"] not in self._owed]
         committed = self._committed(of_directory)
         new = [NewLeaf(row["id"], row["entry"], row["detail"]) for row in of_keys] + committed
         if len(of_directory) < self._rows:
@@ -142,16 +142,26 @@ class Sequencer:
         except LockdownError:
             return []  # names are closed; what the directory did is told meanwhile
 
-    def _read(self) -> Sequence[Any]:
+    def _read(self) -> list[dict[str, Any]]:
+        """Return the directory's rows: of acts, and of attempts that were refused in a minute that is over."""
         with self._directory.reading() as unit:
-            return answers.waiting(unit, self._rows)
+            done = [
+                {"id": row.id, "type": row.type, "minute": row.minute, "address": row.address, "detail": row.detail}
+                for row in answers.waiting(unit, self._rows)
+            ]
+            # A worker may write of a minute for a moment after it: such a row would be gone before it was whole.
+            return done + [
+                {"id": row.id, "type": REFUSED, "minute": row.minute, "address": row.client.encode(), "detail": b"",
+                 "facts": {"kind": row.kind, "count": row.count}}
+                for row in refusals.waiting(unit, self._now() // 60 - 1, self._rows - len(done))
+            ]  # fmt: skip
 
-    def _committed(self, rows: Sequence[Any]) -> list[NewLeaf]:
+    def _committed(self, rows: Sequence[dict[str, Any]]) -> list[NewLeaf]:
         if not rows:
             return []
-        asked = [{"id": row.id, "type": row.type, "minute": row.minute, "address": row.address} for row in rows]
+        asked = [{name: value for name, value in row.items() if name != "detail"} for row in rows]
         entries = self._signer.call("log.commit", {"rows": asked})["entries"]
-        return [NewLeaf(row.id, entry, row.detail) for row, entry in zip(rows, entries, strict=True)]
+        return [NewLeaf(row["id"], entry, row["detail"]) for row, entry in zip(rows, entries, strict=True)]
 
     def _tallied(self) -> list[NewLeaf]:
         """Return the tallies of months that are over and have none; the log itself remembers which have."""
@@ -163,14 +173,14 @@ class Sequencer:
             with self._directory.snapshot() as unit:
                 facts = {"tally": tallying.month(unit, due).tally()}
             row_id = f"{TALLIED} {due.name}".encode()
-            rows.append({"id": row_id, "type": TALLIED, "minute": self._now() // 60, "address": b"", "facts": facts})
+            minute = self._now() // 60
+            rows.append({
+                "id": row_id, "type": TALLIED, "minute": minute, "address": b"", "detail": b"", "facts": facts,
+            })  # fmt: skip
             due = due.following()
         if due is not None:
             self._month = over.name
-        if not rows:
-            return []
-        entries = self._signer.call("log.commit", {"rows": rows})["entries"]
-        return [NewLeaf(row["id"], entry, b"") for row, entry in zip(rows, entries, strict=True)]
+        return self._committed(rows)
 
     def _due(self) -> Period | None:
         """Return the month to be tallied next; None while the log is empty."""
@@ -195,6 +205,7 @@ class Sequencer:
         ids = self._owed
         with self._directory.writing() as unit:
             answers.settle(unit, ids)
+            refusals.settle(unit, ids)
         try:
             for place in range(0, len(ids), MOST_IDS):
                 self._outbox.call("outbox.settle", {"ids": ids[place : place + MOST_IDS]})

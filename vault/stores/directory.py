@@ -253,3 +253,13 @@ audit_outbox = Table(
     Column("address", LargeBinary, nullable=False),
     Column("detail", LargeBinary, nullable=False),
 )
+
+refusal = Table(
+    "refusal",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("minute", BigInteger, primary_key=True),
+    Column("id", LargeBinary, nullable=False),
+    Column("count", BigInteger, nullable=False),
+)

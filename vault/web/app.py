@@ -29,6 +29,7 @@ from vault.web.pages.transparency import add_transparency
 from vault.web.problems import problem_response, refusal_of
 from vault.web.refusals import refusal
 from vault.web.requests import StrictRequest
+from vault.web.telling import tell
 
 if TYPE_CHECKING:
     from vault.logs import RequestLog
@@ -164,6 +165,7 @@ def _not_valid(error: ValidationError) -> NoReturn:
 
 
 def _answer(error: Exception) -> Response:
+    tell(error)
     response = oauth_response(error) if request.path.startswith("/oauth/") else problem_response(refusal_of(error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
