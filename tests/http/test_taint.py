@@ -8,6 +8,7 @@ import base64
 import hashlib
 import secrets
 import string
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,9 @@ def _lived(told: Told, chat: Client, rita: Client, one: Marked, evidence: bytes)
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """All routes and commands, once, with marked people; then what can be seen, while it runs and after its end."""
-    server = Server(tmp_path_factory.mktemp("taint") / "home").start()
+    server = Server(
+        tmp_path_factory.mktemp("taint") / "home", IDVAULT_SEQUENCER="yes", IDVAULT_LOG_MILLISECONDS="200"
+    ).start()
     try:
         yield _story(server)
     finally:
@@ -232,7 +235,9 @@ def _story(server: Server) -> dict[str, Any]:
     _refused(told, chat, refused)
     _refused(told, blog, good)
     commands = (["fsck", "--grace-minutes", "0"], ["provider", "list"], ["reviewer", "list"], ["keys", "status"],
-                ["provider", "show", "chat"], ["db", "upgrade"], ["openapi"])  # fmt: skip
+                ["provider", "show", "chat"], ["db", "upgrade"], ["openapi"], ["report", "transparency", "2026"],
+                ["log", "mirror", str(server.home / "mirror")], ["log", "verify", "--json"])  # fmt: skip
+    _await_told(server)
     outputs += [server.run(*command) for command in commands]
     places = _places(server)
     secret = {f"{client.id} secret": client.secret for client in server.clients}
@@ -243,6 +248,22 @@ def _story(server: Server) -> dict[str, Any]:
         "server": server, "told": told, "people": (good, refused, second), "evidence": evidence, "places": places,
         "secret": secret, "outputs": "".join(outputs), "code": code,
     }  # fmt: skip
+
+
+def _await_told(server: Server) -> None:
+    """Wait until all that was done stands in the log."""
+    end = time.monotonic() + 20
+    while server.sql("directory", "select 1 from audit_outbox") or server.sql("keys", "select 1 from audit_outbox"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(1)  # and is signed
+
+
+def test_a29_the_log_that_is_searched_holds_what_was_done(story: dict[str, Any]) -> None:
+    entries = b"".join(content for place, content in story["places"].items() if place.startswith("mirror/tile/entries"))
+    assert entries.count(b'"type":"registration.created"') == 3
+    assert entries.count(b'"type":"review.opened"') >= 3
+    assert b'"type":"evidence.viewed"' in entries
 
 
 def test_the_search_itself_finds_what_is_there(story: dict[str, Any]) -> None:

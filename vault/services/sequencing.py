@@ -97,6 +97,11 @@ class Sequencer:
             if ending.wait(0 if full else seconds):
                 return
 
+    def close(self) -> None:
+        """Close its connections to stores and agent."""
+        for one in (self._directory, self._log, self._outbox, self._signer):
+            one.close()
+
     def _load(self) -> None:
         head = self._signer.call("log.head", {})
         with self._log.reading() as unit:
