@@ -34,6 +34,7 @@ from vault.services.listing import Listing
 from vault.services.operating import Operating
 from vault.services.readiness import ANSWER_SECONDS, UNAVAILABLE, Readiness
 from vault.services.reading_log import LogReader
+from vault.services.refilling import Refilling
 from vault.services.refusing import Refusing
 from vault.services.registering import Registering
 from vault.services.reporting import Reporting
@@ -136,11 +137,7 @@ def build_sequencer(settings: Settings) -> tuple[Sequencer, Store]:
         SetupError: a store is missing, or its schema is not the one of this version.
         StartError: the policy of witnesses cannot be read.
     """
-    names = ("directory", "log")
-    engines = {name: open_engine(settings.sequencer_url(name), busy_seconds=settings.busy_seconds) for name in names}
-    schema.check_all(engines)
-    directory, log = (Store(engines[name]) for name in names)
-    outbox, signer = (AgentClient(str(settings.sockets / f"{name}.sock")) for name in ("outbox", "log"))
+    directory, log, outbox, signer = _of_sequencer(settings)
 
     def now() -> int:
         return epoch(SystemClock().now())
@@ -150,6 +147,24 @@ def build_sequencer(settings: Settings) -> tuple[Sequencer, Store]:
         directory, log, outbox, signer, origin=settings.origin, rows=settings.log_rows, now=now, cosign=cosign
     )
     return made, log
+
+
+def build_refilling(settings: Settings) -> tuple[Refilling, Store]:
+    """Return what fills a log store up from a copy, and the store by whose lock it keeps the sequencer away.
+
+    Raises:
+        SetupError: a store is missing, or its schema is not the one of this version.
+    """
+    directory, log, outbox, signer = _of_sequencer(settings)
+    return Refilling(directory, log, outbox, signer, origin=settings.origin), log
+
+
+def _of_sequencer(settings: Settings) -> tuple[Store, Store, AgentClient, AgentClient]:
+    names = ("directory", "log")
+    engines = {name: open_engine(settings.sequencer_url(name), busy_seconds=settings.busy_seconds) for name in names}
+    schema.check_all(engines)
+    outbox, signer = (AgentClient(str(settings.sockets / f"{name}.sock")) for name in ("outbox", "log"))
+    return Store(engines["directory"]), Store(engines["log"]), outbox, signer
 
 
 def _policy(path: Path) -> Policy:

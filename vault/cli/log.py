@@ -1,6 +1,7 @@
 """idvault log …"""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,15 +13,20 @@ from rich.console import Console
 from rich.progress import Progress
 
 from keys.errors import NoteError
-from vault.cli.common import json_option, open_vault, show
+from vault import running
+from vault.cli.common import json_option, open_vault, prepared, show
 from vault.domain.clock import SystemClock, epoch
 from vault.errors import StartError
 from vault.log import sources
 from vault.log.policy import Policy
 from vault.log.sources import CHECKPOINT, Read, SourceError
 from vault.log.verify import BadLogError, Head, Verified, continues, head_of, verify
+from vault.stores.leading import leading
+from vault.wiring import build_refilling
 
 EXIT_VERIFICATION_FAILED: Final = 4
+_LEAD_SECONDS: Final = 5.0
+"""How long a refill waits for the sequencer to be gone."""
 _WHERE: Final = "A folder that mirrors the log, an export, or a URL; without it this vault's own log."
 from_option = click.option("--from", "where", help=_WHERE)
 
@@ -183,6 +189,37 @@ def proof(index: int, proof: Path, entry: Path | None, *, as_json: bool) -> None
     if entry is not None:
         entry.write_bytes(raw)
     show({"index": index, "proof": str(proof), "entry": raw.decode()}, as_json=as_json)
+
+
+@log.command()
+@click.option("--from", "where", required=True, help="A folder that mirrors this log, an export, or a URL.")
+@json_option
+def refill(where: str, *, as_json: bool) -> None:
+    """Fill this vault's log store up from a copy, after an older store was put back. Stop `idvault serve` first.
+
+    The copy is verified, must reach what the agent signed last, and must begin with what the store still has. What lay
+    sealed beside the entries that are filled in is in no copy, and stays lost.
+    """
+    settings, ending = prepared(), threading.Event()
+    console = Console(stderr=True)
+    timer = threading.Timer(_LEAD_SECONDS, ending.set)
+    with running.agent(settings), read_from(where) as read, Progress(console=console, disable=as_json) as bar:
+        made, store = build_refilling(settings)
+        task = bar.add_task("entries", total=None)
+        timer.start()
+        with leading(store, settings.home / ".sequencing", ending) as leads:
+            timer.cancel()
+            if not leads():
+                raise StartError("the sequencer runs; stop idvault serve, or idvault sequencer, first")
+            minute = epoch(SystemClock().now()) // 60
+            try:
+                done = made.refill(read, minute, lambda count: bar.update(task, completed=count))
+            except BadLogError as error:
+                click.echo(f"idvault: {error}", err=True)
+                sys.exit(EXIT_VERIFICATION_FAILED)
+            except FileNotFoundError:
+                raise StartError("--from: there is no whole log") from None
+    show({"before": done.before, "after": done.after, "rows that were told already": done.settled}, as_json=as_json)
 
 
 @log.command()

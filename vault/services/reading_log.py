@@ -106,6 +106,10 @@ class LogReader:
                 raise FileNotFoundError(name) from None
             raise
 
+    def tree(self, size: int) -> Tree:
+        """Return the tree of a size."""
+        return Tree(size, self._tile)
+
     def proof(self, index: int) -> tuple[LogProof, bytes]:
         """Return the proof that an entry is in the newest checkpoint, and the entry.
 
@@ -116,4 +120,4 @@ class LogReader:
         if not 0 <= index < size:
             raise VaultError(Kind.NOT_FOUND)
         [entry] = self._entries(index, 1)
-        return LogProof(index, tuple(Tree(size, self._tile).inclusion(index)), Note.parse(note)), entry
+        return LogProof(index, tuple(self.tree(size).inclusion(index)), Note.parse(note)), entry

@@ -109,11 +109,11 @@ class Sequencer:
             if size < head["size"]:
                 raise RefusedError(
                     f"the log store ends at {size}, and {head['size']} entries were signed: it is an older one; "
-                    "restore one that is not, or take its leaves from a mirror"
+                    "restore one that is not, or fill it up from a mirror: idvault log refill"
                 )
             if head["size"] and self._tree(size).root(head["size"]) != head["root"]:
                 raise RefusedError("the log store is not the one that was signed; restore it from a backup or a mirror")
-            self._edge = _edge(unit, size)
+            self._edge = edge_of(unit, size)
             newest, self._owed = log.newest(unit), log.unsettled_ids(unit)
         self._origin = head["origin"] or self._origin
         self._size, self._published = size, -1 if newest is None else newest[0]
@@ -236,7 +236,7 @@ class Sequencer:
         self._published = self._size
 
 
-def _edge(unit: Unit, size: int) -> dict[int, bytes]:
+def edge_of(unit: Unit, size: int) -> dict[int, bytes]:
     """Return the hashes of the last, partial tile of each level."""
     edge, level, count = dict[int, bytes](), 0, size
     while count:

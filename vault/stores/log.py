@@ -127,11 +127,20 @@ def append(unit: Unit, first: int, leaves: Sequence[NewLeaf], tiles: Mapping[tup
     Raises:
         IntegrityError: a leaf of one of these numbers, or of one of these audit rows, stands already.
     """
-    _LEAVES.insert(unit, [(first + place, one.entry) for place, one in enumerate(leaves)])
     _DETAILS.insert(unit, [(first + place, one.detail) for place, one in enumerate(leaves)])
     _DRAINED.insert(unit, [(one.id, first + place) for place, one in enumerate(leaves)])
     _UNSETTLED.insert(unit, [(one.id,) for one in leaves])
-    _count(unit, first, [orjson.loads(one.entry) for one in leaves])
+    put_back(unit, first, [one.entry for one in leaves], tiles)
+
+
+def put_back(unit: Unit, first: int, entries: Sequence[bytes], tiles: Mapping[tuple[int, int], bytes]) -> None:
+    """Add entries from a number on, with their tiles, without what lies beside them: as they come from a copy.
+
+    Raises:
+        IntegrityError: a leaf of one of these numbers stands already.
+    """
+    _LEAVES.insert(unit, [(first + place, entry) for place, entry in enumerate(entries)])
+    _count(unit, first, [orjson.loads(entry) for entry in entries])
     rows = [{"level": level, "number": number, "hashes": hashes} for (level, number), hashes in tiles.items()]
     if rows:
         statement = upsert(tile)

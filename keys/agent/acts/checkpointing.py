@@ -60,7 +60,7 @@ class Signing:
             if last is not None and last.size > asked.size:
                 raise RefusedError(
                     f"the log store ends at {asked.size}, and {last.size} entries were signed: it is an older one; "
-                    "restore one that is not, or take its leaves from a mirror"
+                    "restore one that is not, or fill it up from a mirror: idvault log refill"
                 )
             old_size, old_root = (0, EMPTY_ROOT) if last is None else (last.size, last.root)
             check_consistency(old_size, asked.size, proof, old_root, asked.root)
