@@ -2,7 +2,8 @@
 
     entry   = RFC 8785 form of {"v": 1, "type", "minute", "subjects": [base64url of 32 bytes…], "pad"} and facts
     subject = HMAC(commitment key of a record, "leaf" ‖ u64be n), n counted without gaps from 0 for each record,
-              or HMAC(commitment key of a client, "leaf" ‖ audit id); a place that stands for nobody is random
+              or HMAC(opening, LP(type) ‖ LP(client) ‖ LP(detail)), opening = HMAC(key of a client, "leaf" ‖ audit id);
+              a place that stands for nobody is random
 
 Guarantees: entries of one type have one length and one number of subjects, whoever took part and whatever came of it;
 a subject tells nothing to whoever has not its key, and once that was destroyed, nobody. Two types say something more
@@ -18,6 +19,7 @@ import orjson
 import rfc8785
 
 from keys.errors import NoteError
+from keys.frame import length_prefixed
 from keys.notes import decoded
 from keys.primitives import Secret, hmac_sha256, random_bytes
 
@@ -104,9 +106,14 @@ def record_subject(commitment_key: Secret, number: int) -> bytes:
     return hmac_sha256(commitment_key, _LABEL + number.to_bytes(8, "big"))
 
 
-def client_subject(commitment_key: Secret, audit_id: bytes) -> bytes:
-    """Return how a leaf names a client: a commitment to the act that it took."""
-    return hmac_sha256(commitment_key, _LABEL + audit_id)
+def client_opening(commitment_key: Secret, audit_id: bytes) -> Secret:
+    """Return what opens a leaf of a client's act, and no other leaf."""
+    return Secret(hmac_sha256(commitment_key, _LABEL + audit_id))
+
+
+def client_subject(opening: Secret, kind: str, client: bytes, detail: bytes) -> bytes:
+    """Return how a leaf names a client: its commitment to the act that it took, and to what the act was done to."""
+    return hmac_sha256(opening, length_prefixed(type_of(kind).encode(), client, detail))
 
 
 def entry(kind: str, minute: int, subjects: Sequence[bytes], facts: Mapping[str, object] = _NONE) -> bytes:

@@ -34,6 +34,7 @@ from vault.services.listing import Listing
 from vault.services.operating import Operating
 from vault.services.readiness import ANSWER_SECONDS, UNAVAILABLE, Readiness
 from vault.services.reading_log import LogReader
+from vault.services.receipts import Receipts
 from vault.services.refilling import Refilling
 from vault.services.refusing import Refusing
 from vault.services.registering import Registering
@@ -82,6 +83,7 @@ class Vault:
     log: LogReader
     reporting: Reporting
     refusing: Refusing
+    receipts: Receipts
     readiness: Readiness
 
     def peek(self, *sockets: str) -> None:
@@ -240,6 +242,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         log=log,
         reporting=Reporting(stores["log"]),
         refusing=Refusing(directory, now),
+        receipts=Receipts(keys, log, sockets["log"]),
         readiness=_readiness(settings, stores),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

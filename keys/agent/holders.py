@@ -153,7 +153,7 @@ def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], ha
     }
     signer = checkpointing.signing(keyring, Heads(engine, keyring, settings.home))
     log: dict[str, Act] = {"log.head": signer.head, "log.sign": signer.sign, "log.commit": signer.commit}
-    log["hello"] = acts["hello"]
+    log |= {"log.opening": signer.opening, "hello": acts["hello"]}
     ready()
     serve([
         Door("directory", doors["directory"], acts, settings.uids.get("directory", frozenset())),

@@ -9,11 +9,12 @@ import pytest
 from keys import audit, leaves, records
 from keys.agent.acts import checkpointing, draining
 from keys.checkpoints import Checkpoint, log_key, log_signature_holds
+from keys.details import seal_detail
 from keys.engine import reading, writing
 from keys.errors import NoteError, ProofError, ProtocolError, RefusedError
 from keys.heads import Heads
 from keys.merkle import EMPTY_ROOT, leaf_hash
-from keys.primitives import Ed25519Signer
+from keys.primitives import Ed25519Signer, Secret
 from tests.keys.stores import KeyStore, dialogue, registered
 from tests.log.reference import consistency, root
 
@@ -173,8 +174,22 @@ def test_two_at_once_sign_one_history(signing: checkpointing.Signing) -> None:
 def test_rows_of_the_directory_become_entries_that_name_their_client_to_whoever_has_its_key(
     signing: checkpointing.Signing,
 ) -> None:
-    rows = [{"id": bytes([n]) * 16, "type": "sanction.set", "minute": 5, "address": b"cli_a"} for n in range(3)]
+    key, deployment = signing.keyring.current("directory").secret, signing.keyring.deployment
+    rows = [
+        {"id": bytes([n]) * 16, "type": "sanction.set", "minute": 5, "address": b"cli_a",
+         "detail": seal_detail(key, deployment, bytes([n]) * 16, b"object")}
+        for n in range(3)
+    ]  # fmt: skip
     entries = call(signing.commit, rows=rows)["entries"]
     subjects = [leaves.read(entry)["subjects"][0] for entry in entries]
     assert len(set(subjects)) == 3
     assert call(signing.commit, rows=rows)["entries"] == entries, "the same act is told in the same words"
+    for row, subject in zip(rows, subjects, strict=True):
+        opening = Secret(call(signing.opening, id=row["id"], address=b"cli_a")["opening"])
+        assert leaves.client_subject(opening, "sanction.set", b"cli_a", b"object") == subject
+
+
+def test_a_row_whose_detail_was_altered_is_told_and_nothing_opens_its_leaf(signing: checkpointing.Signing) -> None:
+    row = {"id": bytes(16), "type": "sanction.set", "minute": 5, "address": b"cli_a", "detail": b"altered"}
+    told = [call(signing.commit, rows=[row])["entries"][0] for _ in range(2)]
+    assert told[0] != told[1], "its place is random"

@@ -86,8 +86,17 @@ def test_an_exchange_that_made_a_standing_is_told_as_any_other() -> None:
 def test_commitments_differ_by_key_and_by_number_and_those_of_clients_by_act() -> None:
     one, other = Secret(bytes(32)), Secret(bytes([1]) * 32)
     made = [leaves.record_subject(key, number) for key in (one, other) for number in range(100)]
-    made += [leaves.client_subject(key, bytes([number]) * 16) for key in (one, other) for number in range(100)]
+    openings = [leaves.client_opening(key, bytes([number]) * 16) for key in (one, other) for number in range(100)]
+    made += [leaves.client_subject(opening, "sanction.set", b"cli_a", bytes(16)) for opening in openings]
     assert len(set(made)) == 400
+
+
+def test_a_commitment_of_a_client_opens_to_one_act_of_one_client_on_one_object() -> None:
+    opening = Secret(bytes(32))
+    said = [("sanction.set", b"cli_a", bytes(16)), ("sanction.lifted", b"cli_a", bytes(16)),
+            ("sanction.set", b"cli_b", bytes(16)), ("sanction.set", b"cli_a", bytes([1]) * 16),
+            ("sanction.set", b"cli_", b"a" + bytes(16))]  # fmt: skip
+    assert len({leaves.client_subject(opening, *one) for one in said}) == len(said)
 
 
 def test_what_the_list_does_not_know_has_no_leaf() -> None:

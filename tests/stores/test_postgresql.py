@@ -40,7 +40,8 @@ MAY: Final = {
         "handoff": COME_AND_GO, "intent_lock": COME_AND_GO, "audit_outbox": COME_AND_GO,
         "leaf_count": ALL, "log_head": KEEP,
     },
-    "idvault_log": {"leaf": READ, "tile": READ, "checkpoint": READ, "daily": READ, "tally": READ},
+    "idvault_log": {"leaf": READ, "tile": READ, "checkpoint": READ, "daily": READ, "tally": READ,
+                    "drained": READ},
     "idvault_log_sequencer": {"leaf": ADD, "detail": ADD, "drained": ADD, "tile": KEEP, "checkpoint": KEEP,
                               "unsettled": COME_AND_GO, "daily": KEEP, "tally": ADD},
 }  # fmt: skip

@@ -12,13 +12,15 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress
 
-from keys.errors import NoteError
+from keys.errors import NoteError, ProofError
 from vault import running
 from vault.cli.common import json_option, open_vault, prepared, show
 from vault.domain.clock import SystemClock, epoch
 from vault.errors import StartError
-from vault.log import sources
+from vault.log import receipts, sources
+from vault.log.cosignatures import holds
 from vault.log.policy import Policy
+from vault.log.proofs import LogProof
 from vault.log.sources import CHECKPOINT, Read, SourceError
 from vault.log.verify import BadLogError, Head, Verified, continues, head_of, verify
 from vault.stores.leading import leading
@@ -220,6 +222,35 @@ def refill(where: str, *, as_json: bool) -> None:
             except FileNotFoundError:
                 raise StartError("--from: there is no whole log") from None
     show({"before": done.before, "after": done.after, "rows that were told already": done.settled}, as_json=as_json)
+
+
+@log.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--key", help="The log's public key; it must come from elsewhere than the receipt.")
+@click.option(
+    "--policy",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A policy of log and witnesses (c2sp.org/tlog-policy) in place of the key.",
+)
+@json_option
+def receipt(file: Path, key: str | None, policy: Path | None, *, as_json: bool) -> None:
+    """Check a receipt, as GET /v1/sanctions/{id}/receipt gives it: that the log tells this act. Exit code 4 if not.
+
+    It needs no connection: the receipt holds the proof and the checkpoint.
+    """
+    if (key is None) == (policy is None):
+        raise StartError("--key or --policy: what the checkpoint is to be signed by is needed")
+    try:
+        known = Policy.parse(f"log {key}\nquorum none\n".encode()) if policy is None else _policy(policy)
+        said = receipts.parse(file.read_bytes())
+        index = receipts.check(said, known.keys(), holds)
+        known.check_note(str(LogProof.parse(said["proof"].encode()).checkpoint).encode())
+    except OSError:
+        raise StartError("the file cannot be read") from None
+    except (NoteError, ProofError) as error:
+        click.echo(f"idvault: {error}", err=True)
+        sys.exit(EXIT_VERIFICATION_FAILED)
+    show({"entry": index, **{name: said[name] for name in ("act", "object", "client", "minute")}}, as_json=as_json)
 
 
 @log.command()

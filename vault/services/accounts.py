@@ -17,6 +17,7 @@ from vault.services import targets
 from vault.services.access import Client
 from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
+from vault.services.receipts import BOUND
 from vault.services.showing import Showing
 from vault.services.targets import Target
 from vault.stores import answers, reviews, standings
@@ -66,7 +67,7 @@ class Accounts:
         answer = 201, self._showing.account(client, account, standing)
         with self._directory.writing() as unit:
             standings.add_all(unit, [Newcomer(standing, account, handles.handle_key(handle))])
-            self._audit(unit, client, "account.bound", account_id, now)
+            self._audit(unit, client, BOUND, account_id, now)
             attempt.finish(unit, answer)
         return answer
 
@@ -84,7 +85,7 @@ class Accounts:
                     continue
                 _check_may_have(unit, client, standing, body["kind"])
                 standings.add_account(unit, account)
-                self._audit(unit, client, "account.bound", account_id, now)
+                self._audit(unit, client, BOUND, account_id, now)
                 if public:
                     review = _review(reg, account, now)
                     reviews.add(unit, review)
@@ -178,7 +179,8 @@ class Accounts:
         return replace(account, mac=self._keys.bind_account(bind))
 
     def _audit(self, unit: Unit, client: Client, kind: str, account_id: bytes, now: int) -> None:
-        audit_id = random_bytes(_ID_BYTES)
+        # An account is bound once, and renamed as often as its provider likes.
+        audit_id = self._keys.audit_ids(kind, account_id)[0] if kind == BOUND else random_bytes(_ID_BYTES)
         answers.audit(unit, audit_id, kind, now // 60, client.id, self._keys.seal_audit(audit_id, account_id))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from keys.errors import BudgetError, ConflictError, KeysError, MissingError, RefusedError
 from keys.fields import seal_field
 from keys.grouping import Group
-from keys.primitives import Secret, random_bytes
+from keys.primitives import Secret
 from vault.domain.errors import InvalidFieldError
 from vault.domain.handles import TAKEN, handle_key
 from vault.errors import Kind, VaultError
@@ -21,6 +21,7 @@ from vault.services.existing import Existing
 from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt
 from vault.services.linking import Linking, SealedRecord
+from vault.services.receipts import BOUND
 from vault.services.showing import Showing
 from vault.services.submissions import NATURAL, Wish
 from vault.stores import answers, reviews, standings
@@ -275,9 +276,9 @@ class Creating:
         return answers.adding([self._audit_bound(client, draft.account) for draft in drafts if not draft.exists])
 
     def _audit_bound(self, client: Client, account: AccountRow) -> dict[str, Any]:
-        audit_id = random_bytes(_ID_BYTES)
+        audit_id = self._keys.audit_ids(BOUND, account.id)[0]
         return {
-            "id": audit_id, "type": "account.bound", "minute": account.created // 60, "address": client.id.encode(),
+            "id": audit_id, "type": BOUND, "minute": account.created // 60, "address": client.id.encode(),
             "detail": self._keys.seal_audit(audit_id, account.id),
         }  # fmt: skip
 

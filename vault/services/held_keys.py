@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from keys import details
 from keys.agent.client import AgentClient
 from keys.errors import KeysError, UnavailableError
 from keys.frame import Place, Purpose, open_frame, seal
@@ -15,7 +16,6 @@ from keys.statements import seal_statement
 from keys.tokens import DirectoryTokens, PairwiseTokens
 
 _ANSWER_LABEL: Final = b"idvault/v1/answers"
-_AUDIT_LABEL: Final = b"idvault/v1/directory-audit"
 
 
 class HeldKeys:
@@ -28,7 +28,8 @@ class HeldKeys:
         self._deployment: bytes | None = None
         self._tokens: dict[str, PairwiseTokens] = {}
         self._codec: DirectoryTokens | None = None
-        self._secret: Secret | None = None
+        self._secrets: list[Secret] = []
+        """Of the directory key, the newest version first."""
         self.touched = False
         """Whether this process was ever given a key. It cannot wipe its memory, so a seal ends it."""
 
@@ -53,9 +54,9 @@ class HeldKeys:
     def _drop(self) -> None:
         with self._lock:
             self._tokens, self._codec, self._deployment = {}, None, None
-            if self._secret is not None:
-                self._secret.close()
-                self._secret = None
+            for secret in self._secrets:
+                secret.close()
+            self._secrets = []
 
     @property
     def deployment(self) -> bytes:
@@ -79,7 +80,7 @@ class HeldKeys:
         secrets = {int(version): Secret(key) for version, key in keys.items()}
         with self._lock:
             self._codec = DirectoryTokens(secrets)
-            self._secret = secrets[max(secrets)]
+            self._secrets = [secrets[version] for version in sorted(secrets, reverse=True)]
 
     def tokens(self, sector: str) -> PairwiseTokens:
         """Return the token codec of a sector."""
@@ -116,12 +117,15 @@ class HeldKeys:
         """Return what the agent says of its budgets, intents and audit rows, in numbers: the act `figures`."""
         return self._directory.call("figures", {})
 
-    def _derived(self, label: bytes) -> Secret:
+    def _newest(self) -> Secret:
         self.directory()
-        secret = self._secret
-        if secret is None:
+        secrets = self._secrets
+        if not secrets:
             raise UnavailableError
-        return expand_sha256(secret, label)
+        return secrets[0]
+
+    def _derived(self, label: bytes) -> Secret:
+        return expand_sha256(self._newest(), label)
 
     def seal_answer(self, client: str, key: bytes, answer: bytes) -> bytes:
         """Return a stored answer, sealed."""
@@ -139,5 +143,9 @@ class HeldKeys:
 
     def seal_audit(self, audit_id: bytes, detail: bytes) -> bytes:
         """Return the sealed detail of a directory audit row."""
-        place = Place(self.deployment, "directory.audit_outbox", audit_id, "detail")
-        return seal(self._derived(_AUDIT_LABEL), Purpose.AUDIT, place, detail)
+        return details.seal_detail(self._newest(), self.deployment, audit_id, detail)
+
+    def audit_ids(self, kind: str, object_id: bytes) -> list[bytes]:
+        """Return the ids that the audit row of an act may have which is done once to an object; the newest first."""
+        self._newest()
+        return [details.audit_id(secret, kind, object_id) for secret in self._secrets]

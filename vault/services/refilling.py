@@ -96,7 +96,7 @@ class Refilling:
         ids = [row["id"] for row in taken if _told(read_leaf(row["entry"])) in told]
         with self._directory.reading() as unit:
             rows = answers.waiting(unit, MOST_IDS)
-        asked = [{"id": row.id, "type": row.type, "minute": row.minute, "address": row.address} for row in rows]
+        asked = [{name: getattr(row, name) for name in ("id", "type", "minute", "address", "detail")} for row in rows]
         entries = self._signer.call("log.commit", {"rows": asked})["entries"]
         own = [row.id for row, entry in zip(rows, entries, strict=True) if _told(read_leaf(entry)) in told]
         with self._directory.writing() as unit:

@@ -176,7 +176,7 @@ class Sanctioning:
         return row
 
     def _audited(self, unit: Unit, client: Client, kind: str, row: SanctionRow, now: int) -> Step:
-        audit_id = random_bytes(_ID_BYTES)
+        audit_id = self._keys.audit_ids(kind, row.id)[0]
         return answers.auditing(unit, audit_id, kind, now // 60, client.id, self._keys.seal_audit(audit_id, row.id))
 
     def _read(self, unit: Unit, row: SanctionRow, now: int) -> dict[str, Any]:

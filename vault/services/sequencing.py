@@ -164,8 +164,7 @@ class Sequencer:
     def _committed(self, rows: Sequence[dict[str, Any]]) -> list[NewLeaf]:
         if not rows:
             return []
-        asked = [{name: value for name, value in row.items() if name != "detail"} for row in rows]
-        entries = self._signer.call("log.commit", {"rows": asked})["entries"]
+        entries = self._signer.call("log.commit", {"rows": rows})["entries"]
         return [NewLeaf(row["id"], entry, row["detail"]) for row, entry in zip(rows, entries, strict=True)]
 
     def _tallied(self) -> list[NewLeaf]:

@@ -90,6 +90,7 @@ ENTRIES: Final = Prepared(
     .where(leaf.c.number >= bindparam("first"), leaf.c.number < bindparam("after"))
     .order_by(leaf.c.number)
 )
+NUMBER: Final = Prepared(select(drained.c.number).where(drained.c.id == bindparam("id")))
 _EDGE: Final = select(func.max(leaf.c.number))
 LEADER: Final = 1_768_191_586
 """The advisory lock of the one sequencer on PostgreSQL; any number that nobody else takes."""

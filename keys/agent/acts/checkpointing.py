@@ -12,12 +12,13 @@ from keys import leaves
 from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.wire import Dialogue
 from keys.checkpoints import Checkpoint, signed
-from keys.errors import NoteError, RefusedError
+from keys.details import open_detail
+from keys.errors import NoteError, OpenError, RefusedError
 from keys.heads import Heads
 from keys.keyring import SIGN_LOG, Keyring
 from keys.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, check_consistency
 from keys.notes import check_name
-from keys.primitives import Ed25519Signer, Secret
+from keys.primitives import Ed25519Signer, Secret, random_bytes
 
 MOST_ROWS: Final = 10_000
 MOST_HASHES: Final = 63
@@ -73,18 +74,35 @@ class Signing:
         """Return {entries} for audit rows of the directory, in their order.
 
         Args:
-            args: {rows: [{id, type, minute, address, facts}]}; `facts` is a mapping, empty for most types.
+            args: {rows: [{id, type, minute, address, detail, facts}]}; `facts` is a mapping, empty for most types.
             _: unused.
         """
-        key = self.keyring.mac("index", _CLIENT_LABEL)
         entries = []
         for one in listed(args, "rows", most=MOST_ROWS):
             row = mapping(one, "row")
-            kind, client = text(row, "type"), Secret(key.of(octets(row, "address")))
-            subjects = [leaves.client_subject(client, octets(row, "id"))][: leaves.PLACES[leaves.type_of(kind)]]
+            kind = text(row, "type")
+            subjects = [self._subject(kind, row)] if leaves.PLACES[leaves.type_of(kind)] else []
             facts = mapping(row.get("facts", {}), "facts")
             entries.append(leaves.entry(kind, whole(row, "minute"), subjects, facts))
         return {"entries": entries}
+
+    def opening(self, args: Args, _: Dialogue) -> dict[str, Any]:
+        """Return {opening} of the leaf of an act {id, address} of a client: it opens that leaf and no other."""
+        return {"opening": self._opening(octets(args, "address"), octets(args, "id")).expose_cleartext()}
+
+    def _opening(self, client: bytes, audit_id: bytes) -> Secret:
+        key = Secret(self.keyring.mac("index", _CLIENT_LABEL).of(client))
+        return leaves.client_opening(key, audit_id)
+
+    def _subject(self, kind: str, row: Args) -> bytes:
+        """Return the subject of a row; of one whose detail was altered there is none, and its place is random."""
+        audit_id, client, sealed = octets(row, "id"), octets(row, "address"), octets(row, "detail")
+        try:
+            keys = self.keyring.secrets("directory").values()
+            detail = open_detail(keys, self.keyring.deployment, audit_id, sealed) if sealed else b""
+        except OpenError:
+            return random_bytes(leaves.SUBJECT_BYTES)
+        return leaves.client_subject(self._opening(client, audit_id), kind, client, detail)
 
 
 def _checkpoint(args: Args) -> Checkpoint:

@@ -1,5 +1,5 @@
 -- Workers serve the log, and write none of it; what lies sealed beside it is not theirs to see.
-GRANT SELECT ON alembic_version, leaf, tile, checkpoint, daily, tally TO idvault_log;
+GRANT SELECT ON alembic_version, leaf, tile, checkpoint, daily, tally, drained TO idvault_log;
 
 -- The sequencer alone writes it, and takes nothing back: leaves are added and counted, the last tile of a level grows, a
 -- checkpoint is given the signatures of witnesses.

@@ -2,6 +2,8 @@
 
 from flask import Response
 
+from vault.domain.ids import AccountId
+from vault.services.receipts import BOUND
 from vault.web.api import ANSWER, api_blueprint
 from vault.web.gate import DIRECTORY, current_client, current_vault, requires
 from vault.web.idempotency import idempotency_of
@@ -26,6 +28,15 @@ def accounts(query: AccountsQuery) -> Response:
 def account(path: AccountPath) -> Response:
     """Show one account."""
     return json_response(current_vault().listing.account(current_client(), path.id))
+
+
+@api.get("/<id>/receipt", responses={200: ANSWER})
+@requires("provider", "register", DIRECTORY)
+def receipt(path: AccountPath) -> Response:
+    """Show where the public log tells that this account was bound; 409 until it is signed there."""
+    vault, client = current_vault(), current_client()
+    vault.listing.account(client, path.id)
+    return json_response(vault.receipts.of(client.id, BOUND, AccountId.parse(path.id)))
 
 
 @api.post("", responses={201: ANSWER, 202: ANSWER})

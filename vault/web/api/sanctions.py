@@ -2,6 +2,8 @@
 
 from flask import Response
 
+from vault.domain.ids import SanctionId
+from vault.services.receipts import SET
 from vault.web.api import ANSWER, api_blueprint
 from vault.web.gate import DIRECTORY, current_client, current_vault, requires
 from vault.web.idempotency import idempotency_of
@@ -36,6 +38,15 @@ def sanctions(query: SanctionsQuery) -> Response:
 def one(path: SanctionPath) -> Response:
     """Show one sanction."""
     return json_response(current_vault().sanctioning.sanction_of(current_client(), path.id))
+
+
+@api.get("/<id>/receipt", responses={200: ANSWER})
+@requires("provider", "sanction", DIRECTORY)
+def receipt(path: SanctionPath) -> Response:
+    """Show where the public log tells that this sanction was set; 409 until it is signed there."""
+    vault, client = current_vault(), current_client()
+    vault.sanctioning.sanction_of(client, path.id)
+    return json_response(vault.receipts.of(client.id, SET, SanctionId.parse(path.id)))
 
 
 @api.post("/<id>/lift", responses={200: ANSWER})
