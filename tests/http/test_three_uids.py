@@ -1,4 +1,4 @@
-"""The production form: agent, directory worker and identity worker under three uids, with files that each alone reads.
+"""The production form: agent, workers of either role and sequencer under uids of their own, with files that each reads.
 
 Needs root, to start processes under numeric uids that have no user; it makes no user and no group.
 """
@@ -26,12 +26,12 @@ from vault.config import load
 
 pytestmark = [pytest.mark.full_only, pytest.mark.sqlite]
 
-AGENT, DIRECTORY, IDENTITY, OPERATOR, STRANGER = 64_101, 64_102, 64_103, 64_104, 64_105
-ROWS, AT_IDENTITY, OFFICERS = 64_112, 64_113, 64_114
-"""Groups: who may write the directory's files and connect to its socket; to identity's; officers."""
+AGENT, DIRECTORY, IDENTITY, OPERATOR, STRANGER, SEQUENCER = 64_101, 64_102, 64_103, 64_104, 64_105, 64_106
+ROWS, AT_IDENTITY, OFFICERS, AT_LOG = 64_112, 64_113, 64_114, 64_115
+"""Groups: who may write the directory's files and connect to its socket; to identity's; officers; to the log's."""
 GROUPS = {
-    AGENT: [ROWS, AT_IDENTITY, OFFICERS], DIRECTORY: [ROWS], IDENTITY: [ROWS, AT_IDENTITY], OPERATOR: [ROWS, OFFICERS],
-    STRANGER: [ROWS, AT_IDENTITY, OFFICERS],
+    AGENT: [ROWS, AT_IDENTITY, OFFICERS, AT_LOG], DIRECTORY: [ROWS, AT_LOG], IDENTITY: [ROWS, AT_IDENTITY],
+    OPERATOR: [ROWS, OFFICERS], STRANGER: [ROWS, AT_IDENTITY, OFFICERS, AT_LOG], SEQUENCER: [ROWS, AT_LOG],
 }  # fmt: skip
 START_SECONDS = 60.0
 PACKAGES = sysconfig.get_path("purelib")
@@ -116,6 +116,7 @@ def _folders(base: Path) -> None:
         ("keys", AGENT, AGENT, 0o700), ("run", AGENT, AGENT, 0o711), ("identity", IDENTITY, IDENTITY, 0o700),
         ("rows", 0, ROWS, 0o2770), ("directory", DIRECTORY, DIRECTORY, 0o700),
         ("operator", OPERATOR, OPERATOR, 0o700), ("all", IDENTITY, IDENTITY, 0o700),
+        ("sequencer", SEQUENCER, SEQUENCER, 0o700),
     ):  # fmt: skip
         (base / name).mkdir()
         os.chown(base / name, owner, group)
@@ -156,6 +157,10 @@ def form() -> Iterator[Form]:
         "IDVAULT_IDENTITY_SOCKET_GID": str(AT_IDENTITY),
         "IDVAULT_OFFICER_SOCKET_UIDS": f"{OPERATOR}",
         "IDVAULT_OFFICER_SOCKET_GID": str(OFFICERS),
+        "IDVAULT_OUTBOX_SOCKET_UIDS": f"{SEQUENCER}",
+        "IDVAULT_OUTBOX_SOCKET_GID": str(AT_LOG),
+        "IDVAULT_LOG_SOCKET_UIDS": f"{DIRECTORY},{SEQUENCER}",
+        "IDVAULT_LOG_SOCKET_GID": str(AT_LOG),
     }
     made.popen(AGENT, [made.python, "-m", "keys", "agent"], settings, "agent")
     end = time.monotonic() + START_SECONDS
@@ -215,6 +220,10 @@ except KeysError as error: print(error.kind)
 def test_the_story_works_under_three_uids_and_none_reaches_what_is_anothers(form: Form) -> None:
     at_directory = _ready(form, "directory", form.serve("directory", DIRECTORY))
     at_identity = _ready(form, "identity", form.serve("identity", IDENTITY))
+    form.popen(
+        SEQUENCER, [form.python, "-m", "vault.cli.main", "sequencer"],
+        form.environment("sequencer", IDVAULT_LOG_ORIGIN="vault.example/log"), "sequencer",
+    )  # fmt: skip
     clients = {
         name: form.command(OPERATOR, *arguments)
         for name, arguments in {
@@ -242,8 +251,23 @@ def test_the_story_works_under_three_uids_and_none_reaches_what_is_anothers(form
     rita.reveal(later["id"])
     rita.approve(later["id"])
     assert client("blog", at_directory).introspect(exchanged)["scope"] == "read publish"
+    _told(form, at_directory.server.url)
     _reach(form)
     _all_is_refused(form)
+
+
+def _told(form: Form, url: str) -> None:
+    """What was done at either worker stands in the log that the directory's serves, signed."""
+    end, kinds = time.monotonic() + START_SECONDS, b""
+    wanted = (b"registration.created", b"review.decided", b"exchange.redeemed", b"provider.enrolled")
+    while not all(kind in kinds for kind in wanted):
+        assert time.monotonic() < end, form.said("sequencer")
+        time.sleep(0.2)
+        checkpoint = httpx.get(f"{url}/log/checkpoint", verify=NO_TLS)
+        if checkpoint.status_code == 200:
+            origin, size = checkpoint.text.split("\n")[:2]
+            assert origin == "vault.example/log"
+            kinds = httpx.get(f"{url}/log/tile/entries/000.p/{size}", verify=NO_TLS).content
 
 
 def _exchange(giver: dict[str, str], taker: dict[str, str], token: str, at: Client) -> str:
@@ -278,15 +302,15 @@ def _reach(form: Form) -> None:
     answered = {
         uid: {
             door for door, verb in (("directory", "hello"), ("identity", "hello"), ("exchange", "hello"),
-                                    ("officer", "status"))
+                                    ("officer", "status"), ("outbox", "hello"), ("log", "hello"))
             if _as(form, uid, HELLO, form.sockets / f"{door}.sock", verb) == "answered"
         }
-        for uid in (DIRECTORY, IDENTITY, OPERATOR, STRANGER)
+        for uid in (DIRECTORY, IDENTITY, OPERATOR, STRANGER, SEQUENCER)
     }  # fmt: skip
     # The stranger is of every group, so that his file permissions let him connect: the agent looks at his uid too.
     assert answered == {
-        DIRECTORY: {"directory", "exchange"}, IDENTITY: {"directory", "identity"},
-        OPERATOR: {"directory", "officer"}, STRANGER: set(),
+        DIRECTORY: {"directory", "exchange", "log"}, IDENTITY: {"directory", "identity"},
+        OPERATOR: {"directory", "officer"}, STRANGER: set(), SEQUENCER: {"outbox", "log"},
     }  # fmt: skip
 
 
@@ -295,5 +319,5 @@ def _all_is_refused(form: Form) -> None:
     assert form.processes[-1].wait(START_SECONDS) == 1
     assert "the key agent runs under a user of its own" in form.said("all")
     form.processes.pop()
-    told = form.serve("all", IDENTITY, IDVAULT_ALLOW_ROLE_ALL_BESIDE_A_SEPARATE_AGENT="yes")
+    told = form.serve("all", IDENTITY, IDVAULT_ALLOW_ROLE_ALL_BESIDE_A_SEPARATE_AGENT="yes", IDVAULT_SEQUENCER="no")
     _ready(form, "all", told)
