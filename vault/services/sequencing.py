@@ -14,6 +14,7 @@ agent signed last is compared with the store before anything is appended: a stor
 
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -84,8 +85,9 @@ class Sequencer:
         return added
 
     def run(self, ending: threading.Event, seconds: float, leads: Callable[[], bool]) -> None:
-        """Do a round about once in so many seconds, until told to end or until another leads."""
+        """Begin a round about once in so many seconds, until told to end or until another leads."""
         while leads():
+            due = time.monotonic() + seconds
             try:
                 full = self.once() >= self._rows
             except KeysError as error:
@@ -94,7 +96,7 @@ class Sequencer:
             except VaultError as error:
                 event("sequencer_waits", cause=error.kind.value)
                 full = False
-            if ending.wait(0 if full else seconds):
+            if ending.wait(0 if full else max(0.0, due - time.monotonic())):
                 return
 
     def close(self) -> None:
