@@ -81,6 +81,13 @@ class NoteError(KeysError):
     default = "not of the log's formats"
 
 
+class OfficerError(KeysError):
+    """An officer's file, card, name or passphrase is not of its form; the message says which rule."""
+
+    kind = "officer"
+    default = "not an officer's file or card"
+
+
 class BudgetError(KeysError):
     """The budget of this act is used up for now."""
 

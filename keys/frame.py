@@ -48,6 +48,7 @@ class Purpose(IntEnum):
     AUDIT = 10
     CURSOR = 11
     HANDOFF = 12
+    OFFICER = 13
 
 
 @dataclass(frozen=True, slots=True)

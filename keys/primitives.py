@@ -10,8 +10,8 @@ import secrets
 from typing import Final, NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
+from cryptography.hazmat.primitives import hashes, hpke
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -23,6 +23,13 @@ KEY_BYTES: Final = 32
 SIV_KEY_BYTES: Final = 64
 """AES-256-SIV takes two 256-bit keys (RFC 5297 section 2.2)."""
 SIV_TAG_BYTES: Final = 16
+HYBRID_PUBLIC_BYTES: Final = 1216
+"""ML-KEM-768 has public keys of 1184 bytes (FIPS 203 table 3), X25519 of 32."""
+HYBRID_SEED_BYTES: Final = 96
+"""ML-KEM has seeds of 64 bytes (FIPS 203 section 7.1), X25519 private keys of 32."""
+_HPKE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+_LATTICE_SEED_BYTES: Final = 64
+_LATTICE_PUBLIC_BYTES: Final = 1184
 
 
 class Secret:
@@ -230,3 +237,46 @@ def ml_dsa_44_holds(public: bytes, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+class HybridReceiver:
+    """HPKE (RFC 9180) with the hybrid key agreement of ML-KEM-768 (FIPS 203) and X25519 (RFC 7748), as X-Wing has it.
+
+    The seed is that of ML-KEM, 64 bytes, and the private key of X25519, 32 bytes, one after the other.
+    """
+
+    __slots__ = ("_curve", "_lattice")
+
+    def __init__(self, seed: Secret) -> None:
+        raw = seed.expose_cleartext()
+        self._lattice = mlkem.MLKEM768PrivateKey.from_seed_bytes(raw[:_LATTICE_SEED_BYTES])
+        self._curve = x25519.X25519PrivateKey.from_private_bytes(raw[_LATTICE_SEED_BYTES:])
+
+    def public(self) -> bytes:
+        """Return the public key, 1216 bytes: that of ML-KEM-768, and that of X25519."""
+        return self._lattice.public_key().public_bytes_raw() + self._curve.public_key().public_bytes_raw()
+
+    def open(self, sealed: bytes, info: bytes) -> bytes:
+        """Return what was sealed to this key with the same `info`.
+
+        Raises:
+            OpenError: altered, of another `info`, or sealed to another key.
+        """
+        try:
+            return _HPKE.decrypt(sealed, hpke.MLKEM768X25519PrivateKey(self._lattice, self._curve), info)
+        except (InvalidTag, ValueError):
+            raise OpenError from None
+
+
+def seal_to(public: bytes, plaintext: bytes, info: bytes) -> bytes:
+    """Seal to the public key of a `HybridReceiver`; `info` is what it is for, and must be the same to open it.
+
+    Raises:
+        OpenError: no such public key.
+    """
+    try:
+        lattice = mlkem.MLKEM768PublicKey.from_public_bytes(public[:_LATTICE_PUBLIC_BYTES])
+        curve = x25519.X25519PublicKey.from_public_bytes(public[_LATTICE_PUBLIC_BYTES:])
+        return _HPKE.encrypt(plaintext, hpke.MLKEM768X25519PublicKey(lattice, curve), info)
+    except ValueError:
+        raise OpenError from None

@@ -1,4 +1,4 @@
-"""idvault-keys: the officers' command line. In this version: the agent, its state, seal and unseal."""
+"""idvault-keys: the officers' command line. In this version: the agent, its state, seal, unseal, and key files."""
 
 import contextlib
 import os
@@ -14,6 +14,7 @@ from keys.agent import settings as agent_settings
 from keys.agent.client import AgentClient
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.agent.supervisor import run_agent
+from keys.cli.officer import officer
 from keys.errors import KeysError, SealedError, SetupError, UnavailableError
 
 EXIT_ERROR: Final = 1
@@ -159,6 +160,9 @@ def lockdown(home: Path, sockets: Path | None, *, as_json: bool) -> None:
 def unseal(home: Path, sockets: Path | None, *, as_json: bool) -> None:
     """Open the vault again. With the development seal this needs nothing but this command."""
     _command("unseal", frozenset(("open",)), home, sockets, as_json=as_json)
+
+
+cli.add_command(officer)
 
 
 def main() -> None:

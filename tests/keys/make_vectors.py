@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from keys import fields, frame, links, tags, tokens
-from keys.primitives import Secret
+from keys.officers import Card
+from keys.primitives import Ed25519Signer, HybridReceiver, Secret
 from tests.keys.reference import pattern
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -113,9 +114,17 @@ def hashes() -> dict[str, dict[str, Any]]:
     }
 
 
+def officer() -> dict[str, dict[str, Any]]:
+    """Return the card of an officer whose keys are made of counted bytes."""
+    signer, receiver = Ed25519Signer(Secret(bytes(range(32)))), HybridReceiver(Secret(bytes(range(96))))
+    card = Card("Maria Lindqvist", signer.public(), receiver.public())
+    made_of = "Ed25519 seed 00 … 1f; ML-KEM seed 00 … 3f, X25519 private key 40 … 5f"
+    return {"officer": {"made_of": made_of, "card": str(card), "key": card.key_id, "words": card.words()}}
+
+
 def vectors() -> dict[str, dict[str, Any]]:
     """Return every vector by its file's stem."""
-    return {**frames(), **faults(), **siv_values(), **hashes()}
+    return {**frames(), **faults(), **siv_values(), **hashes(), **officer()}
 
 
 def main() -> None:
