@@ -88,6 +88,17 @@ class OfficerError(KeysError):
     default = "not an officer's file or card"
 
 
+class ShareError(KeysError):
+    """A share, a set of shares or the record of a ceremony breaks a rule; `fault` says how a share is wrong."""
+
+    kind = "share"
+    default = "not a share of this vault"
+
+    def __init__(self, message: str = "", fault: str | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
 class BudgetError(KeysError):
     """The budget of this act is used up for now."""
 
