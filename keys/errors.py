@@ -99,6 +99,13 @@ class ShareError(KeysError):
         self.fault = fault
 
 
+class QuorumError(KeysError):
+    """A request is not of its form, or may not be carried out: not approved enough, expired, used; it says which."""
+
+    kind = "quorum"
+    default = "the request is not approved"
+
+
 class BudgetError(KeysError):
     """The budget of this act is used up for now."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from keys import fields, frame, links, tags, tokens
 from keys.officers import Card
 from keys.primitives import Ed25519Signer, HybridReceiver, Secret
+from keys.quorum import Kind, Request
 from tests.keys.reference import pattern
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -122,9 +123,24 @@ def officer() -> dict[str, dict[str, Any]]:
     return {"officer": {"made_of": made_of, "card": str(card), "key": card.key_id, "words": card.words()}}
 
 
+def approval() -> dict[str, dict[str, Any]]:
+    """Return a request, the message that approves it, and the signature of the officer who asked."""
+    signer = Ed25519Signer(Secret(bytes([1]) * 32))
+    card = Card("Anna", signer.public(), HybridReceiver(Secret(bytes(96))).public())
+    request = Request(
+        bytes(range(16)), 3, Kind.DISCLOSE, "acc_AAECAwQFBgcICQoLDA0ODw", {"case": "K 12/26", "fields": ["legal_name"]},
+        card.key_id, 1_767_225_600, 1_767_312_000, bytes(range(0x20, 0x30)),
+    )  # fmt: skip
+    nonce, not_after = bytes(range(0x30, 0x40)), 1_767_312_000
+    message = b"idvault/approval/v1\n" + request.digest + nonce + not_after.to_bytes(8, "big") + b"\0\0\0\7officer"
+    made = {"request": bytes(request).decode(), "digest": request.digest.hex(), "nonce": nonce.hex(),
+            "not_after": not_after, "message": message.hex(), "signature": signer.sign(message).hex()}  # fmt: skip
+    return {"approval": made}
+
+
 def vectors() -> dict[str, dict[str, Any]]:
     """Return every vector by its file's stem."""
-    return {**frames(), **faults(), **siv_values(), **hashes(), **officer()}
+    return {**frames(), **faults(), **siv_values(), **hashes(), **officer(), **approval()}
 
 
 def main() -> None:

@@ -52,9 +52,9 @@ def test_a12_every_three_of_five_make_the_key_and_no_two_do() -> None:
     record, words = dealt(3, 5)
     for some in itertools.combinations(words, 3):
         assert collected(record, list(some)) == ROOT
-    for some in itertools.combinations(words, 2):
+    for two in itertools.combinations(words, 2):
         collecting = Collecting(record)
-        for share in some:
+        for share in two:
             collecting.give(share)
         with pytest.raises(ShareError, match="1 more"):
             collecting.root()
@@ -153,8 +153,11 @@ def test_a_record_has_one_spelling_and_tells_no_share() -> None:
     assert Ceremony.parse(raw) == record
     assert not any(word in raw.decode() for share in words for word in share.split() if len(word) > 6)
     said = json.loads(raw)
-    for change in ({"v": 2}, {"threshold": 1}, {"threshold": "2"}, {"deployment": "x"}, {"officers": []},
-                   {"officers": said["officers"] * 6}, {"more": 1}, {"root": None}):  # fmt: skip
+    changes: list[dict[str, object]] = [
+        {"v": 2}, {"threshold": 1}, {"threshold": "2"}, {"deployment": "x"}, {"officers": []},
+        {"officers": said["officers"] * 6}, {"more": 1}, {"root": None},
+    ]  # fmt: skip
+    for change in changes:
         with pytest.raises(ShareError):
             Ceremony.parse(json.dumps(said | change, sort_keys=True, separators=(",", ":")).encode())
     for one in (b"", b"[]", b"{", raw + b" ", raw.replace(b":", b": ", 1), b"[" * 100_000):
