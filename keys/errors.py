@@ -106,6 +106,17 @@ class QuorumError(KeysError):
     default = "the request is not approved"
 
 
+class ChainError(KeysError):
+    """A chain of the officers' records does not hold; `number` is the first record that shows it."""
+
+    kind = "chain"
+    default = "the chain of officers does not hold"
+
+    def __init__(self, message: str = "", number: int = 0) -> None:
+        super().__init__(f"record {number}: {message}" if message else "")
+        self.number = number
+
+
 class BudgetError(KeysError):
     """The budget of this act is used up for now."""
 

@@ -143,7 +143,7 @@ _FORM: Final = "request: not of its form"
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One officer's signature on one request."""
+    """One officer's signature on one request, or on the first record of a chain."""
 
     key: str
     """The key id of the officer."""
@@ -152,10 +152,10 @@ class Approval:
     signature: bytes
 
     @classmethod
-    def of(cls, request: Request, card: Card, signer: Ed25519Signer, not_after: int) -> Self:
-        """Return an officer's approval of a request, good until a time in seconds since 1970."""
+    def of(cls, digest: bytes, card: Card, signer: Ed25519Signer, not_after: int) -> Self:
+        """Return an officer's approval of what has a digest, good until a time in seconds since 1970."""
         nonce = random_bytes(NONCE_BYTES)
-        return cls(card.key_id, nonce, not_after, signer.sign(_message(request.digest, nonce, not_after)))
+        return cls(card.key_id, nonce, not_after, signer.sign(_message(digest, nonce, not_after)))
 
     def holds(self, digest: bytes, card: Card) -> bool:
         """Tell whether this is the officer's signature on the request of a digest."""

@@ -31,7 +31,7 @@ def asked(**more: Any) -> Request:
 
 
 def approved(request: Request, *numbers: int, not_after: int = NOW + 3600) -> list[Approval]:
-    return [Approval.of(request, CARDS[number], SIGNERS[number], not_after) for number in numbers]
+    return [Approval.of(request.digest, CARDS[number], SIGNERS[number], not_after) for number in numbers]
 
 
 def checked(request: Request, approvals: list[Approval], **more: Any) -> list[str]:
