@@ -27,7 +27,7 @@ GROUPS = ("known", "unknown")
 @pytest.fixture
 def each(full: bool) -> int:  # noqa: FBT001 - a fixture
     """People in each group."""
-    return 500 if full else 30
+    return 500 if full else 15
 
 
 class Told:

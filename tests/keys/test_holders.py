@@ -68,7 +68,7 @@ def test_names_hands_over_the_standing_key_alone_and_serves_identity_and_officer
     assert set(exchange.acts) == {"hello", "exchange.open", "exchange.redeem", "exchange.done"}
     assert (set(identity.uids), set(officer.uids)) == ({7}, set())
     assert set(identity.acts) == {*holders.IDENTITY_ACTS, "create", "create.done", "hello"}
-    assert set(officer.acts) == {*holders.OFFICER_ACTS, "status", "seal", "lockdown", "unseal"}
+    assert set(officer.acts) == {*holders.OFFICER_ACTS, "verify.lines", "status", "seal", "lockdown", "unseal"}
     assert ready == ["yes"]
     assert _act(identity, "hello") == {"deployment": store.keyring.deployment}
     assert _act(officer, "seal") == {"names": "open"}
@@ -92,7 +92,7 @@ def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, 
         holders.run_standing(_settings(store), listeners, mine, lambda: None)
     door, log = doors
     assert (door.name, log.name) == ("directory", "log")
-    assert set(log.acts) == {"hello", "log.head", "log.sign", "log.commit"}
+    assert set(log.acts) == {"hello", "log.head", "log.sign", "log.commit", "log.opening"}
     assert set(door.acts) == {
         "hello", "keys.directory", "keys.sector", "account.bind", "sign.introspection", "keys.public",
         "figures", "statement.seal",
