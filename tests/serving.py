@@ -303,7 +303,7 @@ class Client:
         try:
             return self.http.request(method, path, headers=headers, **more)
         except httpx.RemoteProtocolError:
-            if method not in IDEMPOTENT:
+            if method not in IDEMPOTENT and "Idempotency-Key" not in headers:
                 raise
             # The server had ended the connection that was kept: RFC 9112 section 9.3.1 has clients try again.
             return self.http.request(method, path, headers=headers, **more)
