@@ -188,6 +188,7 @@ def test_a_ban_met_on_return_stays_with_the_returner_when_a_wrong_verdict_is_tak
     chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
     one = chat.registered(WEI, "wei")
     rita.approve(one["id"])
+    time.sleep(1)  # who is older is told in seconds
 
     def passport(verdict: str, handle: str) -> dict[str, Any]:
         made = chat.registered(WEI_BY_PASSPORT, handle)
