@@ -7,8 +7,9 @@
 
 Guarantees: who can write the key store, and is not M officers, can add no officer, lower no threshold, use no request
 twice and take none of these back: a record that was altered, inserted, dropped or put in another place is named by its
-number, and so is an end that was cut off, by the head. What a record does follows from the request that was signed, and
-from nothing else.
+number, and so is an end that was cut off, by the head. Not guaranteed yet: `at` is not signed, so that a request which
+was approved and expired unused can be added beyond the head with an earlier time. What a record does follows from the
+request that was signed, and from nothing else.
 """
 
 import hashlib
