@@ -16,6 +16,31 @@ def replace_durably(path: Path, raw: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+    _sync_folder(path)
+
+
+def create_durably(path: Path, raw: bytes) -> None:
+    """Make a file for its owner alone; one that is there, or a symbolic link, is left alone.
+
+    An error leaves nothing, so that a retry is not refused; a crash in the midst of writing may leave a cut file.
+
+    Raises:
+        FileExistsError: there is something of this name.
+        OSError: the folder cannot be written, or its disk is full.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        path.unlink()
+        raise
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

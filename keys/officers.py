@@ -24,6 +24,7 @@ from shamir_mnemonic.wordlist import WORDLIST
 
 from keys import passphrases
 from keys.errors import OfficerError, OpenError
+from keys.files import create_durably
 from keys.frame import Place, Purpose, open_frame, seal
 from keys.passphrases import Cost
 from keys.primitives import (
@@ -144,12 +145,7 @@ def create(path: Path, name: str, passphrase: str, cost: Cost = passphrases.LOW_
                      "salt": base64.b64encode(salt).decode()},
         "sealed": base64.b64encode(sealed).decode(),
     }  # fmt: skip
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(descriptor)
+    create_durably(path, f"{json.dumps(content, indent=2)}\n".encode())
     return card
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from keys.errors import SetupError
+from keys.files import create_durably
 from keys.primitives import KEY_BYTES, Secret, random_bytes
 
 FILE_NAME: Final = "seal.json"
@@ -30,11 +31,7 @@ def create(path: Path) -> tuple[bytes, Secret]:
         "root_id": base64.b64encode(root_id).decode(),
         "root": base64.b64encode(root.expose_cleartext()).decode(),
     }
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(descriptor)
+    create_durably(path, json.dumps(content).encode())
     return root_id, root
 
 

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import pty
+import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -76,6 +78,20 @@ def test_a53_a_file_is_for_its_owner_alone_and_never_overwritten(tmp_path: Path)
     with pytest.raises(OfficerError, match="symbolic link"):
         officers.read_card(tmp_path / "to")
     assert officers.read_card(path) == card
+
+
+def test_a_disk_that_is_full_leaves_no_cut_file_and_a_retry_works(tmp_path: Path) -> None:
+    path, limits = tmp_path / "maria", resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            made(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list(tmp_path.iterdir())
+    assert made(path) == officers.open_file(path, PASSPHRASE).card
 
 
 def test_a_wrong_passphrase_and_an_altered_file_are_told_alike(tmp_path: Path) -> None:

@@ -93,6 +93,17 @@ class Ledger:
         self.keys.engine.dispose()
 
 
+def enrol(ledger: Ledger) -> None:
+    """Have a client `cli_a` in the directory."""
+    row = {
+        column.name: b"x" if column.name.endswith("hash") else 1 if column.type.python_type is int else "x"
+        for column in directory.client.columns
+        if not column.nullable
+    }
+    with ledger.directory.writing() as unit:
+        unit.execute(insert(directory.client), row | {"id": "cli_a"})
+
+
 def _store(home: Path, name: str) -> Store:
     (home / f"{name}.db").touch(0o600)
     engine = open_engine(f"sqlite:///{home / name}.db")

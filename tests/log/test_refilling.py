@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from keys.errors import LockdownError, RefusedError
-from tests.log.ledger import MINUTE, Ledger
+from tests.log.ledger import MINUTE, Ledger, enrol
 from tests.log.test_sequencer import check
 from tests.serving import Server
 from vault.log import sources
 from vault.log.sources import reader
 from vault.log.verify import BadLogError
 from vault.services.refilling import Refilled, Refilling
+from vault.stores import refusals
 
 
 @pytest.fixture
@@ -85,6 +86,27 @@ def test_rows_that_wait_though_their_leaf_was_signed_are_not_told_again(
     ledger.act(1)
     ledger.sequencer().once()
     check(ledger, 7)
+
+
+def test_refused_attempts_that_were_signed_and_are_back_in_the_outbox_are_not_told_again(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """The directory and the log were put back to before a round whose leaves others have."""
+    enrol(ledger)
+    with ledger.directory.writing() as unit:
+        assert refusals.add(unit, "cli_a", "scope", MINUTE - 5, bytes(16), 3)
+    for store in (ledger.directory, ledger.log):
+        store.close()
+    for name in ("directory.db", "log.db"):
+        shutil.copyfile(tmp_path / name, tmp_path / f"{name}.older")
+    assert ledger.sequencer().once() == 1
+    sources.mirror(ledger.reader().read, tmp_path / "mirror")
+    for store in (ledger.directory, ledger.log):
+        store.close()
+    for name in ("directory.db", "log.db"):
+        shutil.copyfile(tmp_path / f"{name}.older", tmp_path / name)
+    assert refill(ledger, tmp_path / "mirror") == Refilled(0, 1, 1)
+    assert ledger.sequencer().once() == 0
 
 
 def test_a_copy_that_is_too_short_altered_or_another_log_is_refused_and_nothing_is_filled_in(

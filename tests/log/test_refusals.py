@@ -7,17 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import insert
 
 from keys.errors import BudgetError, OpenError, RefusedError
 from keys.leaves import read
 from keys.primitives import random_bytes
-from tests.log.ledger import MINUTE, CutError, Ledger
+from tests.log.ledger import MINUTE, CutError, Ledger, enrol
 from tests.people import person
 from tests.serving import NO_TLS, Server
 from vault.errors import Kind, VaultError
 from vault.services.refusing import EACH, Refused, Refusing
-from vault.stores import directory, refusals
+from vault.stores import refusals
 from vault.web.oauth.errors import OAuthError
 from vault.web.telling import refused_of
 
@@ -25,13 +24,7 @@ from vault.web.telling import refused_of
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     made = Ledger(tmp_path)
-    client = {
-        column.name: b"x" if column.name.endswith("hash") else 1 if column.type.python_type is int else "x"
-        for column in directory.client.columns
-        if not column.nullable
-    }
-    with made.directory.writing() as unit:
-        unit.execute(insert(directory.client), client | {"id": "cli_a"})
+    enrol(made)
     yield made
     made.close()
 
@@ -96,8 +89,8 @@ def test_each_attempt_is_told_once_wherever_the_sequencer_is_cut_off(ledger: Led
     ("error", "kind"),
     [(VaultError(Kind.FORBIDDEN, "x"), "scope"), (VaultError(Kind.UNAUTHENTICATED, "x"), "credentials"),
      (VaultError(Kind.TOO_MANY_REQUESTS, "x"), "budget"), (BudgetError(), "budget"), (RefusedError(), "evidence"),
-     (OAuthError("invalid_target", "x"), "agreement"), (OAuthError("invalid_scope", "x"), "agreement"),
-     (OAuthError("invalid_client", "x"), "credentials"), (OAuthError("invalid_request", "x"), None),
+     (OAuthError("invalid_target", "x", Refused.AGREEMENT), "agreement"), (OAuthError("invalid_target", "x"), None),
+     (OAuthError("invalid_scope", "x", Refused.SCOPE), "scope"), (OAuthError("invalid_request", "x"), None),
      (OpenError(), None), *((VaultError(kind, "x"), None) for kind in
                             (Kind.NOT_FOUND, Kind.CONFLICT, Kind.VALIDATION, Kind.LOCKDOWN, Kind.UNAVAILABLE))],
 )  # fmt: skip
@@ -124,7 +117,10 @@ def test_a33_what_several_workers_refuse_at_once_is_counted_exactly_and_by_clien
 
     def attempt(number: int) -> httpx.Response:
         with httpx.Client(base_url=served.url, verify=NO_TLS) as http:
-            match number % 6:
+            match number % 7:
+                case 5:
+                    form = {"grant_type": "client_credentials", "scope": "metrics"}
+                    return http.post("/oauth/token", auth=(blog.id, blog.secret), data=form)
                 case 0:
                     return http.post("/oauth/token", auth=(chat.id, "wrong"), data={"grant_type": "client_credentials"})
                 case 1:
@@ -147,11 +143,12 @@ def test_a33_what_several_workers_refuse_at_once_is_counted_exactly_and_by_clien
 
     before = counted(served)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(attempt, range(60)))
+        answers = list(pool.map(attempt, range(70)))
     assert {answer.status_code for answer in answers} == {400, 401, 403}
     new = {key: count - before.get(key, 0) for key, count in counted(served).items()}
     assert new == {
         (chat.id, "credentials"): 10, (blog.id, "credentials"): 10, (rita.id, "scope"): 10, (chat.id, "agreement"): 10,
+        (blog.id, "scope"): 10,
     }  # fmt: skip
 
 

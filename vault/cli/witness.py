@@ -1,7 +1,6 @@
 """idvault witness …"""
 
 import json
-import os
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 import click
 
 from keys.errors import NoteError
+from keys.files import create_durably
 from keys.notes import MAX_NOTE_BYTES, VerifierKey, decoded, encoded
 from keys.primitives import KEY_BYTES, Ed25519Signer, MlDsa44Signer, Secret
 from vault.cli.common import json_option, show
@@ -45,11 +45,9 @@ def new(file: Path, name: str, algorithm: str, *, as_json: bool) -> None:
     key = _key(name, algorithm, secret)
     said = {"name": name, "algorithm": algorithm, "seed": encoded(secret.expose_cleartext())}
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        create_durably(file, json.dumps(said).encode())
     except OSError:
         raise StartError("the key file is there already, or cannot be made") from None
-    with os.fdopen(descriptor, "w") as opened:
-        json.dump(said, opened)
     show({"name": name, "key": str(key)}, as_json=as_json)
 
 

@@ -18,8 +18,8 @@ from vault.log.sources import CHECKPOINT, Read
 from vault.log.tiles import Tile
 from vault.log.verify import BadLogError, Head, Verified, continues, verify
 from vault.services.reading_log import LogReader
-from vault.services.sequencing import MOST_IDS, edge_of
-from vault.stores import answers, log
+from vault.services.sequencing import MOST_IDS, edge_of, settle, waiting
+from vault.stores import log
 from vault.stores.unit import Store
 
 Told = tuple[str, int, bytes]
@@ -71,7 +71,7 @@ class Refilling:
         told = self._fill(read, before, found)
         with self._log.writing() as unit:
             log.publish(unit, found.head.size, note)
-        return Refilled(before, found.head.size, self._settle(told))
+        return Refilled(before, found.head.size, self._settle(told, now_minute))
 
     def _fill(self, read: Read, first: int, found: Verified) -> set[Told]:
         told = set[Told]()
@@ -90,17 +90,14 @@ class Refilling:
             first += len(entries)
         return told
 
-    def _settle(self, told: set[Told]) -> int:
+    def _settle(self, told: set[Told], now_minute: int) -> int:
         """Have rows go whose leaves were filled in."""
         taken = self._outbox.call("outbox.take", {"limit": MOST_IDS})["rows"]
         ids = [row["id"] for row in taken if _told(read_leaf(row["entry"])) in told]
-        with self._directory.reading() as unit:
-            rows = answers.waiting(unit, MOST_IDS)
-        asked = [{name: getattr(row, name) for name in ("id", "type", "minute", "address", "detail")} for row in rows]
-        entries = self._signer.call("log.commit", {"rows": asked})["entries"]
-        own = [row.id for row, entry in zip(rows, entries, strict=True) if _told(read_leaf(entry)) in told]
-        with self._directory.writing() as unit:
-            answers.settle(unit, own)
+        rows = waiting(self._directory, MOST_IDS, now_minute * 60)
+        entries = self._signer.call("log.commit", {"rows": rows})["entries"]
+        own = [row["id"] for row, entry in zip(rows, entries, strict=True) if _told(read_leaf(entry)) in told]
+        settle(self._directory, own)
         self._outbox.call("outbox.settle", {"ids": ids})
         return len(ids) + len(own)
 

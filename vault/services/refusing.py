@@ -4,7 +4,7 @@
     scope         a client asked for what its role or its scopes do not allow
     agreement     an exchange with an audience, or for a purpose, that was not agreed
     budget        what was agreed, or one review may take, is used up
-    evidence      the agent found that the rows of an act do not agree
+    evidence      the agent refused: the rows of an act do not agree, or it is not what this act opens
 
 Guarantees: none of these depends on whether a person is known to the vault; who names a client that there is not leaves
 nothing. The refusal stands without its row: where that cannot be written, the answer is the same, and the service's log

@@ -129,7 +129,7 @@ class Sequencer:
 
     def _drain(self) -> int:
         of_keys = self._taken()
-        of_directory = [row for row in self._read() if row["id"] not in self._owed]
+        of_directory = [row for row in waiting(self._directory, self._rows, self._now()) if row["id"] not in self._owed]
         committed = self._committed(of_directory)
         new = [NewLeaf(row["id"], row["entry"], row["detail"]) for row in of_keys] + committed
         if len(of_directory) < self._rows:
@@ -148,20 +148,6 @@ class Sequencer:
             return list(self._outbox.call("outbox.take", {"limit": self._rows})["rows"])
         except LockdownError:
             return []  # names are closed; what the directory did is told meanwhile
-
-    def _read(self) -> list[dict[str, Any]]:
-        """Return the directory's rows: of acts, and of attempts that were refused in a minute that is over."""
-        with self._directory.reading() as unit:
-            done = [
-                {"id": row.id, "type": row.type, "minute": row.minute, "address": row.address, "detail": row.detail}
-                for row in answers.waiting(unit, self._rows)
-            ]
-            # A worker may write of a minute for a moment after it: such a row would be gone before it was whole.
-            return done + [
-                {"id": row.id, "type": REFUSED, "minute": row.minute, "address": row.client.encode(), "detail": b"",
-                 "facts": {"kind": row.kind, "count": row.count}}
-                for row in refusals.waiting(unit, self._now() // 60 - 1, self._rows - len(done))
-            ]  # fmt: skip
 
     def _committed(self, rows: Sequence[dict[str, Any]]) -> list[NewLeaf]:
         if not rows:
@@ -209,9 +195,7 @@ class Sequencer:
     def _settle(self) -> bool:
         """Have rows go that stand in the log, from whichever outbox has them; False while names are closed."""
         ids = self._owed
-        with self._directory.writing() as unit:
-            answers.settle(unit, ids)
-            refusals.settle(unit, ids)
+        settle(self._directory, ids)
         try:
             for place in range(0, len(ids), MOST_IDS):
                 self._outbox.call("outbox.settle", {"ids": ids[place : place + MOST_IDS]})
@@ -235,6 +219,28 @@ class Sequencer:
         with self._log.writing() as unit:
             log.publish(unit, self._size, str(note).encode())
         self._published = self._size
+
+
+def waiting(directory: Store, limit: int, now: int) -> list[dict[str, Any]]:
+    """Return the directory's rows: of acts, and of attempts that were refused in a minute that is over."""
+    with directory.reading() as unit:
+        done = [
+            {"id": row.id, "type": row.type, "minute": row.minute, "address": row.address, "detail": row.detail}
+            for row in answers.waiting(unit, limit)
+        ]
+        # A worker may write of a minute for a moment after it: such a row would be gone before it was whole.
+        return done + [
+            {"id": row.id, "type": REFUSED, "minute": row.minute, "address": row.client.encode(), "detail": b"",
+             "facts": {"kind": row.kind, "count": row.count}}
+            for row in refusals.waiting(unit, now // 60 - 1, limit - len(done))
+        ]  # fmt: skip
+
+
+def settle(directory: Store, ids: Sequence[bytes]) -> None:
+    """Delete the directory's rows whose leaves stand in the log. Idempotent."""
+    with directory.writing() as unit:
+        answers.settle(unit, ids)
+        refusals.settle(unit, ids)
 
 
 def edge_of(unit: Unit, size: int) -> dict[int, bytes]:

@@ -16,18 +16,13 @@ _KINDS: Final = {
     Kind.FORBIDDEN: Refused.SCOPE,
     Kind.TOO_MANY_REQUESTS: Refused.BUDGET,
 }
-_CODES: Final = {
-    "invalid_client": Refused.CREDENTIALS,
-    "invalid_scope": Refused.AGREEMENT,
-    "invalid_target": Refused.AGREEMENT,
-}
 _OAUTH: Final = "/oauth/"
 
 
 def refused_of(error: Exception) -> Refused | None:
     """Return as what an error is told; None for all that is no attempt at what the client may not do."""
     if isinstance(error, OAuthError):
-        return _CODES.get(error.code)
+        return error.refused
     if isinstance(error, VaultError):
         return _KINDS.get(error.kind)
     if isinstance(error, BudgetError):

@@ -6,6 +6,7 @@ import orjson
 from flask import Response
 
 from vault.errors import Kind
+from vault.services.refusing import Refused
 from vault.web.problems import Refusal, refusal_of
 
 _CODES: Final[dict[Kind, str]] = {
@@ -24,11 +25,14 @@ _PLAIN: Final = frozenset({Kind.FORBIDDEN, Kind.VALIDATION, Kind.UNSUPPORTED_MED
 
 
 class OAuthError(Exception):
-    """A refusal that only OAuth has a word for; the description is a constant."""
+    """A refusal that only OAuth has a word for; the description is a constant.
 
-    def __init__(self, code: str, description: str) -> None:
+    `refused` says as what the log tells it; None for a request that is not of its form.
+    """
+
+    def __init__(self, code: str, description: str, refused: Refused | None = None) -> None:
         super().__init__(code)
-        self.code, self.description = code, description
+        self.code, self.description, self.refused = code, description, refused
 
 
 def oauth_response(error: Exception) -> Response:

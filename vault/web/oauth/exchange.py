@@ -8,6 +8,7 @@ from keys.errors import RefusedError
 from keys.tokens import HANDOFF
 from vault.errors import Kind, VaultError
 from vault.services.exchanging import HANDOFF_TYPE, PSEUDONYM_TYPE, Opening, Redeeming
+from vault.services.refusing import Refused
 from vault.web.oauth.errors import OAuthError
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def exchanged(vault: "Vault", client: "Client", form: Mapping[str, str]) -> dict
     if code is None:
         return answer
     if code in _TEXTS:
-        raise _refusal(code)
+        # Whether a subject token is one that may be exchanged is between the two: that is not told.
+        raise _refusal(code, Refused.AGREEMENT if code in {_TARGET, _SCOPE} else None)
     if outcome["status"] == 429:  # noqa: PLR2004 - the budget's status
         raise VaultError(Kind.TOO_MANY_REQUESTS, "the hand-offs that were agreed for this hour are used up")
     if outcome["status"] == 503:  # noqa: PLR2004 - another act on the same person
@@ -52,8 +54,8 @@ def exchanged(vault: "Vault", client: "Client", form: Mapping[str, str]) -> dict
     raise RefusedError
 
 
-def _refusal(code: str) -> OAuthError:
-    return OAuthError(code, _TEXTS[code])
+def _refusal(code: str, refused: Refused | None = None) -> OAuthError:
+    return OAuthError(code, _TEXTS[code], refused)
 
 
 def wish_of(given: Mapping[str, str], client_id: str) -> Opening | Redeeming:

@@ -10,6 +10,7 @@ import orjson
 from flask import Flask, Response, request
 
 from vault.errors import Kind, VaultError
+from vault.services.refusing import Refused
 from vault.web.gate import CLIENT_KEY
 from vault.web.oauth.client import client_form, credentials
 from vault.web.oauth.errors import OAuthError
@@ -65,7 +66,8 @@ def add_introspection(app: Flask, vault: "Vault") -> Introspect:
             if error.kind is not Kind.UNAUTHENTICATED:
                 raise
             # RFC 9701 section 5 wants this status, not 401.
-            raise OAuthError("invalid_client", "authenticate with HTTP Basic and valid credentials") from None
+            words = "authenticate with HTTP Basic and valid credentials"
+            raise OAuthError("invalid_client", words, Refused.CREDENTIALS) from None
         jwt = vault.tokens.signed(environ[CLIENT_KEY], answer)
         return Response(jwt, content_type=SIGNED)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from flask import Flask, Response, request
 
 from vault.errors import Kind, VaultError
+from vault.services.refusing import Refused
 from vault.web.gate import CLIENT_KEY
 from vault.web.oauth.client import client_form, credentials
 from vault.web.oauth.errors import OAuthError
@@ -45,7 +46,7 @@ def add_token(app: Flask, vault: "Vault") -> None:
         except VaultError as error:
             if error.kind is not Kind.FORBIDDEN:
                 raise
-            raise OAuthError("invalid_scope", "a scope that this client does not have") from None
+            raise OAuthError("invalid_scope", "a scope that this client does not have", Refused.SCOPE) from None
         return json_response({
             "access_token": access_token,
             "token_type": "Bearer",
