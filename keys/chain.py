@@ -7,9 +7,11 @@
 
 Guarantees: who can write the key store, and is not M officers, can add no officer, lower no threshold, use no request
 twice and take none of these back: a record that was altered, inserted, dropped or put in another place is named by its
-number, and so is an end that was cut off, by the head. Not guaranteed yet: `at` is not signed, so that a request which
-was approved and expired unused can be added beyond the head with an earlier time. What a record does follows from the
-request that was signed, and from nothing else.
+number; an end that was cut off or added shows by the head. What a record does follows from the request that was signed,
+and from nothing else.
+
+Whoever keeps the head writes it with the record, in one transaction, and makes the record by his own clock: its time is
+not signed, so a record beyond the head could be of a request that has expired.
 """
 
 import hashlib
@@ -22,9 +24,9 @@ import rfc8785
 
 from keys import quorum
 from keys.errors import ChainError, OfficerError, QuorumError, ShareError
-from keys.officers import Card, person_of
+from keys.officers import Card
 from keys.quorum import Appointed, Approval, Kind, Policy, Request
-from keys.seals.shares import Ceremony, check_threshold
+from keys.seals.shares import Ceremony, check_persons, check_threshold
 
 NOTHING: Final = "0" * 64
 _VERSION: Final = 1
@@ -131,7 +133,8 @@ def folded(records: Sequence[Record], deployment: bytes, head: Head | None) -> S
     Args:
         records: in their order.
         deployment: of this vault.
-        head: the last record that is known to have been in force; None for a chain that nobody vouches for yet.
+        head: the last record in force: what stands beyond it was added by another hand, since its time is nobody's
+            word. None for a chain that nobody vouches for yet.
 
     Raises:
         ChainError: it names the first record that is not as it must be.
@@ -147,6 +150,8 @@ def folded(records: Sequence[Record], deployment: bytes, head: Head | None) -> S
         raise ChainError("the end of the chain was cut off: a later record was in force", len(records))
     if head is not None and digests[head.number] != head.digest:
         raise ChainError("not the record that was in force", head.number)
+    if head is not None and head.number + 1 < len(records):
+        raise ChainError("nobody put it in force", head.number + 1)
     return state
 
 
@@ -163,20 +168,34 @@ def _begun(record: Record, deployment: bytes) -> State:
         raise ChainError("not a first record", 0) from None
     if ceremony.deployment != deployment:
         raise ChainError("the chain is another vault's", 0)
-    if tuple(card.key_id for card in cards) != ceremony.keys or policy.threshold != ceremony.threshold:
-        raise ChainError("the officers are not those whom the shares were given to", 0)
-    confirmed = {
-        person_of(card.name)
-        for card in cards
-        for signature in record.signatures
-        if signature.key == card.key_id
-        and at < signature.not_after
-        and signature.holds(bytes.fromhex(record.digest), card)
-    }
-    if len(confirmed) < ceremony.threshold:
-        raise ChainError(f"{ceremony.threshold - len(confirmed)} more officers must confirm their shares", 0)
+    if policy.threshold != ceremony.threshold:
+        raise ChainError("the policy has another threshold than the shares", 0)
+    try:
+        _check_confirmed(ceremony, cards, record.signatures, bytes.fromhex(record.digest), at)
+    except (QuorumError, ShareError) as error:
+        raise ChainError(str(error), 0) from None
     officers = tuple(Appointed(card, at) for card in cards)
     return State(ceremony, officers, policy, at, Head(0, record.digest))
+
+
+def _check_confirmed(
+    ceremony: Ceremony, cards: Sequence[Card], signatures: Iterable[Approval], digest: bytes, now: int
+) -> None:
+    """Check that a ceremony's shares are those officers', and that enough of them signed a digest: theirs opened.
+
+    Raises:
+        QuorumError, ShareError: the cards are others', one person has two, or too few confirmed.
+    """
+    if tuple(card.key_id for card in cards) != ceremony.keys:
+        raise QuorumError("ceremony: the officers are not those whom the shares were given to")
+    check_persons(cards)
+    by_key, confirmed = {card.key_id: card for card in cards}, set[str]()
+    for signature in signatures:
+        card = by_key.get(signature.key)
+        if card is not None and now < signature.not_after and signature.holds(digest, card):
+            confirmed.add(signature.key)
+    if len(confirmed) < ceremony.threshold:
+        raise QuorumError(f"{ceremony.threshold - len(confirmed)} more officers must confirm their shares")
 
 
 def _check_place(said: Mapping[str, Any], number: int, previous: str) -> None:
@@ -185,7 +204,7 @@ def _check_place(said: Mapping[str, Any], number: int, previous: str) -> None:
 
 
 def after(state: State, record: Record, number: int) -> State:
-    """Return what is in force after one more record.
+    """Return what is in force after one more record, made by `following` with the caller's own clock.
 
     Raises:
         ChainError: it does not follow, or was not approved by those in force before it.
@@ -236,7 +255,7 @@ def _carried_out(state: State, request: Request, now: int) -> State:
 
 
 def _rekeyed(state: State, detail: Mapping[str, Any], now: int) -> State:
-    """Return the state with another set of officers, whose shares are those of a new ceremony.
+    """Return the state with another set of officers, whose shares are those of a new ceremony that M of them confirmed.
 
     Whoever stays keeps the time since when he is an officer; whoever comes is one from now on.
     """
@@ -244,8 +263,7 @@ def _rekeyed(state: State, detail: Mapping[str, Any], now: int) -> State:
     cards = [Card.parse(text) for text in detail["cards"]]
     if ceremony.deployment != state.ceremony.deployment or ceremony.generation != state.generation + 1:
         raise QuorumError("ceremony: of this vault, and of the generation after the one in force")
-    if tuple(card.key_id for card in cards) != ceremony.keys:
-        raise QuorumError("ceremony: the officers are not those whom the shares were given to")
+    _check_confirmed(ceremony, cards, map(Approval.of_plain, detail["confirmations"]), ceremony.digest, now)
     check_threshold(ceremony.threshold, len(cards), no_spare=bool(detail.get("no_spare", False)))
     since = {one.card: one.since for one in state.officers}
     more = {kind: max(ceremony.threshold, min(needed, len(cards))) for kind, needed in state.policy.more.items()}

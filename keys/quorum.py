@@ -157,6 +157,23 @@ class Approval:
         nonce = random_bytes(NONCE_BYTES)
         return cls(card.key_id, nonce, not_after, signer.sign(_message(digest, nonce, not_after)))
 
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return {
+            "key": self.key, "nonce": self.nonce.hex(), "not_after": self.not_after, "signature": self.signature.hex(),
+        }  # fmt: skip
+
+    @classmethod
+    def of_plain(cls, said: Mapping[str, Any]) -> Self:
+        """Return it of plain values.
+
+        Raises:
+            ValueError, KeyError, TypeError: they are none.
+        """
+        if said.keys() != {"key", "nonce", "not_after", "signature"} or type(said["not_after"]) is not int:
+            raise ValueError
+        return cls(str(said["key"]), bytes.fromhex(said["nonce"]), said["not_after"], bytes.fromhex(said["signature"]))
+
     def holds(self, digest: bytes, card: Card) -> bool:
         """Tell whether this is the officer's signature on the request of a digest."""
         if len(self.nonce) != NONCE_BYTES or not 0 <= self.not_after < 1 << 64:

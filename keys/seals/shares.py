@@ -33,6 +33,9 @@ from keys.primitives import KEY_BYTES, Secret, equal, expand_sha256, seal_to
 MAX_OFFICERS: Final = 16
 """SLIP-0039 has four bits for a member."""
 _LEAST: Final = 2
+_SET_BITS: Final = 15
+"""SLIP-0039: the identifier."""
+_GENERATION_BITS: Final = 32
 _NO_STRETCHING: Final = 0
 """What is shared is a random key: there is no passphrase to be slowed down."""
 _ROOT_LABEL: Final = b"idvault/v1/root"
@@ -84,11 +87,14 @@ class Ceremony:
             numbers = (record.generation, record.set_id, record.threshold)
             texts = (record.root, *record.keys, *record.shares)
             whole = bytes(record) == raw
+            whole &= len(set(record.keys)) == len(set(record.shares)) == len(officers)
             whole &= all(type(one) is int for one in numbers) and all(isinstance(one, str) for one in texts)
         except (ValueError, KeyError, TypeError, RecursionError, rfc8785.CanonicalizationError):
             whole = False
         if not whole:
             raise ShareError("ceremony record: not of its form")
+        if not (1 <= record.generation < 1 << _GENERATION_BITS and 0 <= record.set_id < 1 << _SET_BITS):
+            raise ShareError("ceremony record: generation and set are within bounds")
         check_threshold(record.threshold, len(record.keys), no_spare=True)
         return record
 
@@ -122,6 +128,16 @@ def check_threshold(threshold: int, officers: int, *, no_spare: bool) -> None:
         raise ShareError("threshold: all officers, so that one lost share loses the vault; say --no-spare to want that")
 
 
+def check_persons(cards: Sequence[Card]) -> None:
+    """Check that nobody has two places under two spellings of a name.
+
+    Raises:
+        ShareError: somebody has.
+    """
+    if len({person_of(card.name) for card in cards}) != len(cards):
+        raise ShareError("officers: one person has one share")
+
+
 def split(
     root: Secret, deployment: bytes, generation: int, threshold: int, cards: Sequence[Card], *, no_spare: bool = False
 ) -> tuple[Ceremony, list[bytes]]:
@@ -139,8 +155,7 @@ def split(
         ShareError: threshold or cards break a rule.
     """
     check_threshold(threshold, len(cards), no_spare=no_spare)
-    if len({person_of(card.name) for card in cards}) != len(cards):
-        raise ShareError("officers: one person has one share")
+    check_persons(cards)
     [words] = generate_mnemonics(
         1, [(threshold, len(cards))], root.expose_cleartext(), extendable=True, iteration_exponent=_NO_STRETCHING
     )

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 import rfc8785
 
-from keys.chain import Head, Record, State, first, folded, following
+from keys.chain import Head, Record, State, after, first, folded, following
 from keys.errors import ChainError, QuorumError
 from keys.officers import Card, Officer
 from keys.primitives import Ed25519Signer, HybridReceiver, Secret
@@ -69,14 +69,28 @@ def policy(new: Policy, *numbers: int) -> Callable[[State], Record]:
 
 
 def rekeyed(
-    cards: Sequence[Card], threshold: int, *numbers: int, change: dict[str, Any] | None = None
-) -> Callable[[State], Record]:
+    cards: Sequence[Card], threshold: int, *numbers: int, change: dict[str, Any] | None = None,
+    confirmed: Sequence[int] | None = None,
+) -> Callable[[State], Record]:  # fmt: skip
     def step(state: State) -> Record:
         made, _ = split(ROOT, DEPLOYMENT, state.generation + 1, threshold, list(cards))
-        detail = {"ceremony": json.loads(bytes(made)), "cards": [str(card) for card in cards], **(change or {})}
+        numbered = [CARDS.index(card) for card in cards if card in CARDS] if confirmed is None else confirmed
+        detail = {
+            "ceremony": json.loads(bytes(made)), "cards": [str(card) for card in cards],
+            "confirmations": [one.plain() for one in signed(made.digest, *numbered)], **(change or {}),
+        }  # fmt: skip
         return done(state, asked(state, Kind.OFFICER_REPLACE, **detail), *numbers)
 
     return step
+
+
+def test_a_first_record_that_gives_one_person_two_places_is_refused() -> None:
+    cards = [CARDS[0], officer(9, "OFFICER 1").card]
+    keys = tuple(card.key_id for card in cards)
+    made = dataclasses.replace(CEREMONY, threshold=2, keys=keys, shares=CEREMONY.shares[:2])
+    said = first(made, cards, Policy(2), NOW)
+    with pytest.raises(ChainError, match="one person"):
+        folded([Record(said, signed(bytes.fromhex(Record(said, ()).digest), 0))], DEPLOYMENT, None)
 
 
 def test_a_chain_begins_when_m_have_confirmed_and_is_in_force_as_it_was_signed() -> None:
@@ -123,7 +137,11 @@ def test_a17_who_left_approves_nothing_and_who_came_approves_what_is_asked_from_
      (budget("exchange", "x", 0, 1), "not of its form"), (policy(Policy(2, {Kind.DISCLOSE: 2}), 0, 1), "1 more"),
      (policy(Policy(1), 0, 1, 2, 3), "policy: "), (policy(Policy(3), 0, 1, 2, 3), "another threshold"),
      (policy(Policy(2, {Kind.ROTATE: 5}), 0, 1, 2, 3), "policy: "), (rekeyed(CARDS[:4], 2, 0), "another person"),
-     (rekeyed(CARDS[:2], 2, 0, 1), "1 more"), (rekeyed(CARDS[:3], 2, 0, 1, 2, change={"cards": []}), "not those"),
+     (rekeyed(CARDS[:2], 2, 0, 1), "1 more"),
+     (rekeyed(CARDS[4:7], 2, 0, 1, 2, confirmed=()), "2 more officers must confirm"),
+     (rekeyed(CARDS[4:7], 2, 0, 1, 2, confirmed=(4, 4, 0, 1)), "1 more officers must confirm"),
+     (rekeyed(CARDS[:3], 2, 0, 1, 2, change={"confirmations": [{}]}), "not of its form"),
+ (rekeyed(CARDS[:3], 2, 0, 1, 2, change={"cards": []}), "not those"),
      (rekeyed(CARDS[:3], 2, 0, 1, 2, change={"cards": [str(card) for card in CARDS[1:4]]}), "not those"),
      (rekeyed(CARDS[:3], 2, 0, 1, 2, change={"ceremony": {}}), "ceremony record")],
 )  # fmt: skip
@@ -131,6 +149,19 @@ def test_what_too_few_approved_or_what_breaks_a_rule_is_not_in_force(step: Calla
     with pytest.raises(ChainError, match=why) as raised:
         chain(step, budget("later", 1, 0, 1))
     assert raised.value.number == 1
+
+
+def test_a_rekey_that_gives_one_person_two_places_is_not_in_force() -> None:
+    """`split` deals no such shares: the record is of a hand that writes the request itself."""
+    again = officer(9, "OFFICER 1")
+    made, _ = split(ROOT, DEPLOYMENT, 2, 2, CARDS[:2])
+    twice = dataclasses.replace(made, keys=(CARDS[0].key_id, again.card.key_id))
+    until = NOW + 10**6
+    confirmed = [Approval.of(twice.digest, one.card, one.signer, until).plain() for one in (PEOPLE[0], again)]
+    detail = {"ceremony": json.loads(bytes(twice)), "cards": [str(CARDS[0]), str(again.card)],
+              "confirmations": confirmed}  # fmt: skip
+    with pytest.raises(ChainError, match="record 1: officers: one person"):
+        folded(chain(lambda state: done(state, asked(state, Kind.REKEY, **detail), 0, 1, 2, 3)), DEPLOYMENT, None)
 
 
 def test_a59_a_request_that_was_carried_out_is_not_carried_out_again() -> None:
@@ -179,7 +210,8 @@ def test_an_end_that_was_cut_off_or_replaced_shows_by_the_head() -> None:
     with pytest.raises(ChainError, match="record 3: not the record that was in force"):
         folded(other, DEPLOYMENT, head)
     grown = [*records, budget("more", 1, 2, 3)(folded(records, DEPLOYMENT, None))]
-    assert folded(grown, DEPLOYMENT, head).head.number == 4, "a chain that goes on from the head is in force"
+    with pytest.raises(ChainError, match="record 4: nobody put it in force"):
+        folded(grown, DEPLOYMENT, head)
 
 
 def test_an_administrators_officer_threshold_and_back_dated_request_have_no_effect() -> None:
@@ -193,8 +225,10 @@ def test_an_administrators_officer_threshold_and_back_dated_request_have_no_effe
         with pytest.raises(ChainError, match="record 0"):
             folded([Record(rfc8785.dumps(said), records[0].signatures), *records[1:]], DEPLOYMENT, state.head)
     late = asked(state, Kind.DESTROY)
-    dated = Record(following(state, late, late.expires - 1), signed(late.digest, 0, 1))
-    assert folded([*records, dated], DEPLOYMENT, None)
-    expired = Record(following(state, late, late.expires), signed(late.digest, 0, 1))
+    now = late.expires + 80 * 86_400
+    dated = Record(following(state, late, late.created + 60), signed(late.digest, 0, 1))
+    with pytest.raises(ChainError, match="nobody put it in force"):
+        folded([*records, dated], DEPLOYMENT, state.head)
+    expired = Record(following(state, late, now), signed(late.digest, 0, 1))
     with pytest.raises(ChainError, match="expired"):
-        folded([*records, expired], DEPLOYMENT, None)
+        after(state, expired, 2)
