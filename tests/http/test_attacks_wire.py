@@ -391,6 +391,47 @@ def _flood(client: Client, line: str, framing: str, content_type: str) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
+def test_a_refusal_leaves_the_connection_fit_for_the_next_request(parties: Parties, untouched: None) -> None:
+    """A body that comes after its head, for a request refused by its head alone, is not read as the next request."""
+    del untouched
+    body, path = b'{"handle": "taken-over"}', f"/v1/accounts/{parties.mine['account']}"
+    for line, token in ((f"PUT {path}", parties.one.token), (f"PATCH {path}", "wrong"), ("POST /nowhere", "wrong")):
+        head = f"{line} HTTP/1.1\r\nHost: vault\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", parties.one.server.port), timeout=20) as wire:
+            wire.sendall(head.encode())
+            time.sleep(0.1)
+            wire.sendall(body)
+            first = _whole(wire)
+            assert b" 404 " in first or b" 405 " in first or b" 401 " in first, line
+            wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: vault\r\nConnection: close\r\n\r\n")
+            assert _whole(wire).startswith(b"HTTP/1.1 200 "), line
+
+
+def test_a_refusal_of_a_long_body_says_that_the_connection_ends(parties: Parties) -> None:
+    """A client that keeps connections knows by the answer that this one cannot be used again (RFC 9112, 9.6)."""
+    head = "POST /oauth/token HTTP/1.1\r\nHost: vault\r\nContent-Length: 100000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", parties.one.server.port), timeout=20) as wire:
+        wire.sendall(head.encode())
+        assert b"connection: close\r\n" in _whole(wire).lower()
+
+
+def _whole(wire: socket.socket) -> bytes:
+    """Return one answer, head and body."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += (part := wire.recv(4096))
+        assert part, "the connection ended without an answer"
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    missing = next(
+        (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")), 0
+    ) - len(rest)
+    while missing > 0:
+        answer += (part := wire.recv(missing))
+        assert part, "the connection ended within the answer"
+        missing -= len(part)
+    return answer
+
+
 def _head_alone(client: Client, head: str) -> int:
     with socket.create_connection(("127.0.0.1", client.server.port), timeout=20) as wire:
         wire.sendall(head.encode())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.errors import Kind, VaultError
-from vault.web.strict import MAX_DEPTH, parse_form, parse_json, read_body
+from vault.web.strict import MAX_DEPTH, leave_nothing_unread, parse_form, parse_json, read_body
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NUMBERS = st.integers(-(10**16), 10**16) | st.floats(allow_nan=False, allow_infinity=False)
@@ -120,6 +120,29 @@ def test_a_body_that_is_too_long_is_refused_unread() -> None:
     stream = environ(b"0123456789a", CONTENT_LENGTH="11")
     assert kind_of(stream) is Kind.TOO_LARGE
     assert stream["wsgi.input"].tell() == 0
+
+
+def test_what_was_not_read_is_read_off_up_to_one_read_and_no_further() -> None:
+    """Otherwise the connection is said to end."""
+    assert leave_nothing_unread(environ(b""))
+    stream = environ(b"0123456789rest", CONTENT_LENGTH="10")
+    assert leave_nothing_unread(stream)
+    assert stream["wsgi.input"].read() == b"rest"
+    for left in (
+        environ(b"0123", CONTENT_LENGTH="10"),
+        environ(b"", CONTENT_LENGTH="65537"),
+        environ(b"", CONTENT_LENGTH="ten"),
+        environ(b"", HTTP_TRANSFER_ENCODING="chunked", CONTENT_LENGTH="0"),
+    ):
+        assert not leave_nothing_unread(left)
+        assert left["wsgi.input"].read() == b""
+
+
+def test_what_was_read_is_not_read_again() -> None:
+    stream = environ(b"0123456789rest", CONTENT_LENGTH="10")
+    read_body(stream, 10)
+    assert leave_nothing_unread(stream)
+    assert stream["wsgi.input"].read() == b"rest"
 
 
 def test_a_body_without_a_length_is_refused_unless_chunks_are_allowed_there() -> None:

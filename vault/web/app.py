@@ -29,6 +29,7 @@ from vault.web.pages.transparency import add_transparency
 from vault.web.problems import problem_response, refusal_of
 from vault.web.refusals import refusal
 from vault.web.requests import StrictRequest
+from vault.web.strict import leave_nothing_unread
 from vault.web.telling import tell
 
 if TYPE_CHECKING:
@@ -95,13 +96,13 @@ class VaultApp(OpenAPI):
     def full_dispatch_request(self) -> Response:
         """Answer one request."""
         started = time.perf_counter()
-        response = _guarded(super().full_dispatch_request())
+        response = _finished(super().full_dispatch_request())
         self._log(response.status_code, started)
         return response
 
     def handle_exception(self, e: Exception) -> Response:
         """Answer what failed outside of the views; Flask itself would log the exception's text."""
-        response = _guarded(_answer(e))
+        response = _finished(_answer(e))
         self._log(response.status_code, time.perf_counter())
         return response
 
@@ -172,9 +173,11 @@ def _answer(error: Exception) -> Response:
     return response
 
 
-def _guarded(response: Any) -> Response:  # noqa: ANN401 - the parent class is not typed
+def _finished(response: Any) -> Response:  # noqa: ANN401 - the parent class is not typed
     answer: Response = response
     for name, value in _GUARDS:
         if not answer.headers.get(name, "").startswith(_PUBLIC):
             answer.headers[name] = value
+    if not leave_nothing_unread(request.environ):
+        answer.headers["Connection"] = "close"
     return answer

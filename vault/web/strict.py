@@ -3,6 +3,7 @@
 Pure functions over bytes and a WSGI environ; no framework. What the members mean is left to `schemas`.
 """
 
+import contextlib
 import json
 import math
 import re
@@ -18,6 +19,7 @@ MAX_NUMBER_CHARACTERS: Final = 18
 """Digits and sign of an integer, so that every one fits a signed 64-bit integer; longer numbers are refused unread."""
 MAX_FORM_FIELDS: Final = 32
 _READ_BYTES: Final = 65_536
+_READ: Final = "idvault.read"
 
 # Strings as a whole, so that brackets in them do not count; possessive, so that no input takes quadratic time.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
@@ -122,7 +124,7 @@ def check_framing(environ: Mapping[str, Any], limit_bytes: int, *, chunked: bool
         raise VaultError(Kind.TOO_LARGE, "the body is larger than this route allows")
 
 
-def read_body(environ: Mapping[str, Any], limit_bytes: int, *, chunked: bool = False) -> bytes:
+def read_body(environ: dict[str, Any], limit_bytes: int, *, chunked: bool = False) -> bytes:
     """Return the whole body.
 
     Args:
@@ -149,7 +151,28 @@ def read_body(environ: Mapping[str, Any], limit_bytes: int, *, chunked: bool = F
         raise VaultError(Kind.TOO_LARGE, "the body is larger than this route allows")
     if length is not None and missing > 0:
         _malformed("the body ended early")
+    environ[_READ] = True
     return b"".join(parts)
+
+
+def leave_nothing_unread(environ: Mapping[str, Any]) -> bool:
+    """Read off the body of a request that was refused by its head, and return whether the connection can go on.
+
+    A server that answers ahead of the body shuts the connection, and a client that still sends, or that kept the
+    connection for its next request, is cut off without a word (RFC 9112 sections 9.3 and 9.6).
+
+    Returns:
+        False where a body was left that is longer than one read, or of unknown length: say `Connection: close`.
+    """
+    if environ.get(_READ) or not ("HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH")):
+        return True
+    with contextlib.suppress(VaultError):
+        if "HTTP_TRANSFER_ENCODING" not in environ and (declared_length(environ) or 0) <= _READ_BYTES:
+            missing, read = declared_length(environ) or 0, environ["wsgi.input"].read
+            while missing > 0 and (part := read(missing)):
+                missing -= len(part)
+            return missing == 0
+    return False
 
 
 def parse_form(data: bytes, repeatable: frozenset[str] = frozenset()) -> dict[str, str]:

@@ -33,7 +33,7 @@ def credentials(environ: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def client_form(
-    environ: Mapping[str, Any], limit_bytes: int, client_id: str, repeatable: frozenset[str] = frozenset()
+    environ: dict[str, Any], limit_bytes: int, client_id: str, repeatable: frozenset[str] = frozenset()
 ) -> dict[str, str]:
     """Return the parameters of the form.
 
