@@ -112,9 +112,16 @@ class ChainError(KeysError):
     kind = "chain"
     default = "the chain of officers does not hold"
 
-    def __init__(self, message: str = "", number: int = 0) -> None:
-        super().__init__(f"record {number}: {message}" if message else "")
+    def __init__(self, message: str = "", number: int | None = None) -> None:
+        super().__init__(message if number is None or not message else f"record {number}: {message}")
         self.number = number
+
+
+class MessageError(KeysError):
+    """What was said between an officer and the agent is not of its form, or is not theirs; it says no more."""
+
+    kind = "message"
+    default = "message: not one of an officer to this start of the agent"
 
 
 class BudgetError(KeysError):
@@ -163,6 +170,6 @@ BY_KIND: dict[str, type[KeysError]] = {
     for cls in (
         KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, BusyError,
         CandidatesError, MissingError, BudgetError, CapError, ProofError, NoteError,
-        ProtocolError, UnavailableError, SetupError,
+        ProtocolError, UnavailableError, SetupError, OfficerError, ShareError, QuorumError, ChainError, MessageError,
     )
 }  # fmt: skip

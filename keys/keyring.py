@@ -1,6 +1,6 @@
 """The keyring: every long-lived key by purpose, scope and version, each sealed in the key store.
 
-    seal → root key → kek, standing-kek, fingerprint, map, link/S
+    seal → root key → kek, standing-kek, fingerprint, map, officer-head, link/S
     standing-kek   → account-mac, index, directory, sign/es256, sign/log, token/S
 
 Guarantees: a key is used only as its state allows (NIST SP 800-57 part 1 section 7); an entry opens only at its own
@@ -9,6 +9,7 @@ second line.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -25,7 +26,8 @@ from keys.tokens import DirectoryTokens, PairwiseTokens
 
 STANDING_KEK: Final = "standing-kek"
 KEK: Final = "kek"
-ROOT_PURPOSES: Final = (KEK, STANDING_KEK, "fingerprint", "map")
+OFFICER_HEAD: Final = "officer-head"
+ROOT_PURPOSES: Final = (KEK, STANDING_KEK, "fingerprint", "map", OFFICER_HEAD)
 SIGN_ES256: Final = "sign/es256"
 SIGN_LOG: Final = "sign/log"
 STANDING_PURPOSES: Final = ("account-mac", "index", "directory", SIGN_ES256, SIGN_LOG)
@@ -84,13 +86,13 @@ class Keyring:
     Owned by the holder's process; entries are replaced whole by `reload`, never edited, so readers need no lock.
     """
 
-    def __init__(self, engine: Engine, deployment: bytes, wrapping: Key) -> None:
+    def __init__(self, engine: Engine, deployment: bytes, wrapping: Key, connection: Connection | None = None) -> None:
         self._engine, self.deployment, self._wrapping = engine, deployment, wrapping
         self._keys: dict[tuple[str, str], dict[int, Key]] = {}
         self._usable: dict[tuple[str, str], dict[int, Key]] = {}
         self._macs: dict[tuple[str, bytes], Mac] = {}
         self._links: dict[str, Links] = {}
-        self.reload()
+        self.reload(connection)
 
     @classmethod
     def of_earlier_version(cls, engine: Engine, root_id: bytes, root: Secret) -> Self:
@@ -101,6 +103,16 @@ class Keyring:
             OpenError: the root key is not of this key store.
         """
         return cls(engine, deployment_of(engine), _root(root_id, root))
+
+    @classmethod
+    def within(cls, connection: Connection, root_id: bytes, root: Secret) -> Self:
+        """Return the keyring of keys that a transaction wrote, before it is committed.
+
+        Raises:
+            OpenError: the root key is not of this key store.
+        """
+        deployment = connection.execute(select(store.deployment.c.id)).scalar_one()
+        return cls(connection.engine, bytes(deployment), _root(root_id, root), connection)
 
     @classmethod
     def under_root(cls, engine: Engine, root_id: bytes, root: Secret) -> Self:
@@ -131,8 +143,12 @@ class Keyring:
             what = f"the key store lacks the keys: {', '.join(missing)}"
             raise SetupError(f"{what}; if it is of an earlier version run idvault db upgrade, else restore a backup")
 
-    def reload(self) -> None:
-        """Read the entries again: another holder may have added a sector.
+    def has(self, purpose: str) -> bool:
+        """Tell whether there is a key of a purpose that is no sector's."""
+        return (purpose, "") in self._keys
+
+    def reload(self, connection: Connection | None = None) -> None:
+        """Read the entries again: another holder may have added a sector; within a transaction, where one is given.
 
         Raises:
             OpenError: an entry was altered or moved.
@@ -142,8 +158,8 @@ class Keyring:
         if self._wrapping.purpose == STANDING_KEK:
             # The holder `standing` was handed this one; its own entry opens under the root key alone.
             keys[STANDING_KEK, ""] = {self._wrapping.version: self._wrapping}
-        with reading(self._engine) as connection:
-            rows = connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all()
+        with nullcontext(connection) if connection is not None else reading(self._engine) as read:
+            rows = read.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all()
         # The standing key encryption keys come first: they open the entries beneath them.
         for row in sorted(rows, key=lambda row: row.purpose != STANDING_KEK):
             wrapper = wrapping.get(key_named_in(row.sealed)[0])
@@ -284,11 +300,38 @@ class Keyring:
                 standing.open(Purpose.KEYRING, place, sealed)  # read back before the old entry goes
                 connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))
                 written.append(str(row.purpose))
-        for purpose in STANDING_PURPOSES:
+        for purpose in (*ROOT_PURPOSES, *STANDING_PURPOSES):
             if (purpose, "") not in self._keys:
-                _write(connection, self.deployment, standing, purpose, "", now)
+                wrapper = self._wrapping if purpose in ROOT_PURPOSES else standing
+                _write(connection, self.deployment, wrapper, purpose, "", now)
                 written.append(purpose)
         return written
+
+    def rewrap_under(self, connection: Connection, root_id: bytes, root: Secret) -> None:
+        """Seal what lies under the root key under another one, within the caller's transaction.
+
+        Each entry is read back under the new root key before the old one goes.
+        """
+        new = _root(root_id, root)
+        for row in connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all():
+            if key_named_in(row.sealed)[0] == self._wrapping.id:
+                place = _place(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
+                secret = self._wrapping.open(Purpose.KEYRING, place, row.sealed)
+                sealed = new.seal(Purpose.KEYRING, place, secret)
+                new.open(Purpose.KEYRING, place, sealed)
+                connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))
+
+    def seal_root(self, place: Place, root: Secret) -> bytes:
+        """Return another root key, sealed under the one in force."""
+        return self._wrapping.seal(Purpose.KEYRING, place, root.expose_cleartext())
+
+    def open_root(self, place: Place, sealed: bytes) -> Secret:
+        """Return a root key that was sealed by `seal_root`.
+
+        Raises:
+            OpenError: it does not open.
+        """
+        return Secret(self._wrapping.open(Purpose.KEYRING, place, sealed))
 
 
 def deployment_of(engine: Engine) -> bytes:
@@ -329,16 +372,16 @@ def _write(connection: Connection, deployment: bytes, wrapper: Key, purpose: str
     return key
 
 
-def create(connection: Connection, root_id: bytes, root: Secret, now: int) -> None:
+def create(connection: Connection, deployment: bytes, root_id: bytes, root: Secret, now: int) -> None:
     """Write a new deployment: its id and the first version of every key that is not a sector's.
 
     Args:
         connection: an open transaction on an empty key store.
+        deployment: the deployment id, 16 random bytes.
         root_id: 16 bytes that name the root key.
         root: 32 bytes.
         now: seconds since 1970.
     """
-    deployment = random_bytes(16)
     connection.execute(insert(store.deployment).values(id=deployment, created=now))
     wrapper = _root(root_id, root)
     made = {purpose: _write(connection, deployment, wrapper, purpose, "", now) for purpose in ROOT_PURPOSES}

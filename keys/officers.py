@@ -110,8 +110,13 @@ class Card:
 
     def words(self) -> list[str]:
         """Return the words to be read aloud: two cards that have the same ten are one, but for a chance of 2^-100."""
-        number = int.from_bytes(hashlib.sha256(str(self).encode()).digest(), "big") >> (256 - 10 * WORDS)
-        return [WORDLIST[number >> (10 * place) & 1023] for place in reversed(range(WORDS))]
+        return words_of(str(self).encode())
+
+
+def words_of(raw: bytes) -> list[str]:
+    """Return the ten words that stand for 100 bits of SHA-256 of what is to be compared by voice."""
+    number = int.from_bytes(hashlib.sha256(raw).digest(), "big") >> (256 - 10 * WORDS)
+    return [WORDLIST[number >> (10 * place) & 1023] for place in reversed(range(WORDS))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,18 @@ class Approval:
         }  # fmt: skip
 
     @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Return it of its JSON.
+
+        Raises:
+            QuorumError: it is none.
+        """
+        try:
+            return cls.of_plain(json.loads(raw))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise QuorumError("approval: not of its form") from None
+
+    @classmethod
     def of_plain(cls, said: Mapping[str, Any]) -> Self:
         """Return it of plain values.
 

@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from keys import keyring
 from keys.engine import writing
+from keys.primitives import random_bytes
 from keys.seals import development
 
 
@@ -22,7 +23,7 @@ def create_development(engine: Engine, seal: Path, now: int) -> None:
     """
     root_id, root = development.create(seal)
     with writing(engine) as connection:
-        keyring.create(connection, root_id, root, now)
+        keyring.create(connection, random_bytes(16), root_id, root, now)
     root.close()
 
 

@@ -151,6 +151,62 @@ log_head = Table(
     Column("mac", LargeBinary, nullable=False),
 )
 
+ceremony = Table(
+    "ceremony",
+    metadata,
+    Column("generation", BigInteger, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("cards", Text, nullable=False),
+    Column("first", LargeBinary, nullable=True),
+    Column("root", LargeBinary, nullable=True),
+)
+
+share = Table(
+    "share",
+    metadata,
+    Column("generation", BigInteger, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("confirmation", LargeBinary, nullable=True),
+    Column("proven", BigInteger, nullable=True),
+)
+
+officer_record = Table(
+    "officer_record",
+    metadata,
+    Column("number", BigInteger, primary_key=True),
+    Column("said", LargeBinary, nullable=False),
+    Column("signatures", LargeBinary, nullable=False),
+)
+
+officer_head = Table(
+    "officer_head",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+
+request = Table(
+    "request",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("said", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("request_state_expires", "state", "expires"),
+)
+
+approval = Table(
+    "approval",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("said", LargeBinary, nullable=False),
+)
+
 audit_outbox = Table(
     "audit_outbox",
     metadata,

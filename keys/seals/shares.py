@@ -49,6 +49,7 @@ class Fault(StrEnum):
     EARLIER = "of an earlier generation"
     OTHER = "of another set or another vault"
     REPEATED = "already provided"
+    OTHERS = "another officer's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,11 @@ class Ceremony:
     def digest(self) -> bytes:
         """Return SHA-256 of the record."""
         return hashlib.sha256(bytes(self)).digest()
+
+    @property
+    def root_id(self) -> bytes:
+        """Return what names the root key in the frames under it, 16 bytes."""
+        return bytes.fromhex(self.root)[:16]
 
     @property
     def info(self) -> bytes:
@@ -191,8 +197,12 @@ class Collecting:
     """Records of earlier generations, to say so of their shares."""
     _given: dict[int, str] = field(default_factory=dict, repr=False)
 
-    def give(self, words: str) -> int:
+    def give(self, words: str, key: str | None = None) -> int:
         """Take one share; return how many are needed still.
+
+        Args:
+            words: of the share.
+            key: the key id of the officer who gives it, where it must be his own.
 
         Raises:
             ShareError: with its `fault`; nothing was changed.
@@ -206,6 +216,8 @@ class Collecting:
         if hashed not in self.record.shares:
             raise self._foreign(hashed, share.identifier)
         place = self.record.shares.index(hashed)
+        if key is not None and self.record.keys[place] != key:
+            raise ShareError("share: another officer's; each gives his own", Fault.OTHERS)
         if place in self._given:
             raise ShareError("share: already provided; the next officer's is needed", Fault.REPEATED)
         if len(self._given) < self.record.threshold:

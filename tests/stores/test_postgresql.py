@@ -35,10 +35,11 @@ MAY: Final = {
     },
     "idvault_directory_sequencer": {"audit_outbox": "SELECT DELETE", "refusal": "SELECT DELETE"},
     "idvault_keys": {
-        "deployment": READ, "key": ADD, "reviewer": KEEP, "agreement": KEEP, "budget": KEEP, "record_key": ALL,
+        "deployment": ADD, "key": KEEP, "reviewer": KEEP, "agreement": KEEP, "budget": KEEP, "record_key": ALL,
         "evidence_key": ALL, "intent": ALL, "person": COME_AND_GO, "statement_key": COME_AND_GO,
         "handoff": COME_AND_GO, "intent_lock": COME_AND_GO, "audit_outbox": COME_AND_GO,
-        "leaf_count": ALL, "log_head": KEEP,
+        "leaf_count": ALL, "log_head": KEEP, "ceremony": ALL, "share": ALL, "officer_record": ADD,
+        "officer_head": KEEP, "request": KEEP, "approval": ADD,
     },
     "idvault_log": {"leaf": READ, "tile": READ, "checkpoint": READ, "daily": READ, "tally": READ,
                     "drained": READ},

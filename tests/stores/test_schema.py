@@ -158,7 +158,20 @@ DISTRIBUTED = {
 }  # fmt: skip
 SMALL = {
     "directory": {"client", "provider", "import"},
-    "keys": {"deployment", "key", "reviewer", "agreement", "budget", "log_head"},
+    "keys": {
+        "deployment",
+        "key",
+        "reviewer",
+        "agreement",
+        "budget",
+        "log_head",
+        "ceremony",
+        "share",
+        "officer_record",
+        "officer_head",
+        "request",
+        "approval",
+    },
 }
 """They grow with providers and officers, not with people: each node has a copy of them."""
 

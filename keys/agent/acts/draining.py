@@ -48,7 +48,7 @@ def take(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         numbers = Counter(_counted(connection, rids))
     rows = []
     for row in found:
-        subjects = []
+        subjects = [row.address] if row.type in leaves.BY_DIGEST else []
         for rid in _rids(row.address):
             if rid in keys:
                 subjects.append(leaves.record_subject(keys[rid], numbers[rid]))
