@@ -154,7 +154,7 @@ log_head = Table(
 ceremony = Table(
     "ceremony",
     metadata,
-    Column("generation", BigInteger, primary_key=True),
+    Column("generation", BigInteger, primary_key=True, autoincrement=False),
     Column("state", Text, nullable=False),
     Column("record", LargeBinary, nullable=False),
     Column("cards", Text, nullable=False),
@@ -175,7 +175,7 @@ share = Table(
 officer_record = Table(
     "officer_record",
     metadata,
-    Column("number", BigInteger, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("said", LargeBinary, nullable=False),
     Column("signatures", LargeBinary, nullable=False),
 )

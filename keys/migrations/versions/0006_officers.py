@@ -13,7 +13,7 @@ def upgrade() -> None:
     """Create the tables."""
     op.create_table(
         "ceremony",
-        sa.Column("generation", sa.BigInteger, primary_key=True),
+        sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("record", sa.LargeBinary, nullable=False),
         sa.Column("cards", sa.Text, nullable=False),
@@ -30,7 +30,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "officer_record",
-        sa.Column("number", sa.BigInteger, primary_key=True),
+        sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("said", sa.LargeBinary, nullable=False),
         sa.Column("signatures", sa.LargeBinary, nullable=False),
     )
