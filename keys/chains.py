@@ -109,11 +109,10 @@ class Chain:
             made = folded([record], self.keyring.deployment, None)
         else:
             made = after(state, record, state.head.number + 1)
-        self.write(connection, made, record, minute)
+        self._write(connection, made, record, minute)
         return made
 
-    def write(self, connection: Connection, made: State, record: Record, minute: int) -> None:
-        """Write a record that was checked; see `append`."""
+    def _write(self, connection: Connection, made: State, record: Record, minute: int) -> None:
         connection.execute(insert(store.officer_record).values(
             number=made.head.number, said=record.said,
             signatures=rfc8785.dumps([one.plain() for one in record.signatures]),

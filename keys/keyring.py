@@ -321,18 +321,6 @@ class Keyring:
                 new.open(Purpose.KEYRING, place, sealed)
                 connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))
 
-    def seal_root(self, place: Place, root: Secret) -> bytes:
-        """Return another root key, sealed under the one in force."""
-        return self._wrapping.seal(Purpose.KEYRING, place, root.expose_cleartext())
-
-    def open_root(self, place: Place, sealed: bytes) -> Secret:
-        """Return a root key that was sealed by `seal_root`.
-
-        Raises:
-            OpenError: it does not open.
-        """
-        return Secret(self._wrapping.open(Purpose.KEYRING, place, sealed))
-
 
 def deployment_of(engine: Engine) -> bytes:
     """Return the deployment id, 16 bytes.

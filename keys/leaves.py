@@ -49,7 +49,6 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
         "import.chunk": 1,
         # of the key store: acts of officers
         "officers.recorded": 1,
-        "keys.unsealed": 0,
         # of the directory
         "attempt.refused": 1,
         "report.tallied": 0,

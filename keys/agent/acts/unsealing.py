@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine, select
 
-from keys import audit, ceremonies, chain, keyring, store
+from keys import ceremonies, chain, keyring, store
 from keys.agent.arguments import Args, listed, text, whole
 from keys.ceremonies import Held, Stage
 from keys.chain import Record
@@ -25,8 +25,6 @@ from keys.officers import Card
 from keys.primitives import KEY_BYTES, Secret, random_bytes
 from keys.quorum import Approval, Policy
 from keys.seals.shares import Ceremony, Collecting, Fault, split
-
-UNSEALED = "keys.unsealed"
 
 
 @dataclass(slots=True)
@@ -85,7 +83,7 @@ class Unsealing:
             if held is None or held.first is None or held.record.digest.hex() != text(args, "ceremony"):
                 raise ConflictError("no such ceremony waits to be confirmed; look again, and compare the words")
             digest = bytes.fromhex(Record(held.first, ()).digest)
-            approval = Approval.of_plain(args["approval"])
+            approval = _approval(args)
             if approval.key != card.key_id or not approval.holds(digest, card):
                 raise QuorumError("approval: not this officer's, of this ceremony")
             if self.now() >= approval.not_after:
@@ -161,6 +159,8 @@ class Unsealing:
             return {purpose: held.missing for purpose, held in self._collecting.items()}
 
 
-def note_unsealed(connection: Connection, keys: Keyring, minute: int) -> None:
-    """Write the audit row of an unsealing, which names nobody."""
-    audit.write_all(connection, [audit.sealed_row(keys, b"", UNSEALED, minute, {})])
+def _approval(args: Mapping[str, Any]) -> Approval:
+    try:
+        return Approval.of_plain(args["approval"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise QuorumError("approval: not of its form") from None
