@@ -53,6 +53,12 @@ def _signatures(number: int, raw: bytes) -> tuple[Approval, ...]:
         raise ChainError("its signatures are not of their form", number) from None
 
 
+def head_of(connection: Connection) -> Head | None:
+    """Return the head as it is kept, unchecked; None in a vault without officers."""
+    row = connection.execute(select(store.officer_head)).one_or_none()
+    return None if row is None else Head(row.number, row.digest)
+
+
 def seen(engine: Engine) -> State | None:
     """Return what the chain says without the root key; None before there is one.
 

@@ -4,14 +4,15 @@ import os
 from pathlib import Path
 
 
-def replace_durably(path: Path, raw: bytes) -> None:
-    """Replace a file by another: a crash leaves the one or the other, whole.
+def replace_durably(path: Path, raw: bytes, mode: int = 0o666) -> None:
+    """Replace a file by another: a crash leaves the one or the other, whole. The process's umask narrows the mode.
 
     Raises:
         OSError: the folder cannot be written.
     """
     new = path.with_suffix(".new")
-    with new.open("wb") as file:
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
         file.write(raw)
         file.flush()
         os.fsync(file.fileno())

@@ -1,8 +1,8 @@
-"""What officers know the agent by: its identity key, and what it states of itself, signed, each time it starts.
+"""What officers know the agent by: its identity key, and what it states of itself, signed, each time it is asked.
 
     file      = {"v": 1, "identity": base64 of an Ed25519 seed}                     agent.identity, mode 0600
     statement = RFC 8785 form of {"v": 1, "agent", "boot", "key", "deployment", "version", "code", "names",
-                "generation", "ceremony", "head"}
+                "generation", "ceremony", "head", "nonce"}
     signature = Ed25519 over "idvault/statement/v1" ‖ newline ‖ statement
 
 Guarantees: what an officer seals to the boot key of a statement is opened by the process that stated it, on behalf of
@@ -35,7 +35,7 @@ BOOT_BYTES: Final = 16
 MAX_STATEMENT_BYTES: Final = 8192
 _LABEL: Final = b"idvault/statement/v1\n"
 _MEMBERS: Final = frozenset(
-    {"v", "agent", "boot", "key", "deployment", "version", "code", "names", "generation", "ceremony", "head"}
+    {"v", "agent", "boot", "key", "deployment", "version", "code", "names", "generation", "ceremony", "head", "nonce"}
 )
 _UNKNOWN: Final = "unknown"
 
@@ -102,6 +102,8 @@ class Statement:
     """SHA-256 of the record of the ceremony in force, or of the first one that waits to be confirmed; or empty."""
     head: str
     """SHA-256 of the last record of the chain of officers, or empty."""
+    nonce: bytes = b""
+    """Of whoever asked, up to 16 bytes: it was stated to him, and not before."""
 
     def __bytes__(self) -> bytes:
         encoded = partial(map, lambda raw: base64.b64encode(raw).decode())
@@ -109,7 +111,7 @@ class Statement:
         return rfc8785.dumps({
             "v": 1, "agent": agent, "boot": self.boot.hex(), "key": key, "deployment": self.deployment.hex(),
             "version": self.version, "code": self.code, "names": self.names, "generation": self.generation,
-            "ceremony": self.ceremony, "head": self.head,
+            "ceremony": self.ceremony, "head": self.head, "nonce": self.nonce.hex(),
         })  # fmt: skip
 
     def signed(self, identity: Ed25519Signer) -> bytes:
@@ -131,6 +133,7 @@ class Statement:
                 base64.b64decode(said["agent"], validate=True), bytes.fromhex(said["boot"]),
                 base64.b64decode(said["key"], validate=True), bytes.fromhex(said["deployment"]), said["version"],
                 said["code"], said["names"], said["generation"], said["ceremony"], said["head"],
+                bytes.fromhex(said["nonce"]),
             )  # fmt: skip
             texts = (found.version, found.code, found.names, found.ceremony, found.head)
             whole = bytes(found) == raw and all(isinstance(one, str) for one in texts)
@@ -138,7 +141,9 @@ class Statement:
             whole = False
         if not whole or (len(found.agent), len(found.boot), len(found.key)) != (
             KEY_BYTES, BOOT_BYTES, HYBRID_PUBLIC_BYTES,
-        ) or len(found.deployment) not in (0, 16) or type(found.generation) is not int:  # fmt: skip
+        ) or len(found.deployment) not in (0, 16) or type(found.generation) is not int or (
+            len(found.nonce) > BOOT_BYTES
+        ):  # fmt: skip
             raise MessageError(_FORM)
         if not ed25519_holds(found.agent, signature, _LABEL + raw):
             raise MessageError("statement: not signed by the agent that it names")

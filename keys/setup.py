@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from keys import keyring
-from keys.engine import writing
+from keys import keyring, store
+from keys.chains import head_of
+from keys.engine import reading, writing
+from keys.errors import SetupError
 from keys.primitives import random_bytes
 from keys.seals import development
 
@@ -25,6 +27,38 @@ def create_development(engine: Engine, seal: Path, now: int) -> None:
     with writing(engine) as connection:
         keyring.create(connection, random_bytes(16), root_id, root, now)
     root.close()
+
+
+def complete(engine: Engine, seal: Path, now: int) -> list[str]:
+    """Complete a key store of an earlier version, where a seal opens it; return the purposes of the keys written.
+
+    One that officers open is completed when they do; one without keys has none to be completed.
+
+    Args:
+        engine: on a migrated key store.
+        seal: where its development seal would be.
+        now: seconds since 1970.
+
+    Raises:
+        SetupError: there are keys, and neither a seal nor officers; or the seal cannot be opened.
+        OpenError: the seal is of another key store.
+    """
+    if seal.exists():
+        return complete_development(engine, seal, now)
+    check_openable(engine)
+    return []
+
+
+def check_openable(engine: Engine) -> None:
+    """Check that officers open a key store without a development seal, or that it holds no keys yet.
+
+    Raises:
+        SetupError: there are keys, and neither a seal nor officers.
+    """
+    with reading(engine) as connection:
+        keyed = connection.execute(select(store.deployment.c.id)).first() is not None
+        if keyed and head_of(connection) is None:
+            raise SetupError(f"there are keys, and neither {development.FILE_NAME} nor officers; restore a backup")
 
 
 def complete_development(engine: Engine, seal: Path, now: int) -> list[str]:

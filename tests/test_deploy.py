@@ -96,6 +96,7 @@ def test_who_may_connect_to_a_socket_is_of_its_group_and_nobody_else_is_but_the_
         "directory": {"idvault-directory", "idvault-identity", "idvault-operator"},
         "exchange": {"idvault-directory"}, "identity": {"idvault-identity"}, "officer": {"idvault-operator"},
         "outbox": {"idvault-sequencer"}, "log": {"idvault-operator", "idvault-sequencer"},
+        "message": {"idvault-directory"},
     }  # fmt: skip
     for door, group in gids.items():
         assert groups[group] in users["idvault-agent"][1]

@@ -1,5 +1,7 @@
 """The embedded vault: four SQLite files and a development seal in one home folder, made by the first command.
 
+`idvault db upgrade --officers` makes it without a seal: it has no keys until officers held their first ceremony.
+
 Made in a folder beside and moved in when whole: a kill in the middle leaves nothing that looks like a vault, and the
 next start goes on. In every other case a missing file stops the start (`vault.stores.schema`).
 """
@@ -21,8 +23,13 @@ _BUILD: Final = ".new"
 _WHOLE: Final = "whole"
 
 
-def ensure(settings: Settings, now: int) -> bool:
+def ensure(settings: Settings, now: int, *, officers: bool = False) -> bool:
     """Create the embedded vault if the home folder holds none of a vault's own files; return whether it did.
+
+    Args:
+        settings: of the vault.
+        now: seconds since 1970.
+        officers: whether it gets no seal, but is to be opened by officers.
 
     Raises:
         StartError: the home folder cannot be used.
@@ -42,7 +49,7 @@ def ensure(settings: Settings, now: int) -> bool:
             shutil.rmtree(build, ignore_errors=True)
             if any((home / name).exists() for name in _own_files()):
                 return False
-            _build(build, now)
+            _build(build, now, officers=officers)
         for name in _own_files():
             if (build / name).exists():
                 (build / name).rename(home / name)
@@ -54,7 +61,7 @@ def _own_files() -> list[str]:
     return [*(f"{store}.db" for store in STORES), development.FILE_NAME]
 
 
-def _build(build: Path, now: int) -> None:
+def _build(build: Path, now: int, *, officers: bool) -> None:
     umask = os.umask(0o077)
     try:
         build.mkdir(mode=0o700)
@@ -62,7 +69,8 @@ def _build(build: Path, now: int) -> None:
             (build / f"{store}.db").touch(mode=0o600)
         engines = {store: open_engine(f"sqlite:///{build.resolve() / store}.db") for store in STORES}
         schema.upgrade_all(engines)
-        create_development(engines["keys"], build / development.FILE_NAME, now)
+        if not officers:
+            create_development(engines["keys"], build / development.FILE_NAME, now)
         for engine in engines.values():
             # The last connection to close writes the WAL back and removes it.
             engine.dispose()

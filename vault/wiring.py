@@ -31,6 +31,7 @@ from vault.services.importing import Importing
 from vault.services.introspecting import Introspecting
 from vault.services.linking import Linking
 from vault.services.listing import Listing
+from vault.services.officers import Officers
 from vault.services.operating import Operating
 from vault.services.readiness import ANSWER_SECONDS, UNAVAILABLE, Readiness
 from vault.services.reading_log import LogReader
@@ -84,6 +85,7 @@ class Vault:
     reporting: Reporting
     refusing: Refusing
     receipts: Receipts
+    officers: Officers
     readiness: Readiness
 
     def peek(self, *sockets: str) -> None:
@@ -195,22 +197,24 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
     directory, identity = stores["directory"], stores.get("identity", AbsentStore())
     sockets = {
         name: AgentClient(str(settings.sockets / f"{name}.sock"), observe=observe)
-        for name in ("directory", "identity", "exchange", "officer", "log")
+        for name in ("directory", "identity", "exchange", "officer", "log", "message")
     }
-    # This version knows the development seal alone; with it, specimen documents and short ways are allowed.
-    development = True
+    officers = Officers(sockets["message"])
     keys = HeldKeys(sockets["directory"], {name: sockets[name] for name in ("identity", "exchange")})
     linking = Linking(settings, identity, directory, sockets["identity"], now, keys.bind_account)
     idempotent = Idempotent(settings, directory, keys, now)
     showing = Showing(directory, keys, now)
-    spread_seconds = 0 if development else settings.spread_hours * 3600
+
+    def spread_seconds() -> int:
+        return 0 if keys.development else settings.spread_hours * 3600
+
     accounts = Accounts(directory, keys, idempotent, showing, now)
     erasing = Erasing(directory, linking, accounts, idempotent, now, spread_seconds=spread_seconds)
     tokens = Tokens(settings, directory, keys, showing, now)
     existing = Existing(directory, erasing.make_room)
     creating = Creating(directory, keys, linking, showing, existing, now)
-    registering = Registering(directory, keys, linking, idempotent, showing, creating, now, development=development)
-    reviewing = Reviewing(settings, directory, keys, linking, idempotent, now, development=development)
+    registering = Registering(directory, keys, linking, idempotent, showing, creating, now)
+    reviewing = Reviewing(settings, directory, keys, linking, idempotent, now)
     importing = Importing(settings, directory, keys, registering, creating, showing, now)
     log = LogReader(stores["log"], sockets["log"], settings.origin)
     step_seconds = settings.import_step_seconds
@@ -243,6 +247,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         reporting=Reporting(stores["log"]),
         refusing=Refusing(directory, now),
         receipts=Receipts(keys, log, sockets["log"]),
+        officers=officers,
         readiness=_readiness(settings, stores),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

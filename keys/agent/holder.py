@@ -4,8 +4,8 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -18,24 +18,26 @@ from keys.errors import KeysError, ProtocolError, UnavailableError
 Act = Callable[[Mapping[str, Any], Dialogue], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Door:
     """One socket: who may connect, which acts there are behind it, and how all others are refused."""
 
     name: str
     listener: socket.socket
-    acts: Mapping[str, Act]
     uids: frozenset[int]
+    acts: Mapping[str, Act] = field(default_factory=dict)
     refusal: type[KeysError] = ProtocolError
 
+    def open(self, acts: Mapping[str, Act]) -> None:
+        """Put acts behind it, and answer others as unknown from now on."""
+        self.acts, self.refusal = acts, ProtocolError
 
-def serve(doors: list[Door]) -> None:
-    """Serve until the process is ended."""
-    threads = [threading.Thread(target=_accept, args=(door,), name=door.name) for door in doors]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+
+def serve(doors: Iterable[Door], over: threading.Event) -> None:
+    """Serve until the process is ended, or is over."""
+    for door in doors:
+        threading.Thread(target=_accept, args=(door,), name=door.name, daemon=True).start()
+    over.wait()
 
 
 def _peer_uid(connection: socket.socket) -> int:

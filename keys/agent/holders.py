@@ -1,13 +1,21 @@
-"""The two key holders: what each is given, and which acts stand behind which socket."""
+"""The two key holders: what each is given, and which acts stand behind which socket.
 
-import contextlib
+`names` serves its sockets shut until it has a root key, and opens where it stands: nothing of a key leaves the process
+but the standing key, for the other holder. There is no way back: it is shut by being ended.
+"""
+
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
+
+from sqlalchemy import Engine
 
 from keys.accounts import account_mac
+from keys.agent import handover
 from keys.agent.acts import (
     agreeing,
     checkpointing,
@@ -29,21 +37,33 @@ from keys.agent.acts import (
     together,
     verifying,
 )
+from keys.agent.acts.unsealing import Unsealing
 from keys.agent.arguments import Args, listed, mapping, octets, text
+from keys.agent.desk import Desk, after_answer
 from keys.agent.holder import Act, Door, serve
 from keys.agent.names import Names
 from keys.agent.settings import AgentSettings
-from keys.agent.wire import Dialogue, receive, send
-from keys.engine import open_engine
-from keys.errors import LockdownError, SealedError
+from keys.agent.wire import Dialogue
+from keys.engine import open_engine, writing
+from keys.errors import LockdownError, RefusedError, SealedError
 from keys.heads import Heads
+from keys.identity import FILE_NAME, open_identity, words
 from keys.intents import drop_unplanned
-from keys.keyring import STANDING_KEK, Key, Keyring, State
+from keys.keyring import Keyring
 from keys.primitives import Secret
 from keys.seals import development
+from keys.setup import check_openable
 
+OPEN: Final = "open"
+SEALED: Final = "sealed"
+LOCKDOWN: Final = "lockdown"
+HANDED_OVER: Final = 4
+"""How a holder ends that was unsealed for nothing but to hand the standing key over."""
+_HANDOVER_SECONDS: Final = 10.0
 Control = Callable[[str], dict[str, Any]]
-"""Asks the supervisor: status, seal, lockdown or unseal."""
+"""Asks the supervisor: status, seal, lockdown; or tells it: opened, opened.directory."""
+Report = Callable[[str], None]
+"""Tells the supervisor in which state the holder is."""
 IDENTITY_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "create.check": registering.create_check,
     "create.undo": registering.create_undo,
@@ -82,67 +102,162 @@ def _now() -> int:
     return int(time.time())
 
 
-def _officer_control(control: Control) -> dict[str, Act]:
-    return {verb: partial(_control, control, verb) for verb in ("status", "seal", "lockdown", "unseal")}
+@dataclass(slots=True)
+class _Names:
+    """The holder `names`, from its start on."""
+
+    settings: AgentSettings
+    engine: Engine
+    doors: Mapping[str, Door]
+    handover: socket.socket
+    control: Control
+    report: Report
+    state: str
+    over: threading.Event = field(default_factory=threading.Event)
+    desk: Desk = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        """Serve what needs no key."""
+        unsealing = Unsealing(self.engine, self.settings.home, _now, self.open_with)
+        identity = open_identity(self.settings.home / FILE_NAME)
+        self.desk = Desk(self.engine, identity, self.settings.seal_kind, lambda: self.state, self.control, unsealing)
+        refusal = LockdownError if self.state == LOCKDOWN else SealedError
+        for door in self.doors.values():
+            door.refusal = refusal
+        self.doors["message"].open(self.desk.acts())
+        self.doors["officer"].acts = self._control_acts()
+
+    def _control_acts(self) -> dict[str, Act]:
+        orders = ("status", "seal", "lockdown")
+        acts: dict[str, Act] = {verb: partial(_control, self.control, verb) for verb in orders}
+        return acts | {"unseal": self._unseal, "begin": self._begin}
+
+    def _begin(self, args: Args, _: Dialogue) -> dict[str, Any]:
+        """Begin the first ceremony; return what `Unsealing.begin` does, and the agent's words."""
+        return self.desk.unsealing.begin(args) | {"agent": words(self.desk.identity.public())}
+
+    def _unseal(self, args: Args, _: Dialogue) -> dict[str, Any]:
+        """Open a vault with the development seal {directory}; return the status.
+
+        Raises:
+            RefusedError: it is officers who open this one.
+        """
+        if not self.settings.opens_by_itself:
+            raise RefusedError(
+                "this vault opens with its officers' shares: each gives his own, idvault-keys unseal FILE"
+            )
+        self.open_with(*development.open_seal(self.settings.seal), directory=bool(args.get("directory", False)))
+        return self.control("status")
+
+    def open_with(self, root_id: bytes, root: Secret, *, directory: bool) -> None:
+        """Open with a root key: both holders, or `standing` alone; this one is then ended, and its key with it.
+
+        Raises:
+            SetupError, OpenError: the key store cannot be opened with it.
+        """
+        with self._lock:
+            if self.state == OPEN:
+                return
+            if not directory:
+                self.open(root_id, root)
+                self.control("opened")
+                self.report(self.state)
+                return
+            keyring = self._keyring(root_id, root)
+            self.control("opened.directory")
+            handover.give(self.handover, keyring, _HANDOVER_SECONDS)
+            after_answer(self.over.set)
+
+    def open(self, root_id: bytes, root: Secret) -> None:
+        """Open what needs keys.
+
+        Raises:
+            SetupError, OpenError: the key store cannot be opened with this root key.
+        """
+        keyring = self._keyring(root_id, root)
+        drop_unplanned(self.engine)
+        threading.Thread(target=handover.give, args=(self.handover, keyring), daemon=True).start()
+        names = Names(self.engine, keyring, _now, self.settings.limits)
+        for name, acts in _acts_of(names, self.settings).items():
+            self.doors[name].open(acts | self._control_acts() if name == "officer" else acts)
+        self.state = OPEN
+
+    def _keyring(self, root_id: bytes, root: Secret) -> Keyring:
+        """Return the keys under a root key; those that this version adds are made, where officers open the vault.
+
+        A vault with the development seal has them from `idvault db upgrade`.
+        """
+        if not self.settings.opens_by_itself:
+            with writing(self.engine) as connection:
+                Keyring.of_earlier_version(self.engine, root_id, root).complete(connection, _now())
+        return Keyring.under_root(self.engine, root_id, root)
 
 
 def _control(control: Control, verb: str, _args: Mapping[str, Any], _: Dialogue) -> dict[str, Any]:
     return control(verb)
 
 
-def run_names(settings: AgentSettings, doors: Mapping[str, socket.socket], handover: socket.socket, control: Control,
-              ready: Callable[[], None]) -> None:  # fmt: skip
-    """Open the seal, hand the standing key to the other holder, and serve the doors of `names`.
-
-    Raises:
-        SetupError: seal or key store cannot be opened.
-    """
-    root_id, root = development.open_seal(settings.seal)
-    engine = open_engine(settings.keys_url)
-    keyring = Keyring.under_root(engine, root_id, root)
-    drop_unplanned(engine)
-    standing = keyring.current(STANDING_KEK)
-    # Nobody is at the other end when `names` alone was forked anew: `standing` has its key already.
-    with handover, contextlib.suppress(OSError):
-        send(handover, {"id": standing.id, "version": standing.version, "secret": standing.secret.expose_cleartext()})
-    names = Names(engine, keyring, _now, settings.limits)
+def _acts_of(names: Names, settings: AgentSettings) -> dict[str, dict[str, Act]]:
+    """Return what stands behind the doors of `names` while it is open."""
+    keyring = names.keyring
+    hello: dict[str, Act] = {"hello": partial(_hello, settings, keyring)}
     identity: dict[str, Act] = {verb: partial(act, names) for verb, act in IDENTITY_ACTS.items()}
     identity |= {"create": together.Creations(names), "create.done": together.Completions(names)}
-    identity["hello"] = partial(_hello, keyring)
     exchange: dict[str, Act] = {verb: partial(act, names) for verb, act in EXCHANGE_ACTS.items()}
     exchange |= {"exchange.open": exchanging.Openings(names), "exchange.redeem": redeeming.Redemptions(names)}
-    exchange["hello"] = identity["hello"]
     officer: dict[str, Act] = {verb: partial(act, names) for verb, act in OFFICER_ACTS.items()}
-    officer |= {"verify.lines": partial(lines.verify_lines, names, Heads(engine, keyring, settings.home))}
-    officer |= _officer_control(control)
+    heads = Heads(names.engine, keyring, settings.home)
+    officer |= {"verify.lines": partial(lines.verify_lines, names, heads)}
     outbox: dict[str, Act] = {
-        "outbox.take": partial(draining.take, names),
-        "outbox.settle": partial(draining.settle, names),
-    }
-    outbox["hello"] = identity["hello"]
-    ready()
-    serve([
-        Door("identity", doors["identity"], identity, settings.uids.get("identity", frozenset())),
-        Door("exchange", doors["exchange"], exchange, settings.uids.get("exchange", frozenset())),
-        Door("officer", doors["officer"], officer, settings.uids.get("officer", frozenset())),
-        Door("outbox", doors["outbox"], outbox, settings.uids.get("outbox", frozenset())),
-    ])  # fmt: skip
+        "outbox.take": partial(draining.take, names), "outbox.settle": partial(draining.settle, names),
+    }  # fmt: skip
+    return {"identity": identity | hello, "exchange": exchange | hello, "officer": officer, "outbox": outbox | hello}
 
 
-def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], handover: socket.socket,
-                 ready: Callable[[], None]) -> None:  # fmt: skip
-    """Take the standing key from the other holder and serve `directory` and `log`.
+def _doors(settings: AgentSettings, listeners: Mapping[str, socket.socket]) -> dict[str, Door]:
+    return {name: Door(name, one, settings.uids.get(name, frozenset())) for name, one in listeners.items()}
+
+
+def run_names(settings: AgentSettings, listeners: Mapping[str, socket.socket], end: socket.socket, control: Control,
+              report: Report, reason: str) -> int:  # fmt: skip
+    """Serve the sockets of `names` in whatever state; return `HANDED_OVER` where it was opened for that alone.
+
+    Args:
+        settings: of the agent.
+        listeners: by the socket's name.
+        end: of the way on which the standing key is asked for.
+        control: of the supervisor.
+        report: to the supervisor.
+        reason: why the vault is shut, or empty.
 
     Raises:
-        UnavailableError: the other holder ended before it handed the key over.
+        SetupError: seal, identity or key store cannot be opened.
     """
-    with handover:
-        given = receive(handover)
-    wrapping = Key(STANDING_KEK, "", given["version"], given["id"], State.ACTIVE, Secret(given["secret"]))
+    doors = _doors(settings, listeners)
+    engine = open_engine(settings.keys_url)
+    if not settings.opens_by_itself:
+        check_openable(engine)
+    holder = _Names(settings, engine, doors, end, control, report, reason or SEALED)
+    if not reason and settings.opens_by_itself:
+        holder.open(*development.open_seal(settings.seal))
+    report(holder.state)
+    serve(doors.values(), holder.over)
+    return HANDED_OVER
+
+
+def run_standing(settings: AgentSettings, listeners: Mapping[str, socket.socket], end: socket.socket,
+                 report: Report) -> None:  # fmt: skip
+    """Ask the other holder for the standing key, and serve `directory` and `log`.
+
+    Raises:
+        SetupError: the key store cannot be opened with it.
+    """
+    wrapping, nonce = handover.take(end)
     engine = open_engine(settings.keys_url)
     keyring = Keyring.under_standing(engine, wrapping)
+    hello: dict[str, Act] = {"hello": partial(_hello, settings, keyring)}
     acts: dict[str, Act] = {
-        "hello": partial(_hello, keyring),
         "keys.directory": partial(_directory_keys, keyring),
         "keys.sector": partial(_sector_keys, keyring),
         "account.bind": partial(_account_bind, keyring),
@@ -153,31 +268,26 @@ def run_standing(settings: AgentSettings, doors: Mapping[str, socket.socket], ha
     }
     signer = checkpointing.signing(keyring, Heads(engine, keyring, settings.home))
     log: dict[str, Act] = {"log.head": signer.head, "log.sign": signer.sign, "log.commit": signer.commit}
-    log |= {"log.opening": signer.opening, "hello": acts["hello"]}
-    ready()
-    serve([
-        Door("directory", doors["directory"], acts, settings.uids.get("directory", frozenset())),
-        Door("log", doors["log"], log, settings.uids.get("log", frozenset())),
-    ])  # fmt: skip
+    doors = _doors(settings, listeners)
+    doors["directory"].open(acts | hello)
+    doors["log"].open(log | {"log.opening": signer.opening} | hello)
+    report(OPEN)
+    handover.have(end, nonce)
+    serve(doors.values(), threading.Event())
 
 
-def run_shut(settings: AgentSettings, doors: Mapping[str, socket.socket], control: Control | None, reason: str,
-             ready: Callable[[], None]) -> None:  # fmt: skip
-    """Serve the same sockets without any key: every act answers `sealed` or `lockdown`, officers' control works."""
-    refusal = LockdownError if reason == "lockdown" else SealedError
-    ready()
-    serve([
-        Door(
-            name, listener, _officer_control(control) if name == "officer" and control else {},
-            settings.uids.get(name, frozenset()), refusal,
-        )
-        for name, listener in doors.items()
-    ])  # fmt: skip
+def run_shut(settings: AgentSettings, listeners: Mapping[str, socket.socket], report: Report) -> None:
+    """Serve the sockets of `standing` without any key: every act answers `sealed`."""
+    doors = _doors(settings, listeners)
+    for door in doors.values():
+        door.refusal = SealedError
+    report(SEALED)
+    serve(doors.values(), threading.Event())
 
 
-def _hello(keyring: Keyring, _args: Args, _: Dialogue) -> dict[str, Any]:
-    """Return the deployment id: what workers seal fields for."""
-    return {"deployment": keyring.deployment}
+def _hello(settings: AgentSettings, keyring: Keyring, _args: Args, _: Dialogue) -> dict[str, Any]:
+    """Return the deployment id, what workers seal fields for; and whether the vault has the development seal."""
+    return {"deployment": keyring.deployment, "development": settings.opens_by_itself}
 
 
 def _directory_keys(keyring: Keyring, _args: Args, _: Dialogue) -> dict[str, Any]:

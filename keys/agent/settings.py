@@ -16,7 +16,7 @@ from keys.agent.names import Limits
 from keys.errors import SetupError
 from keys.seals import development
 
-SOCKETS: Final = ("directory", "identity", "exchange", "officer", "outbox", "log")
+SOCKETS: Final = ("directory", "identity", "exchange", "officer", "outbox", "log", "message")
 MATCH_TICK_SECONDS: Final = 3600
 """The common tick where no setting names one; with the development seal it is 0."""
 MOST: Final[Mapping[str, int]] = {"handoff_seconds": 300, "match_tick_seconds": 86_400}
@@ -55,6 +55,16 @@ class AgentSettings:
     def seal(self) -> Path:
         """The seal's file."""
         return self.home / development.FILE_NAME
+
+    @property
+    def opens_by_itself(self) -> bool:
+        """Whether there is a seal that opens without anybody: the development seal."""
+        return self.seal.exists()
+
+    @property
+    def seal_kind(self) -> str:
+        """By what the root key is kept: development, or shares that officers have."""
+        return "development" if self.opens_by_itself else "shares"
 
     @property
     def shut(self) -> Path:

@@ -1,13 +1,16 @@
-"""The agent's supervisor: holds no key, owns the six sockets, forks the two key holders and minds them.
+"""The agent's supervisor: holds no key, owns the seven sockets, forks the two key holders and minds them.
 
     names     root key, KEKs, link, map and fingerprint keys      identity.sock, exchange.sock, officer.sock,
-                                                                  outbox.sock
+                                                                  outbox.sock, message.sock
     standing  token keys, directory key, account-MAC key, OAuth   directory.sock, log.sock
               and log signing keys
 
-A holder that dies is forked anew (the development seal opens it); after `seal` or `lockdown` it stays shut, across
-restarts, until `unseal`. Everything ends with the process that started the agent: a pipe tells the supervisor, the
-parent-death signal ends the holders.
+A holder that dies is forked anew. The development seal opens it again; with a seal of shares `names` stays shut until
+officers gave theirs. After `seal` or `lockdown` a holder stays shut, across restarts, until it is unsealed. `names`
+opens where it stands and tells so; `standing` is forked anew to be open, and asks `names` for its key.
+
+Everything ends with the process that started the agent: a pipe tells the supervisor, the parent-death signal ends the
+holders.
 """
 
 import contextlib
@@ -19,23 +22,24 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from keys.agent.holders import run_names, run_shut, run_standing
+from keys.agent import handover
+from keys.agent.holders import HANDED_OVER, LOCKDOWN, OPEN, SEALED, run_names, run_shut, run_standing
 from keys.agent.process import die_with_parent, forbid_dumps, log, log_failure
 from keys.agent.settings import SOCKETS, AgentSettings
 from keys.agent.wire import receive, send
 from keys.errors import AlreadyServedError, KeysError, SetupError, UnavailableError
+from keys.files import replace_durably
 from keys.seals import development
 
 NAMES: Final = "names"
 STANDING: Final = "standing"
-DOORS: Final = {NAMES: ("identity", "exchange", "officer", "outbox"), STANDING: ("directory", "log")}
-OPEN: Final = "open"
+DOORS: Final = {NAMES: ("identity", "exchange", "officer", "outbox", "message"), STANDING: ("directory", "log")}
+STARTING: Final = "starting"
 SETUP_FAILED: Final = 3
 ALREADY_SERVED: Final = 75
 """EX_TEMPFAIL of sysexits.h: another agent has the sockets, which may be about to end."""
@@ -47,6 +51,18 @@ class _Child:
     pid: int
     pidfd: int
     control: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a forked holder begins with."""
+
+    reason: str
+    """Why the vault is shut; empty where it is not."""
+    control: socket.socket
+    handover: socket.socket
+    given: bool
+    """Whether `standing` will be given its key by `names`."""
 
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
@@ -61,7 +77,8 @@ class Supervisor:
         self._lock = _locked_folder(settings.sockets)
         self._listeners = {name: _listen(settings, name) for name in SOCKETS}
         self._children: dict[str, _Child] = {}
-        self._state = dict.fromkeys(DOORS, "starting")
+        self._state = dict.fromkeys(DOORS, STARTING)
+        self._handover = handover.pair()
         self._selector = selectors.DefaultSelector()
         self._deaths = 0
         self._announced = False
@@ -97,10 +114,22 @@ class Supervisor:
         except FileNotFoundError:
             return ""
 
-    def _fork(self, *holders: str) -> None:
-        """Fork holders; the two get a way to hand the standing key over when they start together."""
-        ours, theirs = socket.socketpair()
+    def _fork(self, *holders: str, given: bool | None = None) -> None:
+        """Fork holders, each with its end of the way on which the standing key is asked for and handed over.
+
+        Args:
+            holders: their names.
+            given: whether `standing` will be given its key; by default, where `names` is open or opens by itself.
+        """
+        if len(holders) > 1:
+            # No key that was sent and not taken lies in a new one.
+            for end in self._handover:
+                end.close()
+            self._handover = handover.pair()
         reason = self._shut_reason()
+        if given is None:
+            opened = NAMES not in holders and self._state[NAMES] == OPEN
+            given = not reason and (opened or self._settings.opens_by_itself)
         for name in holders:
             control, childs_end = socket.socketpair()
             parent = os.getpid()
@@ -108,18 +137,16 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
             pid = os.fork()
             if pid == 0:
-                mine, other = (ours, theirs) if name == NAMES else (theirs, ours)
+                mine, other = self._handover if name == NAMES else reversed(self._handover)
                 other.close()
-                _become(self, name, parent, childs_end, mine, reason)
+                _become(self, name, parent, _Start(reason, childs_end, mine, given))
             childs_end.close()
             child = _Child(pid, os.pidfd_open(pid), control)
             self._children[name] = child
-            self._state[name] = "starting"
+            self._state[name] = STARTING
             self._selector.register(child.pidfd, selectors.EVENT_READ, ("died", name, child))
             self._selector.register(control, selectors.EVENT_READ, ("message", name, child))
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-        ours.close()
-        theirs.close()
 
     def _end(self, name: str) -> int:
         child = self._children.pop(name)
@@ -138,20 +165,17 @@ class Supervisor:
         code = self._end(name)
         if code == SETUP_FAILED:
             raise SystemExit(1)
-        log("holder_died", holder=name, code=code)
-        time.sleep(_BACKOFF_SECONDS[min(self._deaths, len(_BACKOFF_SECONDS) - 1)])
-        self._deaths += 1
-        # The standing key comes from `names`, so a new `standing` needs a new `names` beside it.
-        if name == STANDING and self._state[NAMES] != "lockdown":
-            self._restart(NAMES, STANDING)
-        else:
-            self._fork(name)
+        if code != HANDED_OVER:
+            log("holder_died", holder=name, code=code)
+            time.sleep(_BACKOFF_SECONDS[min(self._deaths, len(_BACKOFF_SECONDS) - 1)])
+            self._deaths += 1
+        self._fork(name)
 
-    def _restart(self, *holders: str) -> None:
+    def _restart(self, *holders: str, given: bool | None = None) -> None:
         for name in holders:
             if name in self._children:
                 self._end(name)
-        self._fork(*holders)
+        self._fork(*holders, given=given)
 
     def _on_message(self, name: str) -> None:
         control = self._children[name].control
@@ -162,42 +186,49 @@ class Supervisor:
             return
         if "state" in message:
             self._state[name] = str(message["state"])
+            if name == NAMES and self._state[NAMES] != OPEN and self._state[STANDING] == STARTING:
+                self._restart(STANDING, given=False)  # the key that it waits for does not come any more
             self._announce()
             return
         send(control, {"ok": self._status()})
-        verb = message.get("do")
-        if verb == "seal":
-            self._shut("sealed", NAMES, STANDING)
-        elif verb == "lockdown":
-            if self._shut_reason() != "sealed":
-                self._shut("lockdown", NAMES)
-        elif verb == "unseal":
-            self._settings.shut.unlink(missing_ok=True)
-            log("unsealed")
-            self._restart(NAMES, STANDING)
+        match message.get("do"):
+            case "seal":
+                self._shut(SEALED, NAMES, STANDING)
+            case "lockdown":
+                if self._shut_reason() != SEALED:
+                    self._shut(LOCKDOWN, NAMES)
+            case "opened":
+                self._settings.shut.unlink(missing_ok=True)
+                log("unsealed")
+                self._open_standing()
+            case "opened.directory":
+                self._keep(LOCKDOWN)
+                log("unsealed_directory")
+                self._open_standing()
+
+    def _open_standing(self) -> None:
+        if self._state[STANDING] != OPEN:
+            self._restart(STANDING, given=True)
+
+    def _keep(self, reason: str) -> None:
+        replace_durably(self._settings.shut, reason.encode())
 
     def _shut(self, reason: str, *holders: str) -> None:
-        temporary = self._settings.shut.with_suffix(".new")
-        with temporary.open("w") as file:
-            file.write(reason)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._settings.shut)
+        self._keep(reason)
         log(reason)
         self._restart(*holders)
 
     def _status(self) -> dict[str, Any]:
-        return {"seal": "development", "shut": self._shut_reason(), **self._state}
+        return {"seal": self._settings.seal_kind, "shut": self._shut_reason(), **self._state}
 
     def _announce(self) -> None:
-        if not self._announced and all(state not in ("starting", "") for state in self._state.values()):
+        if not self._announced and STARTING not in self._state.values():
             self._announced = True
             sys.stdout.write("ready\n")
             sys.stdout.flush()
 
 
-def _become(supervisor: Supervisor, name: str, parent: int, control: socket.socket, handover: socket.socket,
-            reason: str) -> None:  # fmt: skip
+def _become(supervisor: Supervisor, name: str, parent: int, start: _Start) -> None:
     """Run a holder in the forked child; never returns."""
     code = 1
     try:
@@ -207,8 +238,7 @@ def _become(supervisor: Supervisor, name: str, parent: int, control: socket.sock
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         _keep_only(supervisor, name)
-        lock = threading.Lock()
-        _hold(supervisor._settings, supervisor._listeners, name, control, handover, reason, lock)  # noqa: SLF001
+        code = _hold(supervisor._settings, supervisor._listeners, name, start)  # noqa: SLF001
     except SetupError as error:
         log("agent_cannot_start", holder=name, reason=str(error))
         code = SETUP_FAILED
@@ -233,28 +263,27 @@ def _keep_only(supervisor: Supervisor, name: str) -> None:
     supervisor._lock.close()  # noqa: SLF001
 
 
-def _hold(settings: AgentSettings, listeners: dict[str, socket.socket], name: str, control: socket.socket,
-          handover: socket.socket, reason: str, lock: threading.Lock) -> None:  # fmt: skip
-    doors = {door: listeners[door] for door in DOORS[name]}
+def _hold(settings: AgentSettings, listeners: dict[str, socket.socket], name: str, start: _Start) -> int:
+    """Run a holder; return the exit code of one that has nothing more to do."""
+    doors, lock = {door: listeners[door] for door in DOORS[name]}, threading.Lock()
 
     def ask(verb: str) -> dict[str, Any]:
         with lock:
-            send(control, {"do": verb})
-            answer: dict[str, Any] = receive(control)["ok"]
+            send(start.control, {"do": verb})
+            answer: dict[str, Any] = receive(start.control)["ok"]
             return answer
 
-    def ready(state: str) -> Callable[[], None]:
-        return lambda: send(control, {"state": state})
+    def report(state: str) -> None:
+        with lock:
+            send(start.control, {"state": state})
 
-    if reason == "sealed" or (reason == "lockdown" and name == NAMES):
-        # Under lockdown a fresh `standing` needs its key from `names`, which stays closed: so it is shut too.
-        run_shut(settings, doors, ask if name == NAMES else None, reason, ready(reason))
-    elif name == NAMES:
-        run_names(settings, doors, handover, ask, ready(OPEN))
-    elif reason == "lockdown":
-        run_shut(settings, doors, None, "sealed", ready("sealed"))
+    if name == NAMES:
+        return run_names(settings, doors, start.handover, ask, report, start.reason)
+    if start.given:
+        run_standing(settings, doors, start.handover, report)
     else:
-        run_standing(settings, doors, handover, ready(OPEN))
+        run_shut(settings, doors, report)
+    return 0
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -308,5 +337,6 @@ def run_agent(settings: AgentSettings, parent_fd: int | None) -> int:
     except SetupError as error:
         log("agent_cannot_start", reason=str(error))
         return 1
-    log("development_seal", warning=development.WARNING)
+    if settings.opens_by_itself:
+        log("development_seal", warning=development.WARNING)
     return supervisor.run()

@@ -1,10 +1,12 @@
-"""idvault-keys: the officers' command line. In this version: the agent, its state, seal, unseal, and key files."""
+"""idvault-keys: the officers' command line: the agent, its state, seal, lockdown and unseal; the rest is beside it."""
 
 import contextlib
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import click
@@ -14,18 +16,15 @@ from keys.agent import settings as agent_settings
 from keys.agent.client import AgentClient
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.agent.supervisor import run_agent
+from keys.cli.ceremony import confirm, init, share_file_option, trust, type_option, unseal_as, verify_share
 from keys.cli.officer import officer
-from keys.errors import KeysError, SealedError, SetupError, UnavailableError
+from keys.cli.seat import EXIT_SEALED, Seat, failing, home_option, maybe_seated, sockets_option
+from keys.cli.status import lines, to_dos
+from keys.errors import UnavailableError
+from keys.seals import development
 
-EXIT_ERROR: Final = 1
-EXIT_SEALED: Final = 3
 _WAIT_SECONDS: Final = 10.0
-
-home_option = click.option(
-    "--home", envvar="IDVAULT_HOME", default="var", show_default=True, type=click.Path(path_type=Path),
-    help="The vault's folder (IDVAULT_HOME).",
-)  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
+_NO_ARGS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,13 +48,10 @@ def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int
     and IDVAULT_DIRECTORY_SOCKET_UIDS and the like say who may connect (docs/operations.md).
     """
     url = keys_url or f"sqlite:///{home.resolve() / 'keys.db'}"
-    try:
-        # This version knows the development seal alone.
-        limits = agent_settings.limits(os.environ, development_seal=True)
+    with failing():
+        development_seal = (home / development.FILE_NAME).exists()
+        limits = agent_settings.limits(os.environ, development_seal=development_seal)
         uids, gids = agent_settings.peers(os.environ)
-    except SetupError as error:
-        _fail(error)
-        return
     settings = AgentSettings(home, url, sockets or socket_folder(home), limits, uids, gids)
     sys.exit(run_agent(settings, parent_fd))
 
@@ -73,11 +69,6 @@ def _show(status: dict[str, Any], *, as_json: bool) -> None:
     click.echo(f"standing  {status['standing']}")
 
 
-def _fail(error: KeysError) -> None:
-    click.echo(f"idvault-keys: {error}", err=True)
-    sys.exit(EXIT_SEALED if isinstance(error, SealedError) else EXIT_ERROR)
-
-
 def _await(client: AgentClient, wanted: frozenset[str], names: str | None) -> dict[str, Any]:
     end = time.monotonic() + _WAIT_SECONDS
     while time.monotonic() < end:
@@ -92,42 +83,42 @@ def _await(client: AgentClient, wanted: frozenset[str], names: str | None) -> di
     raise UnavailableError("the key agent did not follow in time; see its log")
 
 
-def _command(
-    verb: str, wanted: frozenset[str], home: Path, sockets: Path | None, *, as_json: bool, names: str | None = None
-) -> None:
+def _command(verb: str, wanted: frozenset[str], home: Path, sockets: Path | None, *, as_json: bool,
+             names: str | None = None, args: Mapping[str, Any] = _NO_ARGS) -> None:  # fmt: skip
     client = _officer(home, sockets)
     try:
         client.call("status", {})
         # The holder that took the order may be gone before it answers: that is what was ordered.
         with contextlib.suppress(UnavailableError):
-            client.call(verb, {})
+            client.call(verb, dict(args))
         _show(_await(client, wanted, names), as_json=as_json)
-    except KeysError as error:
-        _fail(error)
     finally:
         client.close()
-
-
-sockets_option = click.option(
-    "--sockets", envvar="IDVAULT_AGENT", type=click.Path(path_type=Path), help="The sockets' folder (IDVAULT_AGENT)."
-)
 
 
 @cli.command()
 @home_option
 @sockets_option
-@json_option
-def status(home: Path, sockets: Path | None, *, as_json: bool) -> None:
-    """Say which seal the vault has, and whether names and standing are open. Exit code 3 when sealed."""
-    client = _officer(home, sockets)
-    try:
-        found = client.call("status", {})
-    except KeysError as error:
-        _fail(error)
-        return
-    finally:
-        client.close()
-    _show(found, as_json=as_json)
+@maybe_seated
+def status(seat: Seat | None, home: Path, sockets: Path | None, *, as_json: bool) -> None:
+    """Say whether names and standing are open; exit code 3 when names are not.
+
+    Beside the agent it says no more. An officer (--as FILE) is told who the officers are and when each last proved his
+    share, what waits for signatures, how old the keys are, and what to do by which day.
+    """
+    if seat is not None:
+        seat.look()
+        found = seat.ask("look", {})
+        now = int(time.time())
+        dues = [{"by": due.day, "what": due.what} for due in to_dos(found, now)]
+        seat.tell(found | {"to_do": dues}, "\n".join(lines(found, now)))
+    else:
+        client = _officer(home, sockets)
+        try:
+            found = client.call("status", {})
+        finally:
+            client.close()
+        _show(found, as_json=as_json)
     if found["names"] != "open":
         sys.exit(EXIT_SEALED)
 
@@ -135,33 +126,74 @@ def status(home: Path, sockets: Path | None, *, as_json: bool) -> None:
 @cli.command()
 @home_option
 @sockets_option
-@json_option
-def seal(home: Path, sockets: Path | None, *, as_json: bool) -> None:
-    """Close names and standing at once; both stay closed across restarts until `unseal`."""
+@maybe_seated
+def seal(seat: Seat | None, home: Path, sockets: Path | None, *, as_json: bool) -> None:
+    """Close names and standing at once; both stay closed across restarts until `unseal`.
+
+    Any one officer may (--as FILE), and whoever runs the agent.
+    """
+    if seat is not None:
+        _order(seat, "seal", ("sealed",))
+        return
     _command("seal", frozenset(("sealed",)), home, sockets, as_json=as_json)
 
 
 @cli.command()
 @home_option
 @sockets_option
-@json_option
-def lockdown(home: Path, sockets: Path | None, *, as_json: bool) -> None:
+@maybe_seated
+def lockdown(seat: Seat | None, home: Path, sockets: Path | None, *, as_json: bool) -> None:
     """Close names at once, across restarts until `unseal`. Standing stays open: tokens are answered as before.
 
-    Registrations, reviews and exchanges answer 503 `lockdown`. Under lockdown any one officer may still `seal`.
+    Registrations, reviews and exchanges answer 503 `lockdown`. Under lockdown any one officer may still `seal`. Any one
+    officer may (--as FILE), and whoever runs the agent.
     """
+    if seat is not None:
+        _order(seat, "lockdown", ("lockdown", "sealed"))
+        return
     _command("lockdown", frozenset(("lockdown", "open", "sealed")), home, sockets, as_json=as_json, names="lockdown")
 
 
 @cli.command()
+@click.option("--directory", is_flag=True, help="Open standing alone: tokens are answered, names stay closed.")
+@share_file_option
+@type_option
 @home_option
 @sockets_option
-@json_option
-def unseal(home: Path, sockets: Path | None, *, as_json: bool) -> None:
-    """Open the vault again. With the development seal this needs nothing but this command."""
-    _command("unseal", frozenset(("open",)), home, sockets, as_json=as_json)
+@maybe_seated
+def unseal(seat: Seat | None, home: Path, sockets: Path | None, share_file: Path | None, *, directory: bool,
+           typed: bool, as_json: bool) -> None:  # fmt: skip
+    """Open the vault again.
+
+    An officer gives his share (--as FILE), from his machine or from paper; M of them open the vault. With the
+    development seal this needs nothing but this command, beside the agent.
+    """
+    if seat is not None:
+        unseal_as(seat, share_file, directory=directory, typed=typed)
+        return
+    wanted = ("open", "lockdown") if directory else ("open",)
+    _command("unseal", frozenset(wanted), home, sockets, as_json=as_json, args={"directory": directory})
 
 
+def _order(seat: Seat, verb: str, follows: tuple[str, ...]) -> None:
+    """Give an order that ends who takes it, and wait until it was followed."""
+    seat.look()
+    # The holder that took the order may be gone before it answers: that is what was ordered.
+    with contextlib.suppress(UnavailableError):
+        seat.ask(verb, {})
+    end = time.monotonic() + _WAIT_SECONDS
+    while time.monotonic() < end:
+        with contextlib.suppress(UnavailableError):
+            names = seat.line.statement().names
+            if names in follows:
+                seat.tell({"names": names}, f"names     {names}")
+                return
+        time.sleep(0.1)
+    raise UnavailableError("the key agent did not follow in time; look again: idvault-keys status")
+
+
+for command in (init, trust, confirm, verify_share):
+    cli.add_command(command)
 cli.add_command(officer)
 
 

@@ -1,23 +1,15 @@
 """idvault-keys officer …: an officer's own key file, on his own machine; none of it needs the vault."""
 
 from pathlib import Path
-from typing import Final
 
 import click
 import orjson
 
-from keys import officers, passphrases
+from keys import officers
+from keys.cli.seat import asked_new_passphrase, asked_passphrase, json_option, passphrase_option, read_secret
 from keys.errors import OfficerError
 from keys.officers import Card
 
-_MAX_PASSPHRASE_FILE_BYTES: Final = 4096
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
-passphrase_option = click.option(
-    "--passphrase-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Read the passphrase from the first line of this file, and do not ask for it on the terminal.",
-)
 file_argument = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
 
@@ -48,7 +40,7 @@ def new(file: Path, name: str, passphrase_file: Path | None, *, as_json: bool) -
     try:
         officers.check_name(name)
         _check_free(file)
-        passphrase = _asked_for_new() if passphrase_file is None else _read(passphrase_file)
+        passphrase = asked_new_passphrase() if passphrase_file is None else read_secret(passphrase_file)
         card = officers.create(file, name, passphrase)
     except FileExistsError:
         raise click.ClickException("FILE: there is a file already; it is never overwritten") from None
@@ -73,7 +65,7 @@ def show(file: Path, passphrase_file: Path | None, *, check: bool, as_json: bool
     try:
         card = _card_in(file)
         if check or passphrase_file is not None:
-            passphrase = _asked() if passphrase_file is None else _read(passphrase_file)
+            passphrase = asked_passphrase() if passphrase_file is None else read_secret(passphrase_file)
             card = officers.open_file(file, passphrase).card
     except OfficerError as error:
         raise click.ClickException(str(error)) from None
@@ -93,27 +85,6 @@ def _card_in(file: Path) -> Card:
     except (OSError, UnicodeDecodeError):
         raise OfficerError("FILE: cannot be read") from None
     return Card.parse(text) if text.startswith(officers.PREFIX) else officers.read_card(file)
-
-
-def _asked_for_new() -> str:
-    click.echo(f"idvault-keys: a new passphrase, of at least {passphrases.LEAST_CHARACTERS} characters", err=True)
-    asked: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt="The same again", err=True)
-    return asked
-
-
-def _asked() -> str:
-    asked: str = click.prompt("Passphrase", hide_input=True, err=True)
-    return asked
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_mode & 0o077:
-            raise OfficerError("--passphrase-file: readable for others; make it 0600")
-        with path.open() as file:
-            return file.read(_MAX_PASSPHRASE_FILE_BYTES).partition("\n")[0]
-    except (OSError, UnicodeDecodeError):
-        raise OfficerError("--passphrase-file: cannot be read") from None
 
 
 def _show(card: Card, *, as_json: bool) -> None:

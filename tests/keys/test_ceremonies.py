@@ -36,13 +36,16 @@ class Vault:
 
     def __init__(self, home: Path) -> None:
         self.home, self.engine = home, migrated(home)
-        self.opened: list[tuple[Ceremony, Secret, bool]] = []
+        self.opened: list[tuple[bytes, Secret, bool]] = []
         self.now = NOW
         self.started()
 
     def started(self) -> None:
         """Start the holder anew: what it was given is forgotten."""
-        self.unsealing = Unsealing(self.engine, self.home, lambda: self.now, lambda *what: self.opened.append(what))
+        self.unsealing = Unsealing(self.engine, self.home, lambda: self.now, self._open)
+
+    def _open(self, root_id: bytes, root: Secret, *, directory: bool) -> None:
+        self.opened.append((root_id, root, directory))
 
     def begin(self, threshold: int = 2, people: int = 3, **more: Any) -> dict[str, Any]:
         cards = [str(one.card) for one in PEOPLE[:people]]
@@ -79,8 +82,8 @@ class Vault:
         return self
 
     def keyring(self) -> Keyring:
-        record, root, _ = self.opened[-1]
-        return Keyring.under_root(self.engine, record.root_id, root)
+        root_id, root, _ = self.opened[-1]
+        return Keyring.under_root(self.engine, root_id, root)
 
     def rows(self, table: str) -> int:
         with reading(self.engine) as connection:
@@ -103,10 +106,10 @@ def test_nothing_is_in_force_until_m_officers_confirmed_and_then_all_is(vault: V
     assert (vault.rows("key"), vault.rows("deployment"), vault.rows("officer_record"), vault.opened) == (0, 0, 0, [])
     assert vault.confirm(2) == 0
     assert state_of(vault.engine) == [(Stage.IN_FORCE, 1)]
-    record, _, directory = vault.opened[0]
-    assert (record.threshold, directory) == (2, False)
     state = Chain(vault.engine, vault.keyring(), vault.home).state()
     assert state is not None
+    root_id, _, directory = vault.opened[0]
+    assert (root_id, state.ceremony.threshold, directory) == (state.ceremony.root_id, 2, False)
     assert [one.card for one in state.officers] == [one.card for one in PEOPLE[:3]]
     assert vault.rows("audit_outbox") == 1
 
@@ -311,7 +314,7 @@ def test_a_key_store_put_back_to_an_earlier_state_is_told_by_the_file_beside_it(
         (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / "earlier.db").rename(tmp_path / "keys.db")
     with pytest.raises(ChainError, match="put back"):
-        Chain(vault.engine, Keyring.under_root(vault.engine, root[0].root_id, root[1]), vault.home).state()
+        Chain(vault.engine, Keyring.under_root(vault.engine, root[0], root[1]), vault.home).state()
     (tmp_path / FILE_NAME).write_bytes(b"{}")
     with pytest.raises(ChainError, match="cannot be read"):
         Chain(vault.engine, vault.keyring(), vault.home).state()

@@ -3,18 +3,19 @@
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
-from keys.agent import holders, process, supervisor
+from keys.agent import handover, holders, process, supervisor
 from keys.agent.holder import Door
-from keys.agent.settings import SOCKETS, AgentSettings
-from keys.agent.supervisor import run_agent
-from keys.agent.wire import receive, send
+from keys.agent.settings import AgentSettings
+from keys.agent.supervisor import DOORS, run_agent
 from keys.errors import AlreadyServedError, LockdownError, MissingError, ProtocolError, SealedError, SetupError
 from keys.keyring import STANDING_KEK
 from tests.keys.stores import SHOP, KeyStore, dialogue
@@ -23,10 +24,10 @@ PID = bytes(16)
 
 
 @pytest.fixture
-def doors(monkeypatch: pytest.MonkeyPatch) -> list[Door]:
+def doors(monkeypatch: pytest.MonkeyPatch) -> dict[str, Door]:
     """The doors that a holder serves, in place of serving them."""
-    served: list[Door] = []
-    monkeypatch.setattr(holders, "serve", served.extend)
+    served: dict[str, Door] = {}
+    monkeypatch.setattr(holders, "serve", lambda doors, _over: served.update({door.name: door for door in doors}))
     return served
 
 
@@ -35,8 +36,8 @@ def _settings(store: KeyStore) -> AgentSettings:
 
 
 @contextmanager
-def _listeners() -> Iterator[dict[str, socket.socket]]:
-    made = {name: socket.socket(socket.AF_UNIX) for name in SOCKETS}
+def _listeners(holder: str) -> Iterator[dict[str, socket.socket]]:
+    made = {name: socket.socket(socket.AF_UNIX) for name in DOORS[holder]}
     yield made
     for listener in made.values():
         listener.close()
@@ -47,57 +48,120 @@ def _act(door: Door, verb: str, **args: object) -> dict[str, Any]:
         return dict(door.acts[verb](args, talk))
 
 
-def test_names_hands_over_the_standing_key_alone_and_serves_identity_and_officers(
-    store: KeyStore, doors: list[Door]
-) -> None:
-    mine, other = socket.socketpair()
-    ready: list[str] = []
-    asked: list[str] = []
+class Names:
+    """The holder `names` without a process: what it asked and told its supervisor, and the way to `standing`."""
 
-    def control(verb: str) -> dict[str, Any]:
-        asked.append(verb)
+    def __init__(self, store: KeyStore, reason: str = "") -> None:
+        self.asked: list[str] = []
+        self.told: list[str] = []
+        self.end, self.standing = handover.pair()
+        with _listeners("names") as listeners:
+            self.code = holders.run_names(_settings(store), listeners, self.end, self._asked, self.told.append, reason)
+
+    def _asked(self, verb: str) -> dict[str, Any]:
+        self.asked.append(verb)
         return {"names": "open"}
 
-    with _listeners() as listeners, other:
-        holders.run_names(_settings(store), listeners, mine, control, lambda: ready.append("yes"))
-        key = store.keyring.current(STANDING_KEK)
-        assert receive(other) == {"id": key.id, "version": 1, "secret": key.secret.expose_cleartext()}
-    identity, exchange, officer, outbox = doors
-    assert [door.name for door in doors] == ["identity", "exchange", "officer", "outbox"]
-    assert set(outbox.acts) == {"hello", "outbox.take", "outbox.settle"}
-    assert set(exchange.acts) == {"hello", "exchange.open", "exchange.redeem", "exchange.done"}
-    assert (set(identity.uids), set(officer.uids)) == ({7}, set())
-    assert set(identity.acts) == {*holders.IDENTITY_ACTS, "create", "create.done", "hello"}
-    assert set(officer.acts) == {*holders.OFFICER_ACTS, "verify.lines", "status", "seal", "lockdown", "unseal"}
-    assert ready == ["yes"]
-    assert _act(identity, "hello") == {"deployment": store.keyring.deployment}
-    assert _act(officer, "seal") == {"names": "open"}
-    assert asked == ["seal"]
-    assert _act(identity, "create.open", older_minutes=0, limit=1) == {"open": []}
+    def close(self) -> None:
+        self.standing.close()  # ends the thread that answers
+        self.end.close()
 
 
-def test_names_starts_though_nobody_takes_the_standing_key(store: KeyStore, doors: list[Door]) -> None:
-    mine, other = socket.socketpair()
-    other.close()
-    with _listeners() as listeners:
-        holders.run_names(_settings(store), listeners, mine, lambda _: {}, lambda: None)
-    assert len(doors) == 4
+CONTROL = {"status", "seal", "lockdown", "unseal", "begin"}
+MESSAGE = {"statement", "message", "describe"}
 
 
-def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, doors: list[Door]) -> None:
-    mine, other = socket.socketpair()
+def test_names_hands_over_the_standing_key_alone_and_serves_identity_and_officers(
+    store: KeyStore, doors: dict[str, Door]
+) -> None:
+    names = Names(store)
     key = store.keyring.current(STANDING_KEK)
-    with _listeners() as listeners, other:
-        send(other, {"id": key.id, "version": key.version, "secret": key.secret.expose_cleartext()})
-        holders.run_standing(_settings(store), listeners, mine, lambda: None)
-    door, log = doors
-    assert (door.name, log.name) == ("directory", "log")
+    for _ in range(2):  # as often as `standing` is started anew
+        taken, nonce = handover.take(names.standing)
+        assert (taken.id, taken.version) == (key.id, 1)
+        assert taken.secret.expose_cleartext() == key.secret.expose_cleartext()
+        handover.have(names.standing, nonce)
+    assert set(doors) == {"identity", "exchange", "officer", "outbox", "message"}
+    assert set(doors["outbox"].acts) == {"hello", "outbox.take", "outbox.settle"}
+    assert set(doors["exchange"].acts) == {"hello", "exchange.open", "exchange.redeem", "exchange.done"}
+    assert set(doors["message"].acts) == MESSAGE
+    assert (set(doors["identity"].uids), set(doors["officer"].uids)) == ({7}, set())
+    assert set(doors["identity"].acts) == {*holders.IDENTITY_ACTS, "create", "create.done", "hello"}
+    assert set(doors["officer"].acts) == {*holders.OFFICER_ACTS, "verify.lines", *CONTROL}
+    assert names.told == ["open"]
+    assert _act(doors["identity"], "hello") == {"deployment": store.keyring.deployment, "development": True}
+    assert _act(doors["officer"], "seal") == {"names": "open"}
+    assert names.asked == ["seal"]
+    assert _act(doors["identity"], "create.open", older_minutes=0, limit=1) == {"open": []}
+    names.close()
+
+
+def test_an_answer_to_an_earlier_standing_is_passed_over_by_the_next(store: KeyStore, doors: dict[str, Door]) -> None:
+    assert doors == {}
+    names = Names(store)
+    for _ in range(3):  # three that asked and were killed before they read
+        names.standing.send(msgpack.packb({"take": os.urandom(16)}))
+    taken, _ = handover.take(names.standing)
+    assert taken.id == store.keyring.current(STANDING_KEK).id
+    names.close()
+
+
+def test_a_shut_names_opens_where_it_stands(store: KeyStore, doors: dict[str, Door]) -> None:
+    names = Names(store, "sealed")
+    assert names.told == ["sealed"]
+    assert {name for name, door in doors.items() if door.acts} == {"officer", "message"}
+    assert {door.refusal for name, door in doors.items() if name != "message"} == {SealedError}
+    assert set(doors["officer"].acts) == CONTROL
+    for _ in range(2):  # the second time it is open
+        assert _act(doors["officer"], "unseal") == {"names": "open"}
+    assert (names.asked, names.told) == (["opened", "status", "status"], ["sealed", "open"])
+    assert _act(doors["identity"], "hello") == {"deployment": store.keyring.deployment, "development": True}
+    assert {door.refusal for door in doors.values()} == {ProtocolError}
+    names.close()
+
+
+def test_a_names_that_opens_standing_alone_hands_over_and_ends_and_opens_nothing_itself(
+    store: KeyStore, doors: dict[str, Door], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(holders, "after_answer", lambda do: ended.append(do.__self__.is_set()))
+    names = Names(store, "lockdown")
+    taken: list[bytes] = []
+
+    def standing() -> None:
+        key, nonce = handover.take(names.standing)
+        taken.append(key.id)
+        handover.have(names.standing, nonce)
+
+    thread = threading.Thread(target=standing)
+    thread.start()
+    _act(doors["officer"], "unseal", directory=True)
+    thread.join(10)
+    assert taken == [store.keyring.current(STANDING_KEK).id]
+    assert (names.asked, names.told, ended) == (["opened.directory", "status"], ["lockdown"], [False])
+    assert {door.refusal for name, door in doors.items() if name != "message"} == {LockdownError}
+    assert not doors["identity"].acts
+    assert names.code == holders.HANDED_OVER
+    names.close()
+
+
+def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, doors: dict[str, Door]) -> None:
+    end, standing = handover.pair()
+    told: list[str] = []
+    thread = threading.Thread(target=handover.give, args=(end, store.keyring, 10.0))
+    thread.start()
+    with _listeners("standing") as listeners:
+        holders.run_standing(_settings(store), listeners, standing, told.append)
+    thread.join(10)
+    assert not thread.is_alive()  # it was told that its key arrived
+    door, log = doors["directory"], doors["log"]
+    assert told == ["open"]
     assert set(log.acts) == {"hello", "log.head", "log.sign", "log.commit", "log.opening"}
     assert set(door.acts) == {
         "hello", "keys.directory", "keys.sector", "account.bind", "sign.introspection", "keys.public",
         "figures", "statement.seal",
     }  # fmt: skip
-    assert _act(door, "hello") == {"deployment": store.keyring.deployment}
+    assert _act(door, "hello") == {"deployment": store.keyring.deployment, "development": True}
     secret = store.keyring.current("directory").secret.expose_cleartext()
     assert _act(door, "keys.directory") == {"keys": {1: secret}}
     assert set(_act(door, "keys.sector", sector=SHOP)["keys"]) == {1}
@@ -108,19 +172,18 @@ def test_standing_serves_the_directory_with_what_it_was_handed(store: KeyStore, 
     for wrong in ({"pid": b""}, {"account": "x"}, {"handle": 7}, {"provider": None}):
         with pytest.raises(ProtocolError):
             _act(door, "account.bind", accounts=[account, {**account, **wrong}])
+    end.close()
+    standing.close()
 
 
-@pytest.mark.parametrize(("reason", "refusal"), [("sealed", SealedError), ("lockdown", LockdownError)])
-def test_a_shut_holder_serves_nothing_but_the_officers_control(
-    store: KeyStore, doors: list[Door], reason: str, refusal: type[SealedError]
-) -> None:
-    with _listeners() as listeners:
-        holders.run_shut(_settings(store), listeners, lambda _: {}, reason, lambda: None)
-        holders.run_shut(_settings(store), listeners, None, reason, lambda: None)
-    assert {door.refusal for door in doors} == {refusal}
-    assert [(door.name, set(door.acts)) for door in doors if door.acts] == [
-        ("officer", {"status", "seal", "lockdown", "unseal"})
-    ]
+def test_a_standing_without_its_key_answers_that_it_is_sealed(store: KeyStore, doors: dict[str, Door]) -> None:
+    told: list[str] = []
+    with _listeners("standing") as listeners:
+        holders.run_shut(_settings(store), listeners, told.append)
+    assert told == ["sealed"]
+    assert {name: (door.refusal, dict(door.acts)) for name, door in doors.items()} == {
+        "directory": (SealedError, {}), "log": (SealedError, {}),
+    }  # fmt: skip
 
 
 def test_the_clock_of_the_agent_is_in_seconds() -> None:

@@ -134,7 +134,7 @@ def test_a_statement_is_read_back_and_no_member_of_it_can_be_changed() -> None:
     assert Statement.parse(raw, signature) == STATED
     changes: dict[str, Any] = {
         "agent": MARIA.card.signs, "boot": bytes(16), "key": bytes(1216), "deployment": b"", "version": "0.2.0",
-        "code": "00" * 32, "names": "open", "generation": 2, "ceremony": "", "head": "",
+        "code": "00" * 32, "names": "open", "generation": 2, "ceremony": "", "head": "", "nonce": bytes(16),
     }  # fmt: skip
     assert changes.keys() | {"v"} == json.loads(raw).keys()
     for name, value in changes.items():

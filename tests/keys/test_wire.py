@@ -146,7 +146,7 @@ def _held(door: Door, path: Path) -> Iterator[AgentClient]:
 def _door(refusal: type[KeysError] = ProtocolError, *, acts: bool = True) -> Door:
     listener = socket.socket(socket.AF_UNIX)
     listener.close()
-    return Door("identity", listener, ACTS if acts else {}, frozenset(), refusal)
+    return Door("identity", listener, frozenset(), ACTS if acts else {}, refusal)
 
 
 def test_a_holder_runs_one_act_after_another_and_answers_failures_by_kind_alone(

@@ -7,10 +7,12 @@ from typing import Any, Final
 import click
 
 from keys.seals import development
-from keys.setup import complete_development, create_development
+from keys.setup import complete, create_development
+from vault import embedded
 from vault.cli.common import json_option, prepared, show
 from vault.config import STORES, Settings, load
 from vault.domain.clock import SystemClock, epoch
+from vault.errors import StartError
 from vault.stores import granting, schema
 
 EXIT_ERROR: Final = 1
@@ -22,23 +24,35 @@ def db() -> None:
 
 
 @db.command()
+@click.option(
+    "--officers", is_flag=True,
+    help="Make the new vault without a seal: officers open it, once they held a ceremony (idvault-keys init).",
+)  # fmt: skip
 @json_option
-def upgrade(*, as_json: bool) -> None:
+def upgrade(*, officers: bool, as_json: bool) -> None:
     """Run the migrations of all four stores, each in a transaction. Stop the service before.
 
-    Four empty databases become a new vault with the development seal. A key store of an earlier version is given the
-    keys that this version adds.
+    Four empty databases become a new vault with the development seal, which is for trying out; with --officers they
+    become one whose keys nobody has until officers make them. A key store of an earlier version is given the keys that
+    this version adds; one that officers open is given them when they do.
     """
-    settings = prepared()
+    settings = load() if officers else prepared()
     now, seal = epoch(SystemClock().now()), settings.home / development.FILE_NAME
+    if officers and seal.exists():
+        raise StartError(f"--officers: this vault has {development.FILE_NAME}; officers take over none that has keys")
+    if officers:
+        embedded.ensure(settings, now, officers=True)
     with _opened(settings) as engines:
         fresh = not settings.embedded and schema.are_empty(engines) and not seal.exists()
         schema.upgrade_all(engines)
         if fresh:
             settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if fresh and not officers:
             create_development(engines["keys"], seal, now)
             click.echo(f"idvault: warning: {development.WARNING}", err=True)
-        written = complete_development(engines["keys"], seal, now)
+        written = complete(engines["keys"], seal, now)
+    if officers:
+        click.echo("idvault: no keys yet; next, beside the running agent: idvault-keys init", err=True)
     result = dict.fromkeys(STORES, "up to date")
     show(result | ({"keys": f"completed: {', '.join(written)}"} if written else {}), as_json=as_json)
 

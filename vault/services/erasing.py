@@ -40,7 +40,7 @@ class Erasing:
         idempotent: Idempotent,
         now: Callable[[], int],
         *,
-        spread_seconds: int,
+        spread_seconds: Callable[[], int],
     ) -> None:
         self._directory, self._linking, self._accounts, self._idempotent = directory, linking, accounts, idempotent
         self._now, self._spread_seconds = now, spread_seconds
@@ -89,7 +89,7 @@ class Erasing:
                 self._accounts.end(unit, client, row.provider, row.account)
 
     def _end(self, standing: StandingRow, why: str, by: str, *, reviewer: bool) -> None:
-        spread = secrets.randbelow(self._spread_seconds + 1)
+        spread = secrets.randbelow(self._spread_seconds() + 1)
         args = {
             "by": by, "reviewer": reviewer, "why": why, "legacy": random_bytes(PID_BYTES),
             "memo": {"elsewhere": self._now() + spread, "answer": None},

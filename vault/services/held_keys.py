@@ -25,7 +25,8 @@ class HeldKeys:
         """Take the directory's socket, whose keys these are, and by name those that are peeked at alone."""
         self._directory, self._others = directory, others
         self._lock = threading.Lock()
-        self._deployment: bytes | None = None
+        self._hello: tuple[bytes, bool] | None = None
+        """The deployment id, and whether the vault has the development seal."""
         self._tokens: dict[str, PairwiseTokens] = {}
         self._codec: DirectoryTokens | None = None
         self._secrets: list[Secret] = []
@@ -53,7 +54,7 @@ class HeldKeys:
 
     def _drop(self) -> None:
         with self._lock:
-            self._tokens, self._codec, self._deployment = {}, None, None
+            self._tokens, self._codec, self._hello = {}, None, None
             for secret in self._secrets:
                 secret.close()
             self._secrets = []
@@ -61,9 +62,18 @@ class HeldKeys:
     @property
     def deployment(self) -> bytes:
         """The deployment id, 16 bytes."""
-        if self._deployment is None:
-            self._deployment = bytes(self._directory.call("hello", {})["deployment"])
-        return self._deployment
+        return self._greeted()[0]
+
+    @property
+    def development(self) -> bool:
+        """Whether the vault has the development seal: specimen documents and short ways are allowed then."""
+        return self._greeted()[1]
+
+    def _greeted(self) -> tuple[bytes, bool]:
+        if self._hello is None:
+            given = self._directory.call("hello", {})
+            self._hello = (bytes(given["deployment"]), given["development"] is True)
+        return self._hello
 
     def directory(self) -> DirectoryTokens:
         """Return the codec of access tokens and cursors."""

@@ -47,11 +47,9 @@ class Registering:
         showing: Showing,
         creating: Creating,
         now: Callable[[], int],
-        *,
-        development: bool,
     ) -> None:
         self._directory, self._keys, self._linking, self._creating = directory, keys, linking, creating
-        self._idempotent, self._showing, self._now, self._development = idempotent, showing, now, development
+        self._idempotent, self._showing, self._now = idempotent, showing, now
 
     def register(self, client: Client, body: dict[str, Any], idempotency: Idempotency | None) -> Answer:
         """Register a person, or an organisation with its representative; return (202, registration).
@@ -101,7 +99,7 @@ class Registering:
         return self._idempotent.run(client.id, idempotency, random_bytes(SEED_BYTES), effect)
 
     def _wish(self, client: Client, body: Mapping[str, Any]) -> Wish:
-        return wish(client, body, from_epoch(self._now()).date(), specimen=self._development)
+        return wish(client, body, from_epoch(self._now()).date(), specimen=self._keys.development)
 
     def wished(self, client: Client, body: Mapping[str, Any]) -> Wish | Refused:
         """Return a registration from its body, or what is wrong with it."""
@@ -124,7 +122,7 @@ class Registering:
         Raises:
             InvalidFieldError, VaultError: what is wrong with the body; the registration is not `returned`.
         """
-        submission = submitted(client, body, from_epoch(self._now()).date(), specimen=self._development)
+        submission = submitted(client, body, from_epoch(self._now()).date(), specimen=self._keys.development)
         registration = _registration(reg)
 
         def effect(attempt: Attempt) -> Answer:

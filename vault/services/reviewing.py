@@ -60,12 +60,10 @@ class Reviewing:
         linking: Linking,
         idempotent: Idempotent,
         now: Callable[[], int],
-        *,
-        development: bool,
     ) -> None:
         self._settings, self._directory, self._keys = settings, directory, keys
         self._accounts = AccountReviews(directory, keys, now)
-        self._linking, self._idempotent, self._now, self._development = linking, idempotent, now, development
+        self._linking, self._idempotent, self._now = linking, idempotent, now
 
     def next(self, client: Client) -> dict[str, Any] | None:
         """Lease the oldest open case and return it, or None."""
@@ -232,7 +230,7 @@ class Reviewing:
         return owner.policy if owner is not None else {}
 
     def _needs_reveal(self, row: ReviewRow) -> bool:
-        return bool(self._policy(row).get("review_needs_reveal", not self._development))
+        return bool(self._policy(row).get("review_needs_reveal", not self._keys.development))
 
     def _caps(self, row: ReviewRow, standing: StandingRow) -> list[dict[str, Any]]:
         """Return the caps that this approval could pass: for each kind the limit, and how many accounts it adds."""

@@ -25,6 +25,7 @@ from vault.web.pages.docs import add_docs
 from vault.web.pages.health import add_health
 from vault.web.pages.log import add_log
 from vault.web.pages.metrics import add_metrics
+from vault.web.pages.officers import add_officers
 from vault.web.pages.transparency import add_transparency
 from vault.web.problems import problem_response, refusal_of
 from vault.web.refusals import refusal
@@ -157,6 +158,7 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
         add_metadata(app, vault)
         add_log(app, vault)
         add_transparency(app, vault)
+        add_officers(app, vault)
     check_routes(app)
     return app
 

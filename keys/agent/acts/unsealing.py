@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Engine, select
 
@@ -27,6 +27,13 @@ from keys.quorum import Approval, Policy
 from keys.seals.shares import Ceremony, Collecting, Fault, split
 
 
+class Opens(Protocol):
+    """Opens the vault with a root key and what names it: both holders, or standing alone."""
+
+    def __call__(self, root_id: bytes, root: Secret, *, directory: bool) -> None:
+        """Open it."""
+
+
 @dataclass(slots=True)
 class Unsealing:
     """What is under way in one shut holder: the shares that were given so far, by what they are given for."""
@@ -34,8 +41,7 @@ class Unsealing:
     engine: Engine
     home: Path
     now: Callable[[], int]
-    open_with: Callable[[Ceremony, Secret, bool], None]
-    """Has the vault opened with a root key; whether for standing alone."""
+    open_with: Opens
     _collecting: dict[str, Collecting] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -101,7 +107,7 @@ class Unsealing:
             root = collecting.root()
             self._put_in_force(held, root)
             self._collecting = {}
-        self.open_with(held.record, root, False)
+        self.open_with(held.record.root_id, root, directory=False)
         return {"needed": 0}
 
     def _put_in_force(self, held: Held, root: Secret) -> None:
@@ -142,7 +148,7 @@ class Unsealing:
             root = held.root()
             self._collecting = {}
             self._check(state.ceremony, root)
-        self.open_with(state.ceremony, root, directory)
+        self.open_with(state.ceremony.root_id, root, directory=directory)
         return {"needed": 0}
 
     def _check(self, record: Ceremony, root: Secret) -> None:

@@ -1,0 +1,84 @@
+"""idvault-keys status --as FILE: officers and their proofs, keys and their ages, what waits, and what to do by when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+PROOF_DAYS: Final = 90
+"""After which an officer should prove anew that his share opens."""
+CRYPTOPERIOD_DAYS: Final = 730
+"""NIST SP 800-57 part 1 rev. 5, section 5.3.6: at most two years for keys that seal, and of what signs."""
+_SOON_DAYS: Final = 30
+_DAY_SECONDS: Final = 86_400
+_PERSONS: Final = {
+    0: "nobody yet", 1: "one person alone: who has that file and passphrase has everything",
+    2: "two persons, both needed where the threshold is two of two",
+}  # fmt: skip
+
+
+def kept_by(threshold: int, officers: int, seal: str) -> str:
+    """Return by whom a vault is kept, in words."""
+    if seal == "development":
+        return "the development seal: whoever reads its file has everything"
+    if officers <= 1:
+        return _PERSONS[officers]
+    if threshold == officers:
+        return f"{officers} persons, all of them needed: one lost share loses the vault"
+    return f"any {threshold} of {officers} officers"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Something to be done by a day."""
+
+    day: str
+    """YYYY-MM-DD"""
+    what: str
+
+
+def to_dos(found: Mapping[str, Any], now: int) -> list[Due]:
+    """Return what is to be done, the most urgent first."""
+    dues = []
+    for seat in found["officers"]:
+        proven = seat["proven"]
+        due = now if proven is None else proven + PROOF_DAYS * _DAY_SECONDS
+        if due <= now + _SOON_DAYS * _DAY_SECONDS:
+            dues.append(Due(_day(due), f"{seat['name']}: prove the share: idvault-keys verify-share --tell"))
+    for key in found["keys"]:
+        due = key["created"] + CRYPTOPERIOD_DAYS * _DAY_SECONDS
+        if due <= now + _SOON_DAYS * _DAY_SECONDS:
+            dues.append(Due(_day(due), f"key {key['purpose']}: rotate"))
+    dues += [
+        Due(_day(one["expires"]), f"request {one['id']} ({one['kind']}): {one['missing']} more must approve it")
+        for one in found["requests"] if one["state"] == "pending"
+    ]  # fmt: skip
+    return sorted(dues, key=lambda due: due.day)
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def lines(found: Mapping[str, Any], now: int) -> list[str]:
+    """Return the status as text."""
+    control = found["control"]
+    told = [
+        f"kept by   {kept_by(found['threshold'], len(found['officers']), control['seal'])}",
+        f"names     {found['names']}",
+        f"standing  {control['standing']}",
+        f"officers  {found['threshold']} of {len(found['officers'])} needed, generation {found['generation']}",
+    ]
+    for seat in found["officers"]:
+        proven = "never proved" if seat["proven"] is None else f"proved {_day(seat['proven'])}"
+        told.append(f"          {seat['name']}   {proven}{'   (you)' if seat['key'] == found['you'] else ''}")
+    for purpose, missing in found["needed"].items():
+        told.append(f"shares    {missing} more needed for {purpose}")
+    for key in found["keys"]:
+        days = (now - key["created"]) // _DAY_SECONDS
+        told.append(f"key       {key['purpose']} version {key['version']}: {days} of {CRYPTOPERIOD_DAYS} days")
+    told += [f"budget    {name}: {limit} an hour" for name, limit in found["budgets"].items()]
+    told += [f"request   {one['id']}  {one['kind']} {one['subject']}: {one['state']}" for one in found["requests"]]
+    dues = to_dos(found, now)
+    told.append("to do     nothing" if not dues else "to do")
+    return told + [f"  by {due.day}  {due.what}" for due in dues]

@@ -1,0 +1,133 @@
+"""What an officer's machine remembers of a vault: its agent, what it ran when he last looked, and his own sealed share.
+
+    file      = {"v": 1, "said", "signature": base64}                 beside the officer's file, ".pins", mode 0600
+    said      = {"vault": URL, "agent": base64, "deployment": hex, "version", "code", "generation",
+                "record": base64 or "", "sealed": base64 or ""}
+    signature = Ed25519 of the officer over "idvault/pins/v1" ‖ newline ‖ RFC 8785 form of said
+
+Guarantees: what is read back is what this officer wrote. Nothing in it is a secret.
+"""
+
+import base64
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+import rfc8785
+
+from keys.errors import OfficerError
+from keys.files import replace_durably
+from keys.identity import Statement
+from keys.officers import Card, Officer
+from keys.primitives import ed25519_holds
+from keys.seals.shares import Ceremony
+
+SUFFIX: Final = ".pins"
+MAX_BYTES: Final = 64 * 1024
+_LABEL: Final = b"idvault/pins/v1\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """What is remembered."""
+
+    vault: str
+    agent: bytes
+    deployment: bytes
+    """None until the first ceremony was begun."""
+    version: str
+    code: str
+    generation: int
+    """Of the officers, when he last looked."""
+    record: bytes = b""
+    """Of the ceremony that his share is of."""
+    sealed: bytes = b""
+
+    @classmethod
+    def of(cls, vault: str, stated: Statement) -> Self:
+        """Return the pins of an agent whose words were compared."""
+        return cls(vault, stated.agent, stated.deployment, stated.version, stated.code, stated.generation)
+
+    def seen(self, stated: Statement) -> "Pins":
+        """Return them after another look."""
+        return replace(
+            self, deployment=stated.deployment, version=stated.version, code=stated.code, generation=stated.generation
+        )
+
+    def with_share(self, record: Ceremony, sealed: bytes) -> "Pins":
+        """Return them with the officer's own share of a ceremony."""
+        return replace(self, record=bytes(record), sealed=sealed)
+
+    def check(self, stated: Statement) -> None:
+        """Refuse another agent, another vault, and one that was put back.
+
+        Raises:
+            OfficerError: what is not as it was.
+        """
+        if stated.agent != self.agent:
+            raise OfficerError(
+                "agent: not the one that this officer knows; nothing was sent. If the agent was set up anew, "
+                "compare its words by voice and then: idvault-keys trust"
+            )
+        if self.deployment and stated.deployment != self.deployment:
+            raise OfficerError("vault: another one than this officer knows; nothing was sent")
+        if stated.generation < self.generation:
+            raise OfficerError("vault: put back to an earlier generation of officers; nothing was sent")
+
+    def changes(self, stated: Statement) -> list[str]:
+        """Return what of the software is not as it was when the officer last looked."""
+        return [what for what in ("version", "code") if getattr(stated, what) != getattr(self, what)]
+
+    def _said(self) -> dict[str, Any]:
+        agent, record, sealed = (base64.b64encode(raw).decode() for raw in (self.agent, self.record, self.sealed))
+        return {
+            "vault": self.vault, "agent": agent, "deployment": self.deployment.hex(), "version": self.version,
+            "code": self.code, "generation": self.generation, "record": record, "sealed": sealed,
+        }  # fmt: skip
+
+    def write(self, path: Path, officer: Officer) -> None:
+        """Write them beside an officer's file.
+
+        Raises:
+            OfficerError: the folder cannot be written.
+        """
+        said = self._said()
+        signature = officer.signer.sign(_LABEL + rfc8785.dumps(said))
+        content = {"v": 1, "said": said, "signature": base64.b64encode(signature).decode()}
+        try:
+            replace_durably(_beside(path), f"{json.dumps(content, indent=2)}\n".encode(), mode=0o600)
+        except OSError:
+            raise OfficerError(f"{_beside(path).name}: cannot be written") from None
+
+    @classmethod
+    def read(cls, path: Path, card: Card) -> "Pins | None":
+        """Return what an officer's machine remembers; None where he knows no vault yet.
+
+        Raises:
+            OfficerError: not what this officer wrote.
+        """
+        try:
+            with _beside(path).open("rb") as file:
+                content = json.loads(file.read(MAX_BYTES))
+            said = content["said"]
+            agent, record, sealed, signature = (
+                base64.b64decode(text, validate=True)
+                for text in (said["agent"], said["record"], said["sealed"], content["signature"])
+            )
+            pins = cls(
+                str(said["vault"]), agent, bytes.fromhex(said["deployment"]), str(said["version"]), str(said["code"]),
+                int(said["generation"]), record, sealed,
+            )  # fmt: skip
+            whole = ed25519_holds(card.signs, signature, _LABEL + rfc8785.dumps(pins._said()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            whole = False
+        if not whole:
+            raise OfficerError(f"{_beside(path).name}: not what this officer wrote; compare the agent's words anew")
+        return pins
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + SUFFIX)
