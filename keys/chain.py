@@ -116,6 +116,29 @@ def following(state: State, request: Request, now: int) -> bytes:
     })  # fmt: skip
 
 
+def rekey_kind(before: frozenset[str], after: frozenset[str]) -> Kind:
+    """Return what another set of officers, by their key ids, is called."""
+    if before == after:
+        return Kind.REKEY
+    if before < after:
+        return Kind.OFFICER_ADD
+    return Kind.OFFICER_REMOVE if after < before else Kind.OFFICER_REPLACE
+
+
+def needed(state: State, request: Request, now: int) -> int:
+    """Return how many persons must sign a request, once it was found that what it asks for can be done.
+
+    Raises:
+        QuorumError: what of it is not of its form, or breaks a rule.
+    """
+    try:
+        return _needed(state, _carried_out(state, request, now), request.kind)
+    except (OfficerError, ShareError) as error:
+        raise QuorumError(str(error)) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise QuorumError("request: what it asks for is not of its form") from None
+
+
 def _policy(policy: Policy) -> dict[str, Any]:
     return {"threshold": policy.threshold, "more": {kind.value: needed for kind, needed in policy.more.items()}}
 
@@ -221,16 +244,19 @@ def after(state: State, record: Record, number: int) -> State:
         raise ChainError("its time is before that of the record before it", number)
     try:
         changed = _carried_out(state, request, said["at"])
-        needed = state.policy.needed(request.kind)
-        if changed.policy != state.policy:
-            needed = max(needed, state.policy.needed_to_change(changed.policy))
-        state.check(request, record.signatures, said["at"], needed)
+        state.check(request, record.signatures, said["at"], _needed(state, changed, request.kind))
     except (QuorumError, OfficerError, ShareError) as error:
         raise ChainError(str(error), number) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ChainError("what it asks for is not of its form", number) from None
     used = changed.used | {request.digest}
     return replace(changed, at=said["at"], head=Head(number, record.digest), used=used)
+
+
+def _needed(state: State, changed: State, kind: Kind) -> int:
+    if changed.policy == state.policy:
+        return state.policy.needed(kind)
+    return max(state.policy.needed(kind), state.policy.needed_to_change(changed.policy))
 
 
 def _carried_out(state: State, request: Request, now: int) -> State:
@@ -254,6 +280,12 @@ def _carried_out(state: State, request: Request, now: int) -> State:
             return state
 
 
+def policy_of_next(state: State, threshold: int, officers: int) -> Policy:
+    """Return the policy of another set of officers: no kind asks for fewer than its threshold, or more than all."""
+    more = {kind: max(threshold, min(persons, officers)) for kind, persons in state.policy.more.items()}
+    return Policy(threshold, more)
+
+
 def _rekeyed(state: State, detail: Mapping[str, Any], now: int) -> State:
     """Return the state with another set of officers, whose shares are those of a new ceremony that M of them confirmed.
 
@@ -266,8 +298,7 @@ def _rekeyed(state: State, detail: Mapping[str, Any], now: int) -> State:
     _check_confirmed(ceremony, cards, map(Approval.of_plain, detail["confirmations"]), ceremony.digest, now)
     check_threshold(ceremony.threshold, len(cards), no_spare=bool(detail.get("no_spare", False)))
     since = {one.card: one.since for one in state.officers}
-    more = {kind: max(ceremony.threshold, min(needed, len(cards))) for kind, needed in state.policy.more.items()}
-    policy = Policy(ceremony.threshold, more)
+    policy = policy_of_next(state, ceremony.threshold, len(cards))
     policy.check(len(cards))
     officers = tuple(Appointed(card, since.get(card, now)) for card in cards)
     return replace(state, ceremony=ceremony, officers=officers, policy=policy)

@@ -8,10 +8,11 @@ purpose, scope and version. The holder `standing` is given the standing key encr
 second line.
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import RLock
 from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Engine, insert, select, update
@@ -88,6 +89,8 @@ class Keyring:
 
     def __init__(self, engine: Engine, deployment: bytes, wrapping: Key, connection: Connection | None = None) -> None:
         self._engine, self.deployment, self._wrapping = engine, deployment, wrapping
+        self.changing = RLock()
+        """Held by whoever writes entries, for the span of his transaction."""
         self._keys: dict[tuple[str, str], dict[int, Key]] = {}
         self._usable: dict[tuple[str, str], dict[int, Key]] = {}
         self._macs: dict[tuple[str, bytes], Mac] = {}
@@ -153,6 +156,10 @@ class Keyring:
         Raises:
             OpenError: an entry was altered or moved.
         """
+        with self.changing:
+            self._reload(connection)
+
+    def _reload(self, connection: Connection | None) -> None:
         keys: dict[tuple[str, str], dict[int, Key]] = {}
         wrapping = {self._wrapping.id: self._wrapping}
         if self._wrapping.purpose == STANDING_KEK:
@@ -306,6 +313,17 @@ class Keyring:
                 _write(connection, self.deployment, wrapper, purpose, "", now)
                 written.append(purpose)
         return written
+
+    @contextmanager
+    def moving_under(self, root_id: bytes, root: Secret) -> Iterator[None]:
+        """Have the entries under another root key from then on: within it, `rewrap_under` is committed.
+
+        Nobody writes or reads entries meanwhile; if it is left by an exception, all stays under the root key as before.
+        """
+        with self.changing:
+            yield
+            self._wrapping = _root(root_id, root)
+            self.reload()
 
     def rewrap_under(self, connection: Connection, root_id: bytes, root: Secret) -> None:
         """Seal what lies under the root key under another one, within the caller's transaction.

@@ -48,7 +48,13 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
         "person.split": 2,
         "import.chunk": 1,
         # of the key store: acts of officers
+        "ceremony.begun": 1,
+        "officers.asked": 1,
+        "officers.objected": 1,
         "officers.recorded": 1,
+        "keys.unsealed": 0,
+        "keys.sealed": 0,
+        "keys.locked": 0,
         # of the directory
         "attempt.refused": 1,
         "report.tallied": 0,
@@ -80,9 +86,9 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
 )
 """How many subjects an act of each type names. A review names whom it shows beside the one who registered: up to seven
 candidates; more than that take a further leaf."""
-BY_DIGEST: Final = frozenset({"officers.recorded"})
-"""Acts whose subject is the digest of the record that they made: no person's, and not to be guessed, for the record
-holds random bits."""
+BY_DIGEST: Final = frozenset({"ceremony.begun", "officers.asked", "officers.objected", "officers.recorded"})
+"""Acts whose subject is the digest of the record or request that they made or were about: no person's, and not to be
+guessed, for it holds random bits."""
 FACTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {"attempt.refused": frozenset({"kind", "count"}), "report.tallied": frozenset({"tally"})}
 )

@@ -2,13 +2,14 @@
 
     file      = {"v": 1, "said", "signature": base64}                 beside the officer's file, ".pins", mode 0600
     said      = {"vault": URL, "agent": base64, "deployment": hex, "version", "code", "generation",
-                "record": base64 or "", "sealed": base64 or ""}
+                "record", "sealed", "next_record", "next_sealed": base64 or ""}
     signature = Ed25519 of the officer over "idvault/pins/v1" ‖ newline ‖ RFC 8785 form of said
 
 Guarantees: what is read back is what this officer wrote. Nothing in it is a secret.
 """
 
 import base64
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from keys.seals.shares import Ceremony
 SUFFIX: Final = ".pins"
 MAX_BYTES: Final = 64 * 1024
 _LABEL: Final = b"idvault/pins/v1\n"
+_OCTETS: Final = ("agent", "record", "sealed", "next_record", "next_sealed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,9 @@ class Pins:
     record: bytes = b""
     """Of the ceremony that his share is of."""
     sealed: bytes = b""
+    next_record: bytes = b""
+    """Of a ceremony that he confirmed and that is not in force yet."""
+    next_sealed: bytes = b""
 
     @classmethod
     def of(cls, vault: str, stated: Statement) -> Self:
@@ -50,14 +55,17 @@ class Pins:
         return cls(vault, stated.agent, stated.deployment, stated.version, stated.code, stated.generation)
 
     def seen(self, stated: Statement) -> "Pins":
-        """Return them after another look."""
-        return replace(
+        """Return them after another look; a share that he confirmed takes its place once its ceremony is in force."""
+        seen = replace(
             self, deployment=stated.deployment, version=stated.version, code=stated.code, generation=stated.generation
         )
+        if not self.next_record or hashlib.sha256(self.next_record).hexdigest() != stated.ceremony:
+            return seen
+        return replace(seen, record=self.next_record, sealed=self.next_sealed, next_record=b"", next_sealed=b"")
 
     def with_share(self, record: Ceremony, sealed: bytes) -> "Pins":
-        """Return them with the officer's own share of a ceremony."""
-        return replace(self, record=bytes(record), sealed=sealed)
+        """Return them with the officer's own share of a ceremony that he confirms."""
+        return replace(self, next_record=bytes(record), next_sealed=sealed)
 
     def check(self, stated: Statement) -> None:
         """Refuse another agent, another vault, and one that was put back.
@@ -80,10 +88,10 @@ class Pins:
         return [what for what in ("version", "code") if getattr(stated, what) != getattr(self, what)]
 
     def _said(self) -> dict[str, Any]:
-        agent, record, sealed = (base64.b64encode(raw).decode() for raw in (self.agent, self.record, self.sealed))
-        return {
-            "vault": self.vault, "agent": agent, "deployment": self.deployment.hex(), "version": self.version,
-            "code": self.code, "generation": self.generation, "record": record, "sealed": sealed,
+        raw = {name: base64.b64encode(getattr(self, name)).decode() for name in _OCTETS}
+        return raw | {
+            "vault": self.vault, "deployment": self.deployment.hex(), "version": self.version, "code": self.code,
+            "generation": self.generation,
         }  # fmt: skip
 
     def write(self, path: Path, officer: Officer) -> None:
@@ -111,13 +119,11 @@ class Pins:
             with _beside(path).open("rb") as file:
                 content = json.loads(file.read(MAX_BYTES))
             said = content["said"]
-            agent, record, sealed, signature = (
-                base64.b64decode(text, validate=True)
-                for text in (said["agent"], said["record"], said["sealed"], content["signature"])
-            )
+            raw = {name: base64.b64decode(said[name], validate=True) for name in _OCTETS}
+            signature = base64.b64decode(content["signature"], validate=True)
             pins = cls(
-                str(said["vault"]), agent, bytes.fromhex(said["deployment"]), str(said["version"]), str(said["code"]),
-                int(said["generation"]), record, sealed,
+                vault=str(said["vault"]), deployment=bytes.fromhex(said["deployment"]), version=str(said["version"]),
+                code=str(said["code"]), generation=int(said["generation"]), **raw,
             )  # fmt: skip
             whole = ed25519_holds(card.signs, signature, _LABEL + rfc8785.dumps(pins._said()))
         except FileNotFoundError:

@@ -29,7 +29,8 @@ from keys.primitives import Ed25519Signer, ed25519_holds, random_bytes
 
 ROLE: Final = "officer"
 NONCE_BYTES: Final = 16
-MAX_BYTES: Final = 16 * 1024
+MAX_BYTES: Final = 40 * 1024
+"""Room for the cards of sixteen officers."""
 MAX_SECONDS: Final = 30 * 86_400
 """How long a request may wait for signatures, at most."""
 CLOCK_SECONDS: Final = 86_400

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from keys import ceremonies, store
+from keys.agent.acts.deciding import Deciding
 from keys.agent.acts.unsealing import Unsealing
 from keys.agent.arguments import Args, octets
 from keys.agent.holder import Act
@@ -31,6 +32,7 @@ from keys.identity import BOOT_BYTES, Statement, code_hash, software_version
 from keys.messages import MAX_BYTES, Said, answer, heard
 from keys.officers import Card
 from keys.primitives import HYBRID_SEED_BYTES, Ed25519Signer, HybridReceiver, Secret, random_bytes
+from keys.quorum import Policy
 
 NEW: Final = "new"
 _MOST_HEARD: Final = 20_000
@@ -50,6 +52,8 @@ class Desk:
     """sealed, lockdown or open; of a vault that has no keys yet it is told as new."""
     control: Callable[[str], Mapping[str, Any]]
     unsealing: Unsealing
+    deciding: Deciding | None = None
+    """Once names are open."""
     _receiver: HybridReceiver = field(init=False)
     _boot: bytes = field(init=False)
     _code: str = field(init=False)
@@ -134,7 +138,9 @@ class Desk:
             "look": self._look, "share": self._share, "proved": self._proved, "seal": self._seal,
             "lockdown": self._lockdown,
         }  # fmt: skip
-        if self.state() != "open":
+        if self.deciding is not None:
+            known |= self.deciding.verbs()
+        else:
             known |= {
                 "confirm": lambda said: self.unsealing.confirm(said.card, said.args),
                 "unseal": lambda said: self.unsealing.unseal(said.card, said.args),
@@ -220,6 +226,7 @@ class Desk:
         if own is None:
             raise RefusedError("no share of this officer in that ceremony")
         return {
+            "waiting": chosen.stage is Stage.PENDING,
             "record": base64.b64encode(bytes(chosen.record)).decode(),
             "cards": [str(card) for card in chosen.cards],
             "first": base64.b64encode(chosen.first or b"").decode(),
@@ -244,9 +251,12 @@ class Desk:
             "needed": self.unsealing.progress(),
             "confirmed": [one.key for one in new if one.confirmation is not None],
             "record": chain.head.number if chain else 0,
+            "cards": [str(card) for card in cards],
+            "policy": _policy(chain),
             "keys": self._ages(),
             "budgets": dict(chain.budgets) if chain else {},
-            "requests": [],
+            "requests": [] if self.deciding is None else self.deciding.listed(),
+            "now": int(time.time()),
             "you": said.card.key_id,
         }
 
@@ -274,17 +284,32 @@ class Desk:
     def _seal(self, said: Said) -> Mapping[str, Any]:
         """Close names and standing at once, at one officer's word."""
         self._in_force(said)
+        self._note("keys.sealed")
         self._after_answer("seal")
         return {}
 
     def _lockdown(self, said: Said) -> Mapping[str, Any]:
         """Close names at once, at one officer's word."""
         self._in_force(said)
+        self._note("keys.locked")
         self._after_answer("lockdown")
         return {}
 
+    def _note(self, kind: str) -> None:
+        """Write that an officer shut the vault, where it is open; the act itself waits for nothing."""
+        try:
+            if self.deciding is not None:
+                self.deciding.note(kind)
+        except DBAPIError as error:
+            log_failure("shut_without_audit_row", error)
+
     def _after_answer(self, order: str) -> None:
         after_answer(lambda: self.control(order))
+
+
+def _policy(chain: State | None) -> dict[str, Any]:
+    policy = Policy(0) if chain is None else chain.policy
+    return {"threshold": policy.threshold, "more": {kind.value: needed for kind, needed in policy.more.items()}}
 
 
 _ANSWER_SECONDS: Final = 0.1

@@ -37,6 +37,7 @@ from keys.agent.acts import (
     together,
     verifying,
 )
+from keys.agent.acts.deciding import Deciding
 from keys.agent.acts.unsealing import Unsealing
 from keys.agent.arguments import Args, listed, mapping, octets, text
 from keys.agent.desk import Desk, after_answer
@@ -178,9 +179,15 @@ class _Names:
         keyring = self._keyring(root_id, root)
         drop_unplanned(self.engine)
         threading.Thread(target=handover.give, args=(self.handover, keyring), daemon=True).start()
-        names = Names(self.engine, keyring, _now, self.settings.limits)
+        limits, home = self.settings.limits, self.settings.home
+        deciding = Deciding(self.engine, keyring, home, _now, limits)
+        deciding.apply_budgets()
+        if not self.settings.opens_by_itself:
+            deciding.note("keys.unsealed")
+        names = Names(self.engine, keyring, _now, limits, deciding)
         for name, acts in _acts_of(names, self.settings).items():
             self.doors[name].open(acts | self._control_acts() if name == "officer" else acts)
+        self.desk.deciding = deciding
         self.state = OPEN
 
     def _keyring(self, root_id: bytes, root: Secret) -> Keyring:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, select
 
@@ -18,10 +18,13 @@ from keys.records import Assurance, Opened, Record
 from keys.rows import check_row
 from keys.tokens import PID_BYTES
 
+if TYPE_CHECKING:
+    from keys.agent.acts.deciding import Deciding
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Limits:
-    """The agent's own limits; each is a setting."""
+    """The agent's own limits; each is a setting, and officers may raise some while the agent runs."""
 
     creates_per_hour: int = 10_000_000
     evidence_views: int = 3
@@ -44,6 +47,7 @@ class Names:
     keyring: Keyring
     now: Callable[[], int]
     limits: Limits
+    officers: "Deciding"
 
     @property
     def minute(self) -> int:

@@ -1,6 +1,7 @@
 """idvault-keys init, trust, confirm, unseal, verify-share: the keys come into being, and are opened, by M of N."""
 
 import base64
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -53,7 +54,7 @@ def init(cards: tuple[Path, ...], threshold: int, home: Path, sockets: Path | No
     Read the words that this command prints to each officer by voice.
     """  # noqa: D301 - \b keeps click from wrapping the lines
     with failing():
-        read = [_card_in(path) for path in cards]
+        read = [card_in(path) for path in cards]
         client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
         try:
             made = client.call("begin", {
@@ -74,7 +75,12 @@ def init(cards: tuple[Path, ...], threshold: int, home: Path, sockets: Path | No
     click.echo("  idvault-keys confirm --as FILE --vault URL")
 
 
-def _card_in(path: Path) -> Card:
+def card_in(path: Path) -> Card:
+    """Return the card in a file: an officer's own, or one that holds nothing but a card.
+
+    Raises:
+        OfficerError: it cannot be read, or holds none.
+    """
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError):
@@ -139,14 +145,22 @@ def confirm(seat: Seat, words: str | None, paper: Path | None) -> None:
     found = seat.ask("share", {"waiting": True})
     record, first, sealed = _ceremony(seat, found, stated)
     share = opened(seat.officer, record, sealed)
-    seat.remember((seat.pins or Pins.of(seat.line.url, stated)).with_share(record, sealed))
+    seat.remember((seat.pins or Pins.of(seat.line.url, stated)).with_share(record, sealed).seen(stated))
     if paper is not None:
         _write_paper(paper, seat, record, share)
+    if not found["waiting"]:
+        seat.ask("proved", {"ceremony": record.digest.hex()})
+        seat.tell({"ceremony": record.digest.hex(), "needed": 0}, "In force already; this officer's share opens.")
+        return
     digest = bytes.fromhex(Record(first, ()).digest) if first else record.digest
     approval = Approval.of(digest, seat.card, seat.officer.signer, int(time.time()) + CONFIRMATION_SECONDS)
     answer = seat.ask("confirm", {"ceremony": record.digest.hex(), "share": share, "approval": approval.plain()})
     needed = int(answer["needed"])
-    told = f"Confirmed; {needed} more must confirm." if needed else "Confirmed; the ceremony is in force."
+    told = f"Confirmed; {needed} more must confirm."
+    if not needed:
+        told = "Confirmed; the vault's keys are made, and it is open."
+    if not needed and not first:
+        told = "Confirmed; an officer in force can ask for it now: idvault-keys request rekey"
     seat.tell({"ceremony": record.digest.hex(), "needed": needed}, told)
 
 
@@ -198,15 +212,16 @@ def _own_share(seat: Seat, paper: Path | None, *, typed: bool) -> tuple[Ceremony
         OfficerError: this machine has none.
         ShareError: mistyped, or of another set.
     """
-    if seat.pins is None or not seat.pins.record:
+    pins = seat.pins
+    if pins is None or not (pins.record or pins.next_record):
         raise OfficerError("this officer has confirmed no share yet: idvault-keys confirm")
-    record = Ceremony.parse(seat.pins.record)
+    record = Ceremony.parse(pins.record or pins.next_record)
     if paper is not None or typed:
         share = _read_paper(paper) if paper is not None else click.prompt("Share", hide_input=True, err=True)
         Collecting(record).give(share, seat.card.key_id)
         return record, " ".join(share.lower().split())
     try:
-        return record, opened(seat.officer, record, seat.pins.sealed)
+        return record, opened(seat.officer, record, pins.sealed if pins.record else pins.next_sealed)
     except OpenError:
         raise OfficerError("the share on this machine does not open with this officer's keys") from None
 
@@ -252,7 +267,9 @@ def verify_share(seat: Seat, share_file: Path | None, *, typed: bool, tell: bool
 
 def unseal_as(seat: Seat, share_file: Path | None, *, directory: bool, typed: bool) -> None:
     """Give this officer's share to unseal the vault, or standing alone."""
-    seat.look()
+    stated = seat.look()
+    if share_file is None and not typed:
+        _renew(seat, stated)
     _, share = _own_share(seat, share_file, typed=typed)
     try:
         needed = int(seat.ask("unseal", {"share": share, "directory": directory})["needed"])
@@ -261,6 +278,19 @@ def unseal_as(seat: Seat, share_file: Path | None, *, directory: bool, typed: bo
         needed = _still_needed(seat, error, directory=directory)
     what = "Standing is open." if directory else "The vault is open."
     seat.tell({"needed": needed}, f"Given; {needed} more officers are needed." if needed else what)
+
+
+def _renew(seat: Seat, stated: Statement) -> None:
+    """Fetch this officer's share where another ceremony is in force than that of the share on this machine."""
+    pins = (seat.pins or Pins.of(seat.line.url, stated)).seen(stated)
+    if stated.ceremony in {hashlib.sha256(pins.record).hexdigest(), ""}:
+        seat.remember(pins)
+        return
+    record, _, sealed = _ceremony(seat, seat.ask("share", {}), stated)
+    if record.digest.hex() != stated.ceremony:
+        raise OfficerError("share: not of the ceremony that the agent states to be in force")
+    opened(seat.officer, record, sealed)
+    seat.remember(pins.with_share(record, sealed).seen(stated))
 
 
 def _still_needed(seat: Seat, error: KeysError, *, directory: bool) -> int:

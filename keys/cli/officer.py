@@ -6,6 +6,7 @@ import click
 import orjson
 
 from keys import officers
+from keys.cli.ceremony import card_in
 from keys.cli.seat import asked_new_passphrase, asked_passphrase, json_option, passphrase_option, read_secret
 from keys.errors import OfficerError
 from keys.officers import Card
@@ -63,7 +64,7 @@ def show(file: Path, passphrase_file: Path | None, *, check: bool, as_json: bool
     forgotten is found out while the other officers are enough.
     """
     try:
-        card = _card_in(file)
+        card = card_in(file)
         if check or passphrase_file is not None:
             passphrase = asked_passphrase() if passphrase_file is None else read_secret(passphrase_file)
             card = officers.open_file(file, passphrase).card
@@ -76,15 +77,6 @@ def _check_free(file: Path) -> None:
     """Refuse before a passphrase is asked for; the file is made exclusively all the same."""
     if file.exists() or file.is_symlink():
         raise FileExistsError
-
-
-def _card_in(file: Path) -> Card:
-    """Return the card of an officer's file, or of a file that holds nothing but a card."""
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError):
-        raise OfficerError("FILE: cannot be read") from None
-    return Card.parse(text) if text.startswith(officers.PREFIX) else officers.read_card(file)
 
 
 def _show(card: Card, *, as_json: bool) -> None:

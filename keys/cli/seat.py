@@ -92,6 +92,10 @@ class Seat:
         self._stated = stated
         return stated
 
+    def look_again(self) -> Statement:
+        """Return what the agent stated when it was looked at in this command."""
+        return self.look() if self._stated is None else self._stated
+
     def show(self, stated: Statement, changes: list[str]) -> None:
         """Show what an officer must know before he says anything."""
         new = "" if self.pins is None else "   unchanged since you last looked"
@@ -109,11 +113,9 @@ class Seat:
         Raises:
             KeysError: of the kind that the agent answered.
         """
-        if self._stated is None or self.pins is None:
-            self.look()
-        stated, pins = self._stated, self.pins
-        if stated is None or pins is None:
-            raise OfficerError("nothing is said to an agent that was not looked at")
+        stated, pins = self.look_again(), self.pins
+        if pins is None:
+            raise OfficerError("nothing is said to an agent that is not known")
         answer = self.line.ask(self.officer, stated, do, args)
         self.remember(pins.seen(stated))
         return answer

@@ -109,6 +109,10 @@ class Ceremony:
         """Return what names the root key in the frames under it, 16 bytes."""
         return bytes.fromhex(self.root)[:16]
 
+    def commits_to(self, root: Secret) -> bool:
+        """Tell whether a key is the root key of this ceremony."""
+        return equal(_commitment(root, self.deployment, self.generation).encode(), self.root.encode())
+
     @property
     def info(self) -> bytes:
         """Return what a share of this set is sealed for."""
@@ -253,8 +257,7 @@ class Collecting:
             root = Secret(combine_mnemonics(given))
         except MnemonicError:
             raise ShareError("shares: they make no key") from None
-        made = _commitment(root, self.record.deployment, self.record.generation)
-        if not equal(made.encode(), self.record.root.encode()):
+        if not self.record.commits_to(root):
             raise ShareError("shares: they make another key than the record commits to")
         return root
 

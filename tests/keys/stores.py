@@ -16,6 +16,7 @@ from keys import migrating, records, setup
 from keys import store as tables
 from keys.accounts import account_mac
 from keys.agent.acts import registering
+from keys.agent.acts.deciding import Deciding
 from keys.agent.names import Limits, Names
 from keys.agent.wire import Dialogue, receive, send
 from keys.engine import open_engine, reading, writing
@@ -61,7 +62,9 @@ class KeyStore:
         return cls(home, engine, root_id, root, ring)
 
     def names(self, now: int = NOW, **limits: int) -> Names:
-        return Names(self.engine, self.keyring, lambda: now, replace(Limits(), **limits))
+        given = replace(Limits(), **limits)
+        deciding = Deciding(self.engine, self.keyring, self.home, lambda: now, given)
+        return Names(self.engine, self.keyring, lambda: now, given, deciding)
 
     def opened(self) -> Keyring:
         """Return the keyring as a freshly started holder reads it."""

@@ -21,7 +21,7 @@ def _act(act: Any, names: Names, **args: object) -> dict[str, Any]:
 
 
 def _reviewer(store: KeyStore, client: str, sector: str | None = None) -> None:
-    _act(enrolling.enrol, store.names(), what="reviewer", client=client, sector=sector)
+    _act(enrolling.enrol, store.names(), what="reviewer", client=client, sector=sector, name=client)
 
 
 def _piece(store: KeyStore, made: Registration, use: str, **more: object) -> bytes:
@@ -33,7 +33,10 @@ def _piece(store: KeyStore, made: Registration, use: str, **more: object) -> byt
 
 def test_a_provider_is_enrolled_once(store: KeyStore) -> None:
     for _ in range(2):
-        assert _act(enrolling.enrol, store.names(), what="provider", sector="new.example") == {"sector": "new.example"}
+        made = _act(
+            enrolling.enrol, store.names(), what="provider", sector="new.example", client="cli_n", name="New", terms={}
+        )
+        assert made == {"client": "cli_n"}
     assert len([row for row in store.rows("key") if row.scope == "new.example"]) == 2
     assert store.keyring.links("new.example")
 
@@ -41,7 +44,7 @@ def test_a_provider_is_enrolled_once(store: KeyStore) -> None:
 @pytest.mark.parametrize("sector", ["", "UPPER", "-x", "a/b", "a" * 64, "ä", "a\n"])
 def test_a_sector_has_one_form(store: KeyStore, sector: str) -> None:
     with pytest.raises(ProtocolError):
-        _act(enrolling.enrol, store.names(), what="provider", sector=sector)
+        _act(enrolling.enrol, store.names(), what="provider", sector=sector, client="cli_n", name="New")
 
 
 def test_a_reviewer_is_enrolled_once_and_for_one_sector(store: KeyStore) -> None:

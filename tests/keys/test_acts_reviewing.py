@@ -31,7 +31,7 @@ class Vault:
         self.fingerprints: dict[bytes, bytes] = {}
         self.elsewhere: list[dict[str, Any]] = []
         for client, sector in (("vault", None), ("bound", SHOP), ("other", BANK)):
-            self.run(enrolling.enrol, what="reviewer", client=client, sector=sector)
+            self.run(enrolling.enrol, what="reviewer", client=client, sector=sector, name=client)
 
     def run(self, act: Any, **args: object) -> dict[str, Any]:
         with dialogue(self.answer) as talk:

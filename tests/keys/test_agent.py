@@ -41,8 +41,8 @@ ACTS = {
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """An agent for what does not disturb it."""
     started = Agent(tmp_path_factory.mktemp("agent") / "home").start()
-    started.officer.call("enrol", {"what": "provider", "sector": SHOP})
-    started.officer.call("enrol", {"what": "provider", "sector": BANK})
+    started.officer.call("enrol", {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"})
+    started.officer.call("enrol", {"what": "provider", "sector": BANK, "client": "cli_b", "name": "Bank"})
     yield started
     assert started.stop() == 0
 
@@ -211,7 +211,7 @@ def test_the_agents_own_rows_are_good(shared: Agent) -> None:
 
 
 def test_seal_closes_everything_at_once_and_across_restarts_until_unseal(agent: Agent) -> None:
-    agent.officer.call("enrol", {"what": "provider", "sector": SHOP})
+    agent.officer.call("enrol", {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"})
     assert agent.identity.call("hello", {})
     assert agent.directory.call("hello", {})
     agent.order("seal")
@@ -255,7 +255,7 @@ def test_lockdown_closes_names_alone_and_does_not_weaken_a_seal(agent: Agent) ->
 
 @pytest.mark.parametrize("name", ["names", "standing"])
 def test_a_killed_holder_is_replaced_and_serves_again(agent: Agent, name: str) -> None:
-    agent.officer.call("enrol", {"what": "provider", "sector": SHOP})
+    agent.officer.call("enrol", {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"})
     made = _create(agent)
     keys = agent.directory.call("keys.sector", {"sector": SHOP})
     killed = agent.holder(name)
@@ -273,7 +273,7 @@ def test_a_killed_holder_is_replaced_and_serves_again(agent: Agent, name: str) -
 
 
 def test_an_act_whose_holder_dies_in_the_middle_is_unavailable_and_leaves_nothing(agent: Agent) -> None:
-    agent.officer.call("enrol", {"what": "provider", "sector": SHOP})
+    agent.officer.call("enrol", {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"})
     assert agent.identity.call("hello", {})
     os.kill(agent.holder("names"), signal.SIGSTOP)
     names = agent.holder("names")

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from keys import ceremonies, leaves, store
 from keys.agent.acts import draining
+from keys.agent.acts.deciding import Deciding
 from keys.agent.acts.unsealing import Unsealing
 from keys.agent.names import Limits, Names
 from keys.ceremonies import Stage
@@ -264,7 +265,9 @@ def test_a_record_its_head_and_its_audit_row_are_written_together(vault: Vault) 
 def test_the_log_tells_each_record_by_its_digest_and_nobody_else(vault: Vault) -> None:
     vault.made()
     budget(vault, 7)
-    names = Names(vault.engine, vault.keyring(), lambda: vault.now, Limits())
+    keyring, limits = vault.keyring(), Limits()
+    deciding = Deciding(vault.engine, keyring, vault.home, lambda: vault.now, limits)
+    names = Names(vault.engine, keyring, lambda: vault.now, limits, deciding)
     with dialogue() as talk:
         rows = draining.take(names, {"limit": 10}, talk)["rows"]
         draining.settle(names, {"ids": [row["id"] for row in rows]}, talk)

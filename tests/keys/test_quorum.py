@@ -140,7 +140,7 @@ def test_what_is_no_request_is_refused() -> None:
     changes: list[dict[str, Any]] = [
         {"v": 2}, {"v": True}, {"kind": "open"}, {"kind": "DISCLOSE"}, {"more": 1}, {"detail": []}, {"by": "x"},
         {"nonce": "00"}, {"generation": -1}, {"generation": True}, {"created": "1"}, {"expires": said["created"]},
-        {"expires": said["created"] + MAX_SECONDS + 1}, {"subject": 5}, {"subject": "x" * 20_000},
+        {"expires": said["created"] + MAX_SECONDS + 1}, {"subject": 5}, {"subject": "x" * 50_000},
         {"deployment": said["deployment"].upper() + "A"},
     ]  # fmt: skip
     for change in changes:

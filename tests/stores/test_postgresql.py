@@ -39,7 +39,7 @@ MAY: Final = {
         "evidence_key": ALL, "intent": ALL, "person": COME_AND_GO, "statement_key": COME_AND_GO,
         "handoff": COME_AND_GO, "intent_lock": COME_AND_GO, "audit_outbox": COME_AND_GO,
         "leaf_count": ALL, "log_head": KEEP, "ceremony": ALL, "share": ALL, "officer_record": ADD,
-        "officer_head": KEEP, "request": KEEP, "approval": ADD,
+        "officer_head": KEEP, "request": KEEP, "approval": KEEP,
     },
     "idvault_log": {"leaf": READ, "tile": READ, "checkpoint": READ, "daily": READ, "tally": READ,
                     "drained": READ},

@@ -9,6 +9,7 @@ from keys.agent.client import AgentClient
 from keys.agreements import PURPOSE
 from keys.primitives import random_bytes
 from vault.errors import Kind, VaultError
+from vault.services.enrolling import pending
 from vault.services.held_keys import HeldKeys
 from vault.stores import answers, clients
 from vault.stores.clients import ClientRow
@@ -22,7 +23,9 @@ class Agreeing:
         self._directory, self._officer, self._keys, self._now = directory, officer, keys, now
 
     def allow(self, giver: str, taker: str, purpose: str, basis: str, per_hour: int | None) -> dict[str, Any]:
-        """Allow a provider to hand persons to another for a purpose, at once; names or client ids.
+        """Allow a provider to hand persons to another for a purpose; names or client ids.
+
+        Where there are officers, it returns {request, state: pending} until they approved it; then say it again.
 
         Raises:
             VaultError: there is no such provider, both are one, or the purpose is not of the form.
@@ -37,7 +40,8 @@ class Agreeing:
             "giver": one.id, "giver_sector": one.sector, "taker": other.id, "taker_sector": other.sector,
             "purpose": purpose, "basis": basis, "per_hour": per_hour,
         }  # fmt: skip
-        return self._done("exchange.allowed", self._officer.call("agreement.allow", args))
+        given = self._officer.call("agreement.allow", args)
+        return pending(given) if "pending" in given else self._done("exchange.allowed", given)
 
     def revoke(self, giver: str, taker: str, purpose: str) -> dict[str, Any]:
         """Revoke an agreement: from now on nothing is handed over or redeemed under it.

@@ -31,6 +31,8 @@ class Enrolling:
     def add_provider(self, name: str, sector: str, policy: Mapping[str, Any]) -> dict[str, str]:
         """Enrol a provider with a sector of its own; return client_id and client_secret, the secret this once.
 
+        Where there are officers, it returns {request, state: pending} until they approved just that; then say it again.
+
         Raises:
             VaultError: name or sector is taken, or the policy says what it may not.
         """
@@ -40,7 +42,13 @@ class Enrolling:
         if taken:
             raise VaultError(Kind.CONFLICT, "a provider of this name or sector exists already")
         client_id, secret = str(ClientId.new()), new_secret()
-        self._officer.call("enrol", {"what": "provider", "sector": sector})
+        terms = {"scopes": PROVIDER_SCOPES, "policy": stored}
+        given = self._officer.call(
+            "enrol", {"what": "provider", "sector": sector, "client": client_id, "name": name, "terms": terms}
+        )
+        if "pending" in given:
+            return pending(given)
+        client_id = str(given["client"])
         with self._directory.writing() as unit:
             self._add(unit, client_id, name, "provider", None, PROVIDER_SCOPES, secret)
             clients.add_provider(unit, client_id=client_id, name=name, sector=sector, policy=stored)
@@ -48,6 +56,8 @@ class Enrolling:
 
     def add_reviewer(self, name: str, provider: str | None) -> dict[str, str]:
         """Enrol a reviewer, bound to a provider or, without one, a vault reviewer.
+
+        Where there are officers, it returns {request, state: pending} until they approved it; then say it again.
 
         Raises:
             VaultError: the name is taken, or there is no such provider.
@@ -61,7 +71,10 @@ class Enrolling:
             raise VaultError(Kind.NOT_FOUND, "no provider of this name or client id; see idvault provider list")
         client_id, secret = str(ClientId.new()), new_secret()
         sector = owner.sector if owner is not None else None
-        self._officer.call("enrol", {"what": "reviewer", "client": client_id, "sector": sector})
+        given = self._officer.call("enrol", {"what": "reviewer", "client": client_id, "sector": sector, "name": name})
+        if "pending" in given:
+            return pending(given)
+        client_id = str(given["client"])
         with self._directory.writing() as unit:
             self._add(unit, client_id, name, "reviewer", owner.id if owner else None, REVIEWER_SCOPES, secret)
         return {"client_id": client_id, "client_secret": secret}
@@ -133,6 +146,11 @@ class Enrolling:
         audit_id = random_bytes(16)
         sealed = self._keys.seal_audit(audit_id, client_id.encode())
         answers.audit(unit, audit_id, kind, self._now() // 60, client_id, sealed)
+
+
+def pending(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return how a command tells that officers must approve first."""
+    return {"request": str(given["pending"]), "state": "pending"}
 
 
 def _name(name: str) -> str:

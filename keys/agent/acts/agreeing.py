@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import Connection
+
 from keys import agreements
 from keys.agent.arguments import Args, text, whole
 from keys.agent.names import Names
@@ -11,6 +13,7 @@ from keys.agreements import ACTIVE, PURPOSE, REVOKED, Agreement, Basis
 from keys.engine import reading, writing
 from keys.errors import MissingError, ProtocolError
 from keys.primitives import random_bytes
+from keys.quorum import Kind
 
 
 def _find(names: Names, connection: Any, args: Args) -> Agreement | None:  # noqa: ANN401 - a SQLAlchemy connection
@@ -22,7 +25,8 @@ def _find(names: Names, connection: Any, args: Args) -> Agreement | None:  # noq
 def allow(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     """Allow one provider to hand persons to another for a purpose; `per_hour` is optional. Idempotent.
 
-    An agreement that was revoked comes back as a new one: what was handed over under the old one stays dead.
+    An agreement that was revoked comes back as a new one: what was handed over under the old one stays dead. Where
+    there are officers, it returns {pending: id} until they approved it.
 
     Raises:
         ProtocolError: purpose, basis or budget is not of the form, or giver and taker are one.
@@ -39,16 +43,33 @@ def allow(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         raise ProtocolError("giver and taker are two providers")
     for sector in sectors:
         names.keyring.links(sector)
-    with writing(names.engine) as connection:
-        known = _find(names, connection, args)
-        same = known is not None and known.active and (known.giver_sector, known.taker_sector) == sectors
-        agreement = Agreement(
-            known.id if known is not None and same else random_bytes(16), text(args, "giver"), sectors[0],
-            text(args, "taker"), sectors[1], purpose, Basis(basis), per_hour, ACTIVE,
-            known.created if known is not None and same else names.now(),
-        )  # fmt: skip
-        agreements.put(connection, names.keyring, agreement)
+    giver, taker = text(args, "giver"), text(args, "taker")
+    subject = f"{giver} {taker}"
+    detail = {
+        "giver_sector": sectors[0], "taker_sector": sectors[1], "purpose": purpose, "basis": basis,
+        "per_hour": per_hour,
+    }  # fmt: skip
+    with names.officers.lock:
+        with writing(names.engine) as connection:
+            known = _find(names, connection, args)
+            same = known is not None and known.active and (known.giver_sector, known.taker_sector) == sectors
+            use = names.officers.used(connection, Kind.ALLOW_EXCHANGE, subject, detail, stands=same)
+            if use.allowed:
+                agreement = _put(names, connection, args, known if same else None, per_hour)
+        if not use.allowed:
+            return names.officers.pending(Kind.ALLOW_EXCHANGE, subject, use)
+        use.after()
     return agreement.shown()
+
+
+def _put(names: Names, connection: Connection, args: Args, known: Agreement | None, per_hour: int) -> Agreement:
+    agreement = Agreement(
+        known.id if known is not None else random_bytes(16), text(args, "giver"), text(args, "giver_sector"),
+        text(args, "taker"), text(args, "taker_sector"), text(args, "purpose"), Basis(text(args, "basis")), per_hour,
+        ACTIVE, known.created if known is not None else names.now(),
+    )  # fmt: skip
+    agreements.put(connection, names.keyring, agreement)
+    return agreement
 
 
 def revoke(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 import re
 from typing import Any, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from keys import store
-from keys.agent.arguments import Args, text
+from keys.agent.arguments import Args, mapping, text
 from keys.agent.names import Names
 from keys.agent.wire import Dialogue
 from keys.engine import writing
 from keys.errors import ConflictError, MissingError, ProtocolError
+from keys.quorum import Kind
 from keys.rows import row_mac
 
 _SECTOR: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
@@ -20,28 +21,44 @@ _TABLE: Final = "keys.reviewer"
 def enrol(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     """Enrol a provider (`what` provider: random token and link keys for its sector) or a reviewer. Idempotent.
 
+    Args:
+        names: the holder.
+        args: {what, client, sector, name, terms}; the terms are what officers sign beside these, as plain values.
+
+    Returns:
+        {client}, which is that of the first try; or {pending: id} until officers approved it.
+
     Raises:
         ProtocolError: what, sector or client is not of the form.
         MissingError: a reviewer's sector is not enrolled.
         ConflictError: the reviewer exists with another sector.
     """
-    what = text(args, "what")
+    what, client = text(args, "what"), text(args, "client")
     if what == "provider":
-        return _sector(names, text(args, "sector"))
+        return _sector(names, text(args, "sector"), client, args)
     if what == "reviewer":
-        return _reviewer(names, text(args, "client"), args.get("sector"))
+        return _reviewer(names, client, args.get("sector"), args)
     raise ProtocolError("what: provider or reviewer")
 
 
-def _sector(names: Names, sector: str) -> dict[str, Any]:
+def _sector(names: Names, sector: str, client: str, args: Args) -> dict[str, Any]:
     if not _SECTOR.fullmatch(sector):
         raise ProtocolError("sector: lower-case letters, digits, dots and hyphens, at most 63")
-    with writing(names.engine) as connection:
-        key = store.key
-        if not connection.execute(select(key.c.id).where(key.c.purpose == "token", key.c.scope == sector)).first():
-            names.keyring.add_sector(connection, sector, names.now())
-    names.keyring.reload()
-    return {"sector": sector}
+    name, terms = text(args, "name"), mapping(args.get("terms", {}), "terms")
+    detail = {"sector": sector, "terms": terms, "made": {"client": client}}
+    with names.officers.lock, names.keyring.changing:
+        with writing(names.engine) as connection:
+            key = store.key
+            found = select(key.c.id).where(key.c.purpose == "token", key.c.scope == sector)
+            stands = connection.execute(found).first() is not None
+            use = names.officers.used(connection, Kind.PROVIDER_ADD, name, detail, stands=stands)
+            if use.allowed and not stands:
+                names.keyring.add_sector(connection, sector, names.now())
+        names.keyring.reload()
+        if not use.allowed:
+            return names.officers.pending(Kind.PROVIDER_ADD, name, use)
+        use.after()
+    return {"client": use.detail["made"]["client"]}
 
 
 def _values(names: Names, client: str, sector: str | None, state: str) -> dict[str, Any]:
@@ -49,19 +66,31 @@ def _values(names: Names, client: str, sector: str | None, state: str) -> dict[s
     return {"client": client, "sector": sector, "state": state, "mac": mac}
 
 
-def _reviewer(names: Names, client: str, sector: object) -> dict[str, Any]:
+def _reviewer(names: Names, client: str, sector: object, args: Args) -> dict[str, Any]:
     if sector is not None and not isinstance(sector, str):
         raise ProtocolError("sector: a text, or nothing for a vault reviewer")
     if sector is not None:
         names.keyring.links(sector)
-    with writing(names.engine) as connection:
-        table = store.reviewer
-        row = connection.execute(select(table).where(table.c.client == client)).one_or_none()
-        if row is None:
-            connection.execute(insert(table).values(**_values(names, client, sector, "active")))
-        elif row.sector != sector:
-            raise ConflictError("this reviewer is enrolled for another sector")
+    name, detail = text(args, "name"), {"sector": sector, "made": {"client": client}}
+    with names.officers.lock:
+        with writing(names.engine) as connection:
+            use = names.officers.used(connection, Kind.REVIEWER_ADD, name, detail, stands=True)
+            client = use.detail["made"]["client"]
+            if use.allowed:
+                _put_reviewer(names, connection, client, sector)
+        if not use.allowed:
+            return names.officers.pending(Kind.REVIEWER_ADD, name, use)
+        use.after()
     return {"client": client}
+
+
+def _put_reviewer(names: Names, connection: Connection, client: str, sector: str | None) -> None:
+    table = store.reviewer
+    row = connection.execute(select(table).where(table.c.client == client)).one_or_none()
+    if row is None:
+        connection.execute(insert(table).values(**_values(names, client, sector, "active")))
+    elif row.sector != sector:
+        raise ConflictError("this reviewer is enrolled for another sector")
 
 
 def disable_reviewer(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:

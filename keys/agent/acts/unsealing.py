@@ -89,7 +89,7 @@ class Unsealing:
             if held is None or held.first is None or held.record.digest.hex() != text(args, "ceremony"):
                 raise ConflictError("no such ceremony waits to be confirmed; look again, and compare the words")
             digest = bytes.fromhex(Record(held.first, ()).digest)
-            approval = _approval(args)
+            approval = approval_of(args)
             if approval.key != card.key_id or not approval.holds(digest, card):
                 raise QuorumError("approval: not this officer's, of this ceremony")
             if self.now() >= approval.not_after:
@@ -165,7 +165,12 @@ class Unsealing:
             return {purpose: held.missing for purpose, held in self._collecting.items()}
 
 
-def _approval(args: Mapping[str, Any]) -> Approval:
+def approval_of(args: Mapping[str, Any]) -> Approval:
+    """Return the approval in an officer's message.
+
+    Raises:
+        QuorumError: not of its form.
+    """
     try:
         return Approval.of_plain(args["approval"])
     except (ValueError, KeyError, TypeError, AttributeError):

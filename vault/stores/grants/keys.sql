@@ -1,8 +1,8 @@
 -- The key agent. Keys are added, and sealed anew under another root key. Of officers' records none is altered. Partitions of record_key are
 -- reached through their parent alone; the agent makes one for a new version by a function of the owner's.
 GRANT SELECT ON alembic_version TO idvault_keys;
-GRANT SELECT, INSERT ON deployment, officer_record, approval TO idvault_keys;
-GRANT SELECT, INSERT, UPDATE ON key, officer_head, request TO idvault_keys;
+GRANT SELECT, INSERT ON deployment, officer_record TO idvault_keys;
+GRANT SELECT, INSERT, UPDATE ON key, officer_head, request, approval TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ceremony, share TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE ON reviewer, agreement, budget TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON record_key, evidence_key, intent TO idvault_keys;

@@ -1,0 +1,449 @@
+"""What officers decide while names are open: requests, approvals, and what is done once enough of them signed.
+
+What changes officers, policy or budgets is done at once by the approval that completes it. What a command on the host
+carries out (a provider, a reviewer, an agreement) is used by the agent's own act, in the transaction that does it: the
+record of the use and what was asked for come to be together, or neither does.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import rfc8785
+from sqlalchemy import Connection, Engine
+
+from keys import audit, ceremonies, chain, requests
+from keys.agent.acts.unsealing import approval_of
+from keys.agent.arguments import listed, text, whole
+from keys.agent.names import Limits
+from keys.ceremonies import Held as Waiting
+from keys.ceremonies import Stage as CeremonyStage
+from keys.chain import Record, State
+from keys.chains import Chain
+from keys.engine import reading, writing
+from keys.errors import ConflictError, QuorumError, RefusedError, ShareError
+from keys.frame import Place, Purpose
+from keys.keyring import Keyring
+from keys.messages import Said
+from keys.officers import Card
+from keys.primitives import KEY_BYTES, Secret
+from keys.quorum import MAX_SECONDS, Approval, Kind, Request
+from keys.requests import Held, Stage
+from keys.seals.shares import Ceremony, Collecting, Fault, split
+
+AT_ONCE: Final = frozenset(
+    {Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE, Kind.POLICY, Kind.RAISE_BUDGET}
+)
+"""Done by the approval that completes them."""
+REKEYS: Final = frozenset({Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE})
+BY_COMMAND: Final = frozenset({Kind.PROVIDER_ADD, Kind.ALLOW_EXCHANGE, Kind.REVIEWER_ADD})
+"""Carried out by a command on the host, once they are approved."""
+BUDGETS: Final = frozenset({"creates_per_hour", "exchanges_per_hour"})
+"""What `raise-budget` is about: limits of the agent, by their names."""
+_MAX_REASON_CHARS: Final = 500
+
+
+@dataclass(slots=True)
+class Deciding:
+    """The officers' decisions of one open vault; without officers, with the development seal, all is allowed.
+
+    One thread at a time decides: two approvals that complete a request do it once.
+    """
+
+    engine: Engine
+    keyring: Keyring
+    home: Path
+    now: Callable[[], int]
+    limits: Limits
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Taken before a transaction that uses a request."""
+
+    def state(self) -> State | None:
+        """Return what is in force; None in a vault without officers.
+
+        Raises:
+            ChainError: the chain was altered, or put back.
+        """
+        return self._chain.state()
+
+    @property
+    def _chain(self) -> Chain:
+        return Chain(self.engine, self.keyring, self.home)
+
+    def _in_force(self, card: Card) -> State:
+        state = self.state()
+        if state is None or card not in {one.card for one in state.officers}:
+            raise RefusedError("only an officer in force may do that")
+        return state
+
+    def apply_budgets(self) -> None:
+        """Have the limits that officers raised in force."""
+        state = self.state()
+        for name, limit in (state.budgets if state is not None else {}).items():
+            if name in BUDGETS:
+                setattr(self.limits, name, limit)
+
+    def note(self, kind: str, connection: Connection | None = None, address: bytes = b"") -> None:
+        """Write an audit row of the officers' doings; in a transaction of its own where none is given."""
+        row = audit.sealed_row(self.keyring, address, kind, self.now() // 60, {})
+        if connection is not None:
+            audit.write_all(connection, [row])
+            return
+        with writing(self.engine) as own:
+            audit.write_all(own, [row])
+
+    def verbs(self) -> dict[str, Callable[[Said], Mapping[str, Any]]]:
+        """Return what officers may say while names are open."""
+        return {
+            "ask": self.ask, "approve": self.approve, "object": self.object, "withdraw": self.withdraw,
+            "show": self.show, "rekey": self.rekey, "confirm": self.confirm, "ceremony": self.ceremony,
+        }  # fmt: skip
+
+    def ask(self, said: Said) -> dict[str, Any]:
+        """Take a request {request, approval}: the asker signed it too. Idempotent.
+
+        Raises:
+            QuorumError: not of its form, not his, or it asks for what cannot be done.
+        """
+        with self.lock:
+            state = self._in_force(said.card)
+            request = Request.parse(rfc8785.dumps(said.args["request"]))
+            if request.by != said.card.key_id:
+                raise QuorumError("request: each asks in his own name")
+            if request.kind not in AT_ONCE | BY_COMMAND:
+                raise QuorumError(f"request: {request.kind} is not carried out in this version")
+            if request.kind is Kind.RAISE_BUDGET and request.subject not in BUDGETS:
+                raise QuorumError(f"request: the budget is one of {', '.join(sorted(BUDGETS))}")
+            chain.needed(state, request, self.now())
+            approval = self._signed(said, request)
+            with writing(self.engine) as connection:
+                digest = requests.put(connection, bytes(request), Stage.PENDING, request.expires)
+                if approval.key not in {one.key for one in requests.find(connection, digest.hex()).approvals}:
+                    requests.approve(connection, digest, approval)
+                    self.note("officers.asked", connection, digest)
+            return self._settled(state, digest)
+
+    def approve(self, said: Said) -> dict[str, Any]:
+        """Take an approval {request, approval} of a request that another asked for. Idempotent.
+
+        Raises:
+            QuorumError: the signature is not his on this request, or the request is void.
+        """
+        with self.lock:
+            state = self._in_force(said.card)
+            held = self._find(said)
+            if held.stage is Stage.DONE:
+                return self._told(state, held)
+            request = held.request()
+            self._check_open(state, held, request)
+            approval = self._signed(said, request)
+            with writing(self.engine) as connection:
+                requests.approve(connection, held.digest, approval)
+            return self._settled(state, held.digest)
+
+    def _signed(self, said: Said, request: Request) -> Approval:
+        approval = approval_of(said.args)
+        if approval.key != said.card.key_id or not approval.holds(request.digest, said.card):
+            raise QuorumError("approval: not this officer's, of this request")
+        if self.now() >= approval.not_after:
+            raise QuorumError("approval: expired; look at this machine's clock")
+        return approval
+
+    def _check_open(self, state: State, held: Held, request: Request) -> None:
+        if held.stage is Stage.WITHDRAWN:
+            raise QuorumError("request: withdrawn by who asked")
+        if request.generation != state.generation:
+            raise QuorumError("request: of another generation of officers; ask anew")
+        if self.now() >= request.expires:
+            raise QuorumError("request: expired; ask anew")
+
+    def object(self, said: Said) -> dict[str, Any]:
+        """Write that an officer is against a request {request, reason}; shown to all, and in the log. Ends nothing."""
+        reason = text(said.args, "reason", max_chars=_MAX_REASON_CHARS)
+        with self.lock:
+            state = self._in_force(said.card)
+            held = self._find(said)
+            if held.stage is not Stage.PENDING:
+                raise ConflictError(f"request: it is {held.stage}")
+            with writing(self.engine) as connection:
+                requests.object_to(connection, held.digest, said.card.key_id, reason)
+                self.note("officers.objected", connection, held.digest)
+            return self._told(state, self._find(said))
+
+    def withdraw(self, said: Said) -> dict[str, Any]:
+        """Withdraw a request {request} that one asked for himself."""
+        with self.lock:
+            state = self._in_force(said.card)
+            held = self._find(said)
+            if held.stage is not Stage.PENDING or held.request().by != said.card.key_id:
+                raise RefusedError("request: who asked may withdraw it, while it is pending")
+            with writing(self.engine) as connection:
+                requests.mark(connection, held.digest, Stage.WITHDRAWN)
+                self.note("officers.objected", connection, held.digest)
+            return self._told(state, self._find(said))
+
+    def show(self, said: Said) -> dict[str, Any]:
+        """Return a request {request} whole, as it is to be signed, with who approved and who is against."""
+        state = self._in_force(said.card)
+        held = self._find(said)
+        try:
+            whole_request: Any = json.loads(held.said)
+        except ValueError:
+            raise QuorumError("request: altered in the key store") from None
+        return self._told(state, held) | {"request": whole_request, "digest": held.digest.hex(), "now": self.now()}
+
+    def _find(self, said: Said) -> Held:
+        with reading(self.engine) as connection:
+            return requests.find(connection, text(said.args, "request"))
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return all requests that are not over, and of those that are over the ones that have not expired yet."""
+        state = self.state()
+        if state is None:
+            return []
+        with reading(self.engine) as connection:
+            found = requests.every(connection)
+        now, told = self.now(), []
+        taken = {one.id for one in found if one.stage is not Stage.PROPOSED}
+        for held in found:
+            expires = self._expires(held)
+            if expires > now and not (held.stage is Stage.PROPOSED and held.id in taken):
+                told.append(self._told(state, held))
+        return told
+
+    def _expires(self, held: Held) -> int:
+        try:
+            return int(json.loads(held.said).get("expires", self.now() + MAX_SECONDS))
+        except (ValueError, TypeError, AttributeError):
+            return 0
+
+    def _told(self, state: State, held: Held) -> dict[str, Any]:
+        names = {one.card.key_id: one.card.name for one in state.officers}
+        try:
+            said = json.loads(held.said)
+            kind, subject, by = Kind(said["kind"]), str(said["subject"]), str(said.get("by", ""))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {"id": held.id, "state": "altered"}
+        needed = state.policy.needed(kind)
+        signed = {one.key for one in held.approvals if one.key in names}
+        told = str(held.stage)
+        if held.stage is Stage.PENDING:
+            told = self._progress(state, held)
+        return {
+            "id": held.id, "kind": kind.value, "subject": subject, "state": told, "by": names.get(by, ""),
+            "approved": sorted(names[key] for key in signed), "needed": needed,
+            "missing": 0 if told in ("approved", "done") else max(1, needed - len(signed)),
+            "against": [{"name": names.get(key, ""), "reason": why} for key, why in held.against.items()],
+            "expires": said.get("expires", 0),
+        }  # fmt: skip
+
+    def _progress(self, state: State, held: Held) -> str:
+        try:
+            request = held.request()
+            self._check_open(state, held, request)
+        except QuorumError:
+            return "void"
+        try:
+            now = self.now()
+            state.check(request, held.approvals, now, chain.needed(state, request, now))
+        except QuorumError:
+            return "pending"
+        return "approved"
+
+    def _settled(self, state: State, digest: bytes) -> dict[str, Any]:
+        """Do what a request asks for, if enough have signed it; return what it is then."""
+        with reading(self.engine) as connection:
+            held = requests.find(connection, digest.hex())
+        request = held.request()
+        if request.kind in AT_ONCE and self._progress(state, held) == "approved":
+            state = self._do(state, held, request)
+            with reading(self.engine) as connection:
+                held = requests.find(connection, digest.hex())
+        return self._told(state, held)
+
+    def _do(self, state: State, held: Held, request: Request) -> State:
+        if request.kind in REKEYS:
+            made = self._rekeyed(state, held, request)
+        else:
+            with writing(self.engine) as connection:
+                made = self._use(connection, state, held, request)
+        self._chain.note(made.head)
+        self.apply_budgets()
+        return made
+
+    def _use(self, connection: Connection, state: State, held: Held, request: Request) -> State:
+        """Write that a request was used, in the transaction that does what it asks for.
+
+        Raises:
+            ChainError: it was not approved enough, or may not be used.
+        """
+        said = chain.following(state, request, max(self.now(), state.at))
+        counted = tuple(one for one in held.approvals if one.key in {officer.card.key_id for officer in state.officers})
+        made = self._chain.append(connection, state, Record(said, counted), self.now() // 60)
+        requests.mark(connection, held.digest, Stage.DONE)
+        return made
+
+    # What a command on the host does with a request.
+
+    def used(
+        self, connection: Connection, kind: Kind, subject: str, detail: Mapping[str, Any], *, stands: bool
+    ) -> "Use":
+        """Use the approved request for exactly this, in the caller's transaction; or say what is missing.
+
+        Args:
+            connection: of the transaction that does what is asked for; nothing is done where it is not `allowed`.
+            kind: of the act.
+            subject: what it is done to.
+            detail: all of what is signed for; `made` in it is what a first try chose, and a retry keeps.
+            stands: whether what is asked for is so already: then a request that was used allows a retry.
+        """
+        state = self._chain.state_in(connection)
+        if state is None:
+            return Use(allowed=True, detail=detail)
+        found = [one for one in requests.every(connection) if _is_of(one, kind, subject, detail)]
+        progress = [(one, self._progress(state, one)) for one in found if one.stage is Stage.PENDING]
+        for held in (one for one, how in progress if how == "approved"):
+            head = self._use(connection, state, held, held.request()).head
+            return Use(allowed=True, detail=held.said_detail(), after=partial(self._chain.note, head))
+        for held in (one for one in found if one.stage is Stage.DONE and stands):
+            return Use(allowed=True, detail=held.said_detail())
+        asked = [one for one, how in progress if how == "pending"]
+        taken = {one.id for one in found if one.stage is not Stage.PROPOSED}
+        asked += [one for one in found if one.stage is Stage.PROPOSED and one.id not in taken]
+        return Use(allowed=False, detail=detail, id=asked[0].id if asked else "")
+
+    def pending(self, kind: Kind, subject: str, use: "Use") -> dict[str, Any]:
+        """Return {pending: id} for what was not allowed yet: proposed now, where nobody asked for it before."""
+        return {"pending": use.id or self.propose(kind, subject, use.detail)}
+
+    def propose(self, kind: Kind, subject: str, detail: Mapping[str, Any]) -> str:
+        """Write what a command on the host asks for; return the id by which officers find it."""
+        said = requests.proposal(kind, subject, detail)
+        with writing(self.engine) as connection:
+            digest = requests.put(connection, said, Stage.PROPOSED, self.now() + MAX_SECONDS)
+            self.note("officers.asked", connection, digest)
+        return digest.hex()[: requests.ID_DIGITS]
+
+    # Another ceremony.
+
+    def rekey(self, said: Said) -> dict[str, Any]:
+        """Begin a ceremony for the officers to come {cards, threshold, no_spare, replace}: another root key and shares.
+
+        Nothing changes until M of them confirmed, and M of those in force approved it.
+
+        Raises:
+            ConflictError: another waits, and is not to be replaced.
+            OfficerError, ShareError, QuorumError: a card or the threshold breaks a rule.
+        """
+        cards = [Card.parse(str(one)) for one in listed(said.args, "cards", most=64)]
+        threshold, no_spare = whole(said.args, "threshold"), bool(said.args.get("no_spare", False))
+        with self.lock:
+            state = self._in_force(said.card)
+            chain.policy_of_next(state, threshold, len(cards)).check(len(cards))
+            root = Secret.random(KEY_BYTES)
+            generation = state.generation + 1
+            record, shares = split(root, self.keyring.deployment, generation, threshold, cards, no_spare=no_spare)
+            sealed = self.keyring.current("kek").seal(Purpose.KEYRING, _root_place(record), root.expose_cleartext())
+            root.close()
+            with writing(self.engine) as connection:
+                if self._pending(connection) is not None and not said.args.get("replace", False):
+                    raise ConflictError("a ceremony waits to be confirmed; --replace makes its shares worthless")
+                ceremonies.begin(connection, record, cards, shares, root=sealed)
+                self.note("ceremony.begun", connection, record.digest)
+        return {"ceremony": record.digest.hex(), "generation": generation, "set": record.set_id}
+
+    def _pending(self, connection: Connection) -> Waiting | None:
+        return next((one for one in ceremonies.all_of(connection) if one.stage is CeremonyStage.PENDING), None)
+
+    def ceremony(self, said: Said) -> dict[str, Any]:
+        """Return the ceremony that waits, with the confirmations that were given: what a rekey's request says.
+
+        Raises:
+            ConflictError: none waits.
+        """
+        self._in_force(said.card)
+        with reading(self.engine) as connection:
+            held = self._pending(connection)
+            if held is None:
+                raise ConflictError("no ceremony waits; begin one: idvault-keys rekey")
+            shares = ceremonies.shares_of(connection, held.record.generation)
+        confirmations = [one.confirmation.plain() for one in shares if one.confirmation is not None]
+        return {
+            "ceremony": json.loads(bytes(held.record)), "cards": [str(card) for card in held.cards],
+            "confirmations": confirmations, "missing": max(0, held.record.threshold - len(confirmations)),
+        }  # fmt: skip
+
+    def confirm(self, said: Said) -> dict[str, Any]:
+        """Take a new share and its officer's signature {ceremony, share, approval}: it opens.
+
+        Returns:
+            {needed}: how many more must confirm before officers in force can approve it.
+
+        Raises:
+            ConflictError: no ceremony waits, or another than he means.
+            ShareError, QuorumError: the share or the signature is not his of this ceremony.
+        """
+        with self.lock:
+            with reading(self.engine) as connection:
+                held = self._pending(connection)
+            if held is None or held.record.digest.hex() != text(said.args, "ceremony"):
+                raise ConflictError("no such ceremony waits to be confirmed; look again, and compare the words")
+            approval = approval_of(said.args)
+            if approval.key != said.card.key_id or not approval.holds(held.record.digest, said.card):
+                raise QuorumError("approval: not this officer's, of this ceremony")
+            if self.now() >= approval.not_after:
+                raise QuorumError("approval: expired; look at this machine's clock")
+            Collecting(held.record).give(text(said.args, "share", max_chars=1024), said.card.key_id)
+            with writing(self.engine) as connection:
+                ceremonies.confirm(connection, held.record.generation, approval, self.now())
+                shares = ceremonies.shares_of(connection, held.record.generation)
+            confirmed = sum(one.confirmation is not None for one in shares)
+        return {"needed": max(0, held.record.threshold - confirmed)}
+
+    def _rekeyed(self, state: State, held: Held, request: Request) -> State:
+        """Have another root key and its shares in force, in one transaction: the old shares open nothing afterwards."""
+        with reading(self.engine) as connection:
+            waiting = self._pending(connection)
+        record = Ceremony.parse(rfc8785.dumps(request.detail["ceremony"]))
+        if waiting is None or waiting.record != record or waiting.root is None:
+            raise ConflictError("request: its ceremony was replaced by another; ask anew")
+        root = Secret(self.keyring.current("kek").open(Purpose.KEYRING, _root_place(record), waiting.root))
+        if not record.commits_to(root):
+            raise ShareError("ceremony: the root key is not the one that the shares are of", Fault.OTHER)
+        with self.keyring.moving_under(record.root_id, root), writing(self.engine) as connection:
+            self.keyring.rewrap_under(connection, record.root_id, root)
+            made = self._use(connection, state, held, request)
+            ceremonies.put_in_force(connection, record.generation)
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Whether an act may be done, and what to do next."""
+
+    allowed: bool
+    detail: Mapping[str, Any]
+    """What was signed for, where it is allowed."""
+    id: str = ""
+    """Of the request that waits, where one does."""
+    after: Callable[[], None] = lambda: None
+    """Called once the transaction was committed."""
+
+
+def _is_of(held: Held, kind: Kind, subject: str, detail: Mapping[str, Any]) -> bool:
+    """Tell whether a request is for exactly this; what the command chose anew each time stands in `made`."""
+    try:
+        said = json.loads(held.said)
+        asked = {name: value for name, value in said["detail"].items() if name not in {"proposal", "made"}}
+        wanted = {name: value for name, value in detail.items() if name not in {"proposal", "made"}}
+        return bool((said["kind"], said["subject"], asked) == (kind.value, subject, wanted))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _root_place(record: Ceremony) -> Place:
+    return Place(record.deployment, "keys.ceremony", record.digest, "root")
