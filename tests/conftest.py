@@ -1,5 +1,7 @@
 """Fixtures: one served vault a session for what does not disturb it, fresh ones for what does."""
 
+import os
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +94,11 @@ def fresh(tmp_path: Path) -> Iterator[Server]:
     served = Server(tmp_path / "home").start()
     yield served
     served.stop()
+
+
+@pytest.fixture
+def drawn() -> random.Random:
+    """What a test samples by; its seed is shown with a failure."""
+    seed = int.from_bytes(os.urandom(4))
+    print("seed of the points:", seed)  # noqa: T201 - pytest shows it with a failure
+    return random.Random(seed)  # noqa: S311 - points, not keys

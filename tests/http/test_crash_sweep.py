@@ -5,7 +5,6 @@ answer, and must then have had one effect. `make test-full` takes every write of
 one and one drawn from the rest, of each kind of process, from a seed that a failure names.
 """
 
-import os
 import random
 import subprocess
 import time
@@ -43,13 +42,6 @@ SANCTION = {"rung": "limit_publish", "until": "2031-01-01T00:00:00Z", "ground": 
 
 POINTS_A_LIFE = 3
 """A server whose workers are killed again and again within seconds gives up, as it should."""
-
-
-@pytest.fixture
-def drawn() -> random.Random:
-    seed = int.from_bytes(os.urandom(4))
-    print("seed of the points:", seed)  # noqa: T201 - pytest shows it with a failure
-    return random.Random(seed)  # noqa: S311 - points, not keys
 
 
 class World:

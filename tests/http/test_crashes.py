@@ -32,13 +32,6 @@ def crashing(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def drawn() -> random.Random:
-    seed = int.from_bytes(os.urandom(4))
-    print("seed of the offsets:", seed)  # noqa: T201 - pytest shows it with a failure
-    return random.Random(seed)  # noqa: S311 - offsets, not keys
-
-
 @dataclass
 class Try:
     """One request with its key, and the answer if there was one."""

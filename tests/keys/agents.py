@@ -33,15 +33,19 @@ def until(holds: Callable[[], object], what: str) -> None:
 class Agent:
     """One agent, and clients on its sockets."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, sealed: bool = True) -> None:
+        """Make a home with the development seal, or one without keys for officers; one that is there stays."""
         self.home, self.sockets, self.log = home, socket_folder(home), home / "agent.log"
-        home.mkdir(exist_ok=True)
-        engine = migrated(home)
-        setup.create_development(engine, home / development.FILE_NAME, NOW)
-        engine.dispose()
+        if not (home / "keys.db").exists():
+            home.mkdir(exist_ok=True)
+            engine = migrated(home)
+            if sealed:
+                setup.create_development(engine, home / development.FILE_NAME, NOW)
+            engine.dispose()
         self.process: subprocess.Popen[bytes] | None = None
-        self.officer, self.identity, self.directory = (
-            AgentClient(str(self.sockets / f"{name}.sock"), 10) for name in ("officer", "identity", "directory")
+        self.officer, self.identity, self.directory, self.message = (
+            AgentClient(str(self.sockets / f"{name}.sock"), 10)
+            for name in ("officer", "identity", "directory", "message")
         )
 
     def spawn(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
@@ -62,7 +66,7 @@ class Agent:
 
     def stop(self) -> int:
         """End the agent and return its exit code."""
-        for client in (self.officer, self.identity, self.directory):
+        for client in (self.officer, self.identity, self.directory, self.message):
             client.close()
         assert self.process is not None
         assert self.process.stdout is not None

@@ -118,6 +118,7 @@ class Deciding:
                 raise QuorumError(f"request: {request.kind} is not carried out in this version")
             if request.kind is Kind.RAISE_BUDGET and request.subject not in BUDGETS:
                 raise QuorumError(f"request: the budget is one of {', '.join(sorted(BUDGETS))}")
+            self._check_open(state, request)
             chain.needed(state, request, self.now())
             approval = self._signed(said, request)
             with writing(self.engine) as connection:
@@ -138,8 +139,10 @@ class Deciding:
             held = self._find(said)
             if held.stage is Stage.DONE:
                 return self._told(state, held)
+            if held.stage is not Stage.PENDING:
+                raise QuorumError(f"request: it is {held.stage}")
             request = held.request()
-            self._check_open(state, held, request)
+            self._check_open(state, request)
             approval = self._signed(said, request)
             with writing(self.engine) as connection:
                 requests.approve(connection, held.digest, approval)
@@ -153,9 +156,9 @@ class Deciding:
             raise QuorumError("approval: expired; look at this machine's clock")
         return approval
 
-    def _check_open(self, state: State, held: Held, request: Request) -> None:
-        if held.stage is Stage.WITHDRAWN:
-            raise QuorumError("request: withdrawn by who asked")
+    def _check_open(self, state: State, request: Request) -> None:
+        if request.deployment != self.keyring.deployment:
+            raise QuorumError("request: of another vault")
         if request.generation != state.generation:
             raise QuorumError("request: of another generation of officers; ask anew")
         if self.now() >= request.expires:
@@ -244,7 +247,7 @@ class Deciding:
     def _progress(self, state: State, held: Held) -> str:
         try:
             request = held.request()
-            self._check_open(state, held, request)
+            self._check_open(state, request)
         except QuorumError:
             return "void"
         try:
