@@ -285,3 +285,16 @@ def _signed(request: Request, approvals: Iterable[Approval], officers: Sequence[
         if approval.holds(request.digest, officer.card):
             found.setdefault(person_of(officer.card.name), approval.key)
     return found
+
+
+def kept_by(threshold: int, officers: int, seal: str) -> str:
+    """Return by how many persons a vault is kept, in words: for whoever has to trust it."""
+    if seal == "development":
+        return "the development seal: whoever reads its file has everything"
+    if officers == 0:
+        return "nobody yet"
+    if officers == 1:
+        return "one person alone: who has that file and passphrase has everything"
+    if threshold == officers:
+        return f"{officers} persons, all of them needed: one lost share loses the vault"
+    return f"any {threshold} of {officers} officers"

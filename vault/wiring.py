@@ -87,6 +87,7 @@ class Vault:
     receipts: Receipts
     officers: Officers
     readiness: Readiness
+    keepers: Readiness
 
     def peek(self, *sockets: str) -> None:
         """Check that the key holders a route needs are open.
@@ -97,8 +98,15 @@ class Vault:
         self.keys.peek(*sockets)
 
     def ready(self) -> dict[str, str]:
-        """Return the state of each store and key holder in bounded time: ok, or what is wrong with it."""
+        """Return the state of each store and key holder in bounded time: ok, or what is wrong with it.
+
+        `kept_by` among them says by how many persons the vault is kept, in words.
+        """
         return self.readiness.states()
+
+    def kept_by(self) -> str:
+        """Return by how many persons the vault is kept, in words, in bounded time; `unavailable` if nobody tells."""
+        return self.keepers.states()["kept_by"]
 
     def connections(self) -> int:
         """Return how many connections to the stores are in use in this process."""
@@ -116,6 +124,8 @@ def _readiness(settings: Settings, stores: Mapping[str, Store]) -> Readiness:
     parts: dict[str, Callable[[], str]] = {name: partial(_state_of_store, store) for name, store in stores.items()}
     for name in settings.role_sockets:
         parts[f"agent.{name}"] = partial(_state_of_holder, str(settings.sockets / f"{name}.sock"))
+    if settings.role != "identity":  # that role does not reach the socket behind which it is told
+        parts["kept_by"] = partial(_kept_by, settings)
     return Readiness(parts)
 
 
@@ -132,6 +142,16 @@ def _state_of_holder(path: str) -> str:
     finally:
         client.close()
     return "ok"
+
+
+def _kept_by(settings: Settings) -> str:
+    client = AgentClient(str(settings.sockets / "message.sock"), ANSWER_SECONDS)
+    try:
+        return Officers(client).kept_by()
+    except KeysError:
+        return UNAVAILABLE
+    finally:
+        client.close()
 
 
 def build_sequencer(settings: Settings) -> tuple[Sequencer, Store]:
@@ -249,5 +269,6 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         receipts=Receipts(keys, log, sockets["log"]),
         officers=officers,
         readiness=_readiness(settings, stores),
+        keepers=Readiness({"kept_by": partial(_kept_by, settings)}),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

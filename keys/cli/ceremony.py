@@ -276,6 +276,9 @@ def unseal_as(seat: Seat, share_file: Path | None, *, directory: bool, typed: bo
     except ShareError as error:
         # A share that was given before is no fault: a retry after a lost answer says the same.
         needed = _still_needed(seat, error, directory=directory)
+    if not needed:
+        # Whoever opens standing alone is ended once it is; what comes after it says lockdown.
+        seat.await_names("lockdown" if directory else "open")
     what = "Standing is open." if directory else "The vault is open."
     seat.tell({"needed": needed}, f"Given; {needed} more officers are needed." if needed else what)
 

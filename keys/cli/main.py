@@ -182,15 +182,8 @@ def _order(seat: Seat, verb: str, follows: tuple[str, ...]) -> None:
     # The holder that took the order may be gone before it answers: that is what was ordered.
     with contextlib.suppress(UnavailableError):
         seat.ask(verb, {})
-    end = time.monotonic() + _WAIT_SECONDS
-    while time.monotonic() < end:
-        with contextlib.suppress(UnavailableError):
-            names = seat.line.statement().names
-            if names in follows:
-                seat.tell({"names": names}, f"names     {names}")
-                return
-        time.sleep(0.1)
-    raise UnavailableError("the key agent did not follow in time; look again: idvault-keys status")
+    names = seat.await_names(*follows)
+    seat.tell({"names": names}, f"names     {names}")
 
 
 for command in (

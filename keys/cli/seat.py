@@ -5,8 +5,9 @@ Before anything is sent, what the agent states is held against what is remembere
 
 import inspect
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -17,13 +18,14 @@ import orjson
 
 from keys import officers, passphrases
 from keys.cli.line import Line
-from keys.errors import KeysError, OfficerError, SealedError
+from keys.errors import KeysError, OfficerError, SealedError, UnavailableError
 from keys.identity import Statement, words
 from keys.officers import Card, Officer
 from keys.pins import Pins
 
 EXIT_ERROR: Final = 1
 EXIT_SEALED: Final = 3
+_WAIT_SECONDS: Final = 10.0
 _MAX_SECRET_FILE_BYTES: Final = 4096
 
 home_option = click.option(
@@ -119,6 +121,21 @@ class Seat:
         answer = self.line.ask(self.officer, stated, do, args)
         self.remember(pins.seen(stated))
         return answer
+
+    def await_names(self, *wanted: str) -> str:
+        """Wait until names are in one of these states; return it.
+
+        Raises:
+            UnavailableError: they are not, in time.
+        """
+        end = time.monotonic() + _WAIT_SECONDS
+        while time.monotonic() < end:
+            with suppress(UnavailableError):
+                names = self.line.statement().names
+                if names in wanted:
+                    return names
+            time.sleep(0.1)
+        raise UnavailableError("the key agent did not follow in time; look again: idvault-keys status")
 
     def remember(self, pins: Pins) -> None:
         """Remember what is known of the vault."""

@@ -5,27 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from keys.quorum import kept_by
+
 PROOF_DAYS: Final = 90
 """After which an officer should prove anew that his share opens."""
 CRYPTOPERIOD_DAYS: Final = 730
 """NIST SP 800-57 part 1 rev. 5, section 5.3.6: at most two years for keys that seal, and of what signs."""
 _SOON_DAYS: Final = 30
 _DAY_SECONDS: Final = 86_400
-_PERSONS: Final = {
-    0: "nobody yet", 1: "one person alone: who has that file and passphrase has everything",
-    2: "two persons, both needed where the threshold is two of two",
-}  # fmt: skip
-
-
-def kept_by(threshold: int, officers: int, seal: str) -> str:
-    """Return by whom a vault is kept, in words."""
-    if seal == "development":
-        return "the development seal: whoever reads its file has everything"
-    if officers <= 1:
-        return _PERSONS[officers]
-    if threshold == officers:
-        return f"{officers} persons, all of them needed: one lost share loses the vault"
-    return f"any {threshold} of {officers} officers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -410,7 +410,9 @@ class Rekey(Init):
     """Put another root key in force."""
 
     def prepare(self, party: Party) -> None:
-        party.made()
+        self.begin(party.made())
+
+    def begin(self, party: Party) -> None:
         cards = [str(PEOPLE[place].card) for place in (0, 1, 3)]
         party.seats[0].ask("rekey", cards=cards, threshold=2)
         self.old = {place: party.seats[place].share for place in (0, 1, 2)}
@@ -484,10 +486,7 @@ def _run(folder: Path, kind: type[Init], nth: int) -> int:
 
 
 def test_what_was_made_before_a_rekey_opens_after_it(party: Party) -> None:
-    agent, act = party.agent, Rekey()
-    party.agent.stop()
-    agent.start()
-    party.unseal(0, 1)
+    agent = party.agent
     asked = agent.officer.call("enrol", {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"})
     shown = party.seats[0].ask("show", request=asked["pending"])["request"]
     request = party.seats[0].request(
@@ -500,24 +499,15 @@ def test_what_was_made_before_a_rekey_opens_after_it(party: Party) -> None:
     made: dict[str, Any] = agent.identity.call(
         "create", {"sector": SHOP, "items": [{"pid": pid, "fields": ["legal_name"]}]}
     )["items"][0]
-    act_on = _Prepared(party)
-    act_on.act(party)
+    rekey = Rekey()
+    rekey.begin(party)
+    rekey.act(party)
     agent.restart()
     for place in (0, 3):
         party.seats[place].fetched()
     party.unseal(0, 3)
     given = agent.identity.call("create.done", {"items": [{"sector": SHOP, "pid": pid, "link": made["link"]}]})
     assert given is not None
-    assert act
-
-
-class _Prepared(Rekey):
-    """A rekey of a party that is open already."""
-
-    def __init__(self, party: Party) -> None:
-        made, party.made = party.made, lambda: party  # type: ignore[method-assign]
-        self.prepare(party)
-        party.made = made  # type: ignore[method-assign]
 
 
 def test_the_socket_of_messages_has_its_acts_alone(party: Party) -> None:

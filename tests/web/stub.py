@@ -105,8 +105,11 @@ class StubVault:
         if self.fault is not None:
             raise self.fault
 
+    def kept_by(self) -> str:
+        return "any 2 of 3 officers"
+
     def ready(self) -> dict[str, str]:
-        return self.states
+        return self.states | {"kept_by": "any 2 of 3 officers"}
 
     def peek(self, *sockets: str) -> None:
         self.calls.append(("peek", *sockets))

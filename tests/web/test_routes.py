@@ -145,11 +145,12 @@ def test_every_answer_stays_out_of_caches_and_of_other_origins(vault: StubVault,
 
 
 def test_health_is_always_good_and_readiness_follows_the_parts(vault: StubVault, http: FlaskClient) -> None:
-    assert http.get("/readyz").json == {"status": "ready", "parts": {"identity": "ok", "agent": "ok"}}
+    kept = {"kept_by": "any 2 of 3 officers"}
+    assert http.get("/readyz").json == {"status": "ready", "parts": {"identity": "ok", "agent": "ok"}, **kept}
     vault.states["agent"] = "sealed"
     answer = http.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json == {"status": "not_ready", "parts": {"identity": "ok", "agent": "sealed"}}
+    assert answer.json == {"status": "not_ready", "parts": {"identity": "ok", "agent": "sealed"}, **kept}
     assert http.get("/healthz").json == {"status": "ok"}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from keys.agent.client import AgentClient
 from keys.errors import MessageError
+from keys.quorum import kept_by
 from vault.errors import Kind, VaultError
 
 
@@ -26,6 +27,15 @@ class Officers:
         """
         described, stated = self._message.call("describe", {}), self._message.call("statement", {"nonce": nonce})
         return described | {part: base64.b64encode(stated[part]).decode() for part in ("statement", "signature")}
+
+    def kept_by(self) -> str:
+        """Return by how many persons the vault is kept, in words.
+
+        Raises:
+            UnavailableError: the agent, or its store, does not answer.
+        """
+        told = self._message.call("describe", {})
+        return kept_by(told["threshold"], told["officers"], told["seal"])
 
     def relay(self, message: bytes) -> bytes:
         """Return the agent's answer to an officer's message.

@@ -25,7 +25,8 @@ def add_transparency(app: Flask, vault: "Vault") -> None:
             raise InvalidFieldError("", "no parameter but one period")
         asked = request.args.get(_PERIOD)
         period = Period.month_of(epoch(SystemClock().now())) if asked is None else Period.parse(asked)
-        answer = Response(rfc8785.dumps(vault.reporting.transparency(period)), content_type="application/json")
+        report = {**vault.reporting.transparency(period), "kept_by": vault.kept_by()}
+        answer = Response(rfc8785.dumps(report), content_type="application/json")
         answer.headers["Cache-Control"] = f"public, max-age={SECONDS}"
         return answer
 

@@ -1,0 +1,358 @@
+"""Officers at their own machines, by the command line and over the vault's address, as the handbook has it."""
+
+import json
+import threading
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from keys import officers
+from keys.cli.main import cli
+from keys.identity import Statement
+from keys.passphrases import Cost
+from keys.pins import Pins
+from keys.primitives import Ed25519Signer, Secret
+from tests.people import person
+from tests.serving import NO_TLS, Server
+
+PASSPHRASE: Final = "seven drawn words are better"
+CHEAP: Final = Cost(1, 64, 1)
+"""Of a guess: what is tested here is not what Argon2id costs."""
+NAMES: Final = ("anna", "maria", "nikos", "petra")
+
+
+def citizen(number: int) -> dict[str, Any]:
+    """Return somebody whose document is of a state: specimens are for development."""
+    document = {"type": "passport", "country": "FIN", "number": f"FP{number:07}", "expires": "2034-01-01"}
+    return {**person(number), "document": document}
+
+
+class Machines:
+    """Each officer's own machine: a folder with his file, and nothing of the vault but its address."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.server, self.folder, self.url = server, folder, server.url
+        folder.mkdir(mode=0o700)
+        (folder / "passphrase").touch(mode=0o600)
+        (folder / "passphrase").write_text(PASSPHRASE + "\n")
+        for name in NAMES:
+            card = officers.create(self.file(name), name.title(), PASSPHRASE, CHEAP)
+            (folder / f"{name}.card").write_text(f"{card}\n")
+        self.words = ""
+
+    def file(self, name: str) -> Path:
+        return self.folder / f"{name}.officer"
+
+    def say(self, who: str, verb: str, *arguments: str, code: int = 0) -> Any:
+        """Run a command of `idvault-keys` as an officer; return what it printed, as JSON, or what it refused with."""
+        done = self.done(who, verb, *arguments)
+        assert done.exit_code == code, done.stderr[-600:]
+        return json.loads(done.stdout) if done.stdout else done.stderr
+
+    def done(self, who: str, verb: str, *arguments: str) -> Result:
+        """Run a command with nobody at the terminal."""
+        secret = ["--passphrase-file", str(self.folder / "passphrase")]
+        return CliRunner().invoke(cli, [verb, *arguments, "--as", str(self.file(who)), "--json", *secret])
+
+    def init(self, *names: str, threshold: int = 2) -> dict[str, Any]:
+        done = self.begun(*names, threshold=threshold)
+        assert done.exit_code == 0, done.stderr
+        made: dict[str, Any] = json.loads(done.stdout)
+        self.words = " ".join(made["agent"])
+        return made
+
+    def begun(self, *names: str, threshold: int) -> Result:
+        """Run `init` beside the agent."""
+        cards = [str(self.folder / f"{name}.card") for name in names]
+        home = ["--home", str(self.server.home)]
+        return CliRunner().invoke(cli, ["init", "--threshold", str(threshold), *home, "--json", *cards])
+
+    def confirm(self, who: str, *more: str) -> int:
+        return int(self.say(who, "confirm", "--vault", self.url, "--words", self.words, *more)["needed"])
+
+    def ceremony(self) -> "Machines":
+        self.init("anna", "maria", "nikos")
+        assert [self.confirm("anna"), self.confirm("maria")] == [1, 0]
+        return self
+
+    def approved(self, request: str, *names: str) -> None:
+        for name in names:
+            self.say(name, "approve", request, "--yes")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A vault without keys, for officers."""
+    served = Server(tmp_path / "home")
+    served.json("db", "upgrade", "--officers")
+    served.start(httpx.codes.SERVICE_UNAVAILABLE)
+    yield served
+    assert served.stop() == 0
+
+
+@pytest.fixture
+def machines(server: Server, tmp_path: Path) -> Machines:
+    return Machines(server, tmp_path / "machines")
+
+
+def status(server: Server) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{server.url}/v1/keys/status", verify=NO_TLS).json()
+    return found
+
+
+def test_a_vault_is_made_opened_locked_down_and_sealed_by_its_officers(machines: Machines) -> None:
+    server = machines.server
+    assert (status(server)["names"], status(server)["seal"]) == ("new", "shares")
+    made = machines.init("anna", "maria", "nikos")
+    assert [one["name"] for one in made["officers"]] == ["Anna", "Maria", "Nikos"]
+    assert machines.confirm("anna") == 1
+    assert httpx.get(f"{server.url}/readyz", verify=NO_TLS).json()["kept_by"] == "nobody yet"
+    assert machines.confirm("nikos") == 0
+    ready = httpx.get(f"{server.url}/readyz", verify=NO_TLS)
+    assert (ready.status_code, ready.json()["kept_by"]) == (200, "any 2 of 3 officers")
+
+    asked = server.json("provider", "add", "chat", "--sector", "chat.example")
+    assert asked["state"] == "pending"
+    machines.approved(asked["request"], "nikos", "anna")
+    chat = server.provider("chat")
+    chat.registered(citizen(1), "anna_1")
+    specimen = chat.register(person(2), "specimen")
+    assert specimen.status_code == httpx.codes.UNPROCESSABLE_ENTITY, "specimen documents are for development"
+
+    assert machines.say("nikos", "lockdown")["names"] == "lockdown"
+    refused = chat.register(citizen(3), "three")
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:idvault:problem:lockdown")
+    assert chat.get("/v1/accounts").status_code == httpx.codes.OK
+    assert machines.say("anna", "unseal")["needed"] == 1
+    maria_has_none = machines.done("maria", "unseal", "--vault", machines.url)
+    assert "compare the agent's words" in maria_has_none.stderr
+    assert machines.say("nikos", "unseal")["needed"] == 0
+    chat.registered(citizen(3), "three")
+
+    assert machines.say("anna", "seal")["names"] == "sealed"
+    assert chat.get("/v1/accounts").status_code == httpx.codes.SERVICE_UNAVAILABLE
+    assert machines.say("anna", "status", code=3)["needed"] == {}
+    for name in ("anna", "nikos"):
+        machines.say(name, "unseal", "--directory")
+    assert status(server)["names"] == "lockdown"
+    assert chat.register(citizen(4), "four").json()["type"] == "urn:idvault:problem:lockdown"
+    for name in ("anna", "nikos"):
+        machines.say(name, "unseal")
+    chat.registered(citizen(4), "four")
+    found = machines.say("nikos", "status")
+    assert [seat["name"] for seat in found["officers"] if seat["proven"] is None] == ["Maria"]
+    assert any("Maria" in due["what"] for due in found["to_do"])
+
+    report = server.log.read_text()
+    for words in (PASSPHRASE, *_shares(machines)):
+        assert words not in report
+
+
+def _shares(machines: Machines) -> list[str]:
+    """Return the first words of each paper: none of them may stand in a log."""
+    found = []
+    for name in ("anna", "nikos"):
+        paper = machines.folder / f"{name}.paper"
+        machines.say(name, "confirm", "--paper", str(paper))
+        assert paper.stat().st_mode & 0o777 == 0o600
+        found.append(" ".join(line.split()[1] for line in paper.read_text().splitlines() if line[:2].strip().isdigit()))
+        assert len(found[-1].split()) == 33
+        machines.say(name, "verify-share", "--share-file", str(paper))
+        assert "never overwritten" in machines.done(name, "confirm", "--paper", str(paper)).stderr
+    return found
+
+
+def test_a_share_on_paper_opens_the_vault_from_another_machine(machines: Machines) -> None:
+    machines.ceremony()
+    paper = machines.folder / "anna.paper"
+    machines.say("anna", "confirm", "--paper", str(paper))
+    machines.file("anna").with_suffix(".officer.pins").unlink()
+    machines.say("maria", "seal")
+    assert "compare the agent's words" in str(machines.say("anna", "unseal", "--vault", machines.url, code=1))
+    machines.say("anna", "trust", "--vault", machines.url, "--words", machines.words)
+    text = paper.read_text().split("\n")
+    wrong = machines.folder / "wrong.paper"
+    wrong.touch(mode=0o600)
+    wrong.write_text("\n".join(text[:-3] + text[-2:]))
+    assert machines.say("anna", "unseal")["needed"] == 1  # the agent keeps it sealed to her
+    assert "mistyped" in str(machines.say("anna", "verify-share", "--share-file", str(wrong), code=1))
+    wrong.chmod(0o644)
+    assert "readable for others" in str(machines.say("anna", "verify-share", "--share-file", str(wrong), code=1))
+    assert machines.say("anna", "unseal", "--share-file", str(paper))["needed"] == 1  # said again
+    assert machines.say("maria", "unseal")["needed"] == 0
+
+
+def test_another_root_key_and_another_officer(machines: Machines) -> None:
+    machines.ceremony()
+    machines.confirm("nikos")
+    machines.say("anna", "rekey", "--remove", "Nikos", "--add", str(machines.folder / "petra.card"))
+    assert machines.say("anna", "confirm")["needed"] == 1
+    assert machines.say("anna", "verify-share")["generation"] == 1
+    machines.confirm("petra")
+    assert "no such request" in str(machines.say("anna", "approve", "abcdef", "--yes", code=1))
+    asked = machines.say("anna", "request", "rekey", "--yes")
+    assert (asked["kind"], asked["state"]) == ("officer-replace", "pending")
+    machines.approved(asked["id"], "nikos")
+    assert machines.say("anna", "status")["generation"] == 2
+    assert machines.say("anna", "verify-share", "--tell")["generation"] == 2
+    machines.say("petra", "seal")
+    assert machines.done("nikos", "unseal").exit_code == 1
+    assert machines.say("maria", "unseal")["needed"] == 1  # her new share is fetched
+    assert machines.say("petra", "unseal")["needed"] == 0
+
+
+def test_what_waits_is_listed_shown_rejected_withdrawn_and_watched(machines: Machines) -> None:
+    machines.ceremony()
+    asked = machines.say("anna", "request", "raise-budget", "creates_per_hour", "--set", "per_hour=5", "--yes")
+    assert machines.done("maria", "approve", asked["id"]).exit_code == 1  # nobody said yes
+    found = machines.say("maria", "reject", asked["id"], "--reason", "too few")
+    assert found["against"] == [{"name": "Maria", "reason": "too few"}]
+    shown = machines.say("maria", "show", asked["id"])
+    assert (shown["state"], shown["approved"], shown["request"]["detail"]) == ("pending", ["Anna"], {"per_hour": 5})
+    assert [one["id"] for one in machines.say("maria", "requests")["requests"]] == [asked["id"]]
+    watched = machines.done("maria", "watch", "--times", "1").stdout.splitlines()
+    assert {json.loads(line)["changed"] for line in watched} == {"names", asked["id"]}
+    machines.say("anna", "withdraw", asked["id"])
+    assert "withdrawn" in str(machines.say("maria", "approve", asked["id"], "--yes", code=1))
+    policy = machines.say("anna", "request", "policy", "--set", "raise-budget=3", "--yes")
+    machines.approved(policy["id"], "maria")
+    assert machines.say("anna", "status")["policy"]["more"] == {"raise-budget": 3}
+
+
+class Relay:
+    """Between officers and the vault: counts what officers send, and may answer for the vault."""
+
+    def __init__(self, server: Server, instead: Callable[[bytes], bytes]) -> None:
+        self.sent = 0
+        relay = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer(instead(self._asked("GET", b"")))
+
+            def do_POST(self) -> None:
+                relay.sent += 1
+                self._answer(self._asked("POST", self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def _asked(self, method: str, body: bytes) -> bytes:
+                connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+                connection.request(method, self.path, body or None, {"Content-Type": "application/json"})
+                found = connection.getresponse().read()
+                connection.close()
+                return found
+
+            def _answer(self, body: bytes) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.http.serve_forever)
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join(10)
+
+
+def _stated_by_another(answer: bytes) -> bytes:
+    """The statement, signed by a key of the relay's own."""
+    said = json.loads(answer)
+    own = Ed25519Signer(Secret(bytes(32)))
+    found = Statement.parse(b64decode(said["statement"]), b64decode(said["signature"]))
+    made = replace(found, agent=own.public())
+    return json.dumps(said | {"statement": b64encode(bytes(made)).decode(),
+                              "signature": b64encode(made.signed(own)).decode()}).encode()  # fmt: skip
+
+
+def test_a69_a_relay_that_is_another_agent_or_repeats_an_earlier_statement_is_sent_nothing(machines: Machines) -> None:
+    machines.ceremony()
+    machines.say("anna", "seal")
+    old = httpx.get(f"{machines.url}/v1/keys/status?nonce={'0' * 32}", verify=NO_TLS).content
+    answers: list[tuple[Callable[[bytes], bytes], str]] = [
+        (_stated_by_another, "not the one that this officer knows"), (lambda _: old, "an earlier one"),
+        (lambda _: b"{}", "not of its form"), (lambda _: b"\xff", "not of its form"),
+    ]  # fmt: skip
+    for instead, told in answers:
+        relay = Relay(machines.server, instead)
+        try:
+            assert told in str(machines.say("anna", "unseal", "--vault", relay.url, code=1))
+            assert relay.sent == 0
+        finally:
+            relay.close()
+    honest = Relay(machines.server, lambda answer: answer)
+    try:
+        assert machines.say("anna", "unseal", "--vault", honest.url)["needed"] == 1
+        assert honest.sent == 1
+    finally:
+        honest.close()
+    assert "https" in str(machines.say("anna", "unseal", "--vault", "http://vault.example", code=1))
+
+
+def test_a_changed_software_and_a_vault_that_was_put_back_are_told_before_anything_is_sent(machines: Machines) -> None:
+    machines.ceremony()
+    machines.say("anna", "seal")
+    anna = officers.open_file(machines.file("anna"), PASSPHRASE)
+    pins = Pins.read(machines.file("anna"), anna.card)
+    assert pins is not None
+    changed = replace(pins, code="ab" * 32, generation=1)
+    changed.write(machines.file("anna"), anna)
+    done = machines.done("anna", "unseal")
+    assert (done.exit_code, "CHANGED" in done.stderr) == (1, True)
+    assert machines.say("maria", "unseal")["needed"] == 1  # Anna's was not given
+    replace(pins, generation=2).write(machines.file("anna"), anna)
+    assert "put back" in str(machines.say("anna", "unseal", code=1))
+    replace(pins, deployment=bytes(16)).write(machines.file("anna"), anna)
+    assert "another one than this officer knows" in str(machines.say("anna", "unseal", code=1))
+    path = machines.file("anna").with_suffix(".officer.pins")
+    path.write_text(path.read_text().replace('"generation": 1', '"generation": 0'))
+    assert "not what this officer wrote" in str(machines.say("anna", "unseal", code=1))
+    changed.write(machines.file("anna"), anna)
+    assert machines.say("anna", "unseal", "--accept-change")["needed"] == 0
+
+
+@pytest.mark.parametrize(("names", "threshold", "told"), [
+    (("anna",), 1, "one person alone: who has that file and passphrase has everything"),
+    (("anna", "maria"), 2, "2 persons, all of them needed: one lost share loses the vault"),
+])  # fmt: skip
+def test_a_vault_of_one_or_two_persons_works_and_says_what_it_is(
+    machines: Machines, names: tuple[str, ...], threshold: int, told: str
+) -> None:
+    server = machines.server
+    machines.init(*names, threshold=threshold)
+    for name in names:
+        machines.confirm(name)
+    assert httpx.get(f"{server.url}/readyz", verify=NO_TLS).json()["kept_by"] == told
+    asked = server.json("provider", "add", "chat", "--sector", "chat.example")
+    machines.approved(asked["request"], *names)
+    assert server.provider("chat").registered(citizen(1), "one")["state"] == "in_review"
+    command = ["keys", "status", "--as", str(machines.file("anna"))]
+    assert told in server.run(*command, "--passphrase-file", str(machines.folder / "passphrase"))
+
+
+def test_the_first_ceremony_keeps_to_its_rules(machines: Machines) -> None:
+    trio = NAMES[:3]
+    for threshold, names in ((1, trio), (4, trio), (3, trio), (2, ("anna", "anna")), (0, ("anna", "maria"))):
+        refused = machines.begun(*names, threshold=threshold)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+    machines.init(*trio)
+    assert "--replace" in machines.begun(*trio, threshold=2).stderr
+    first = machines.done("anna", "confirm", "--vault", machines.url, "--words", "not these words at all")
+    assert "not the words of the agent" in first.stderr
+    assert not machines.file("anna").with_suffix(".officer.pins").exists()
+    assert "--vault" in machines.done("anna", "confirm").stderr
+    assert machines.done("petra", "confirm", "--vault", machines.url, "--words", machines.words).exit_code == 1
