@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 3
 
-.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-large
+.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-large transcripts
 
 serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:8400
 	$(BIN)/idvault serve
@@ -17,7 +17,7 @@ ON_POSTGRESQL := tests/stores tests/model tests/http/test_postgresql_faults.py t
 	tests/http/test_matching.py tests/http/test_exchange.py tests/http/test_token_batches.py \
 	tests/http/test_sanctions.py tests/http/test_going.py tests/http/test_imports.py tests/http/test_retention.py \
 	tests/http/test_registrations_many.py tests/http/test_registrations_together.py tests/http/test_organizations.py \
-	tests/http/test_metrics.py tests/http/test_log.py
+	tests/http/test_metrics.py tests/http/test_log.py tests/http/test_officers.py
 
 test: dev  ## run the tests: all with SQLite, then those of flows and faults with PostgreSQL
 	scripts/system-packages
@@ -75,3 +75,6 @@ bench-large: dev  ## import 5.8 million people into PostgreSQL, killed twice wit
 
 clean:  ## remove the environment and caches; the vault under var/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+
+transcripts: dev  ## hold every ceremony of the officers' handbook anew, and write what the terminals showed
+	$(BIN)/python docs/transcripts.py

@@ -67,6 +67,10 @@ class Pins:
         """Return them with the officer's own share of a ceremony that he confirms."""
         return replace(self, next_record=bytes(record), next_sealed=sealed)
 
+    def trusting(self, vault: str, stated: Statement) -> "Pins":
+        """Return them with another agent of the same vault, whose words were compared."""
+        return replace(self, vault=vault, agent=stated.agent, version=stated.version, code=stated.code)
+
     def check(self, stated: Statement) -> None:
         """Refuse another agent, another vault, and one that was put back.
 

@@ -130,6 +130,8 @@ class Server:
     def __init__(self, home: Path, **settings: str) -> None:
         self.first_run = False
         """Whether `serve` itself makes the vault."""
+        self.for_officers = False
+        """Whether it is made without a seal, and has no keys before its officers made them."""
         self.home, self.port = home, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -167,12 +169,17 @@ class Server:
 
     def _set_up(self) -> None:
         """Take a copy of the vault that was made beforehand; on PostgreSQL go on under the roles of the service."""
-        Server.made = Server.made or _made()
-        made, databases = Server.made
-        shutil.copytree(made, self.home)
+        databases: dict[str, str] = {}
+        if not self.for_officers:
+            Server.made = Server.made or _made()
+            made, databases = Server.made
+            shutil.copytree(made, self.home)
         if cluster is not None:
             self.databases = cluster.vault(databases)
             self.environment |= self.databases
+        if self.for_officers:
+            self.json("db", "upgrade", "--officers")
+        if cluster is not None:
             self.json("db", "grants", "--apply")
             self.environment |= {
                 name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")

@@ -96,13 +96,23 @@ def trust(seat: Seat, words: str | None) -> None:
 
     `confirm` does the same at the ceremony. Use this on a new machine, or after the agent was set up anew.
     """
+    stated = _first_look(seat, words)
+    seat.tell({"agent": _words_of(stated), "vault": seat.line.url}, "This officer knows the vault now.")
+
+
+def _first_look(seat: Seat, words: str | None) -> Statement:
+    """Return what an agent states whose words were compared, and remember it; a share that is remembered stays."""
     stated = seat.line.statement()
-    if seat.pins is not None and seat.pins.agent == stated.agent:
-        seat.pins.check(stated)
+    pins = seat.pins
+    if pins is not None and pins.agent == stated.agent:
+        pins.check(stated)
     seat.show(stated, [])
     _compare(stated, words)
-    seat.remember(Pins.of(seat.line.url, stated))
-    seat.tell({"agent": _words_of(stated), "vault": seat.line.url}, "This officer knows the vault now.")
+    made = Pins.of(seat.line.url, stated)
+    if pins is not None and pins.deployment == stated.deployment:
+        made = pins.trusting(seat.line.url, stated)
+    seat.trust(made, stated)
+    return stated
 
 
 def _words_of(stated: Statement) -> list[str]:
@@ -136,14 +146,12 @@ def confirm(seat: Seat, words: str | None, paper: Path | None) -> None:
     record, and given to the agent with the officer's signature. With M confirmations the vault's keys are made, and it
     is open. May be said again.
     """
-    if seat.pins is None:
-        stated = seat.line.statement()
-        seat.show(stated, [])
-        _compare(stated, words)
-        seat.remember(Pins.of(seat.line.url, stated))
-    stated = seat.look()
+    stated = seat.look() if seat.pins is not None else _first_look(seat, words)
     found = seat.ask("share", {"waiting": True})
     record, first, sealed = _ceremony(seat, found, stated)
+    if found["waiting"] and words is None:
+        question = "Are these the officers, and is this the number of them, that were agreed on?"
+        click.confirm(question, abort=True, err=True)
     share = opened(seat.officer, record, sealed)
     seat.remember((seat.pins or Pins.of(seat.line.url, stated)).with_share(record, sealed).seen(stated))
     if paper is not None:
@@ -280,7 +288,7 @@ def unseal_as(seat: Seat, share_file: Path | None, *, directory: bool, typed: bo
         # Whoever opens standing alone is ended once it is; what comes after it says lockdown.
         seat.await_names("lockdown" if directory else "open")
     what = "Standing is open." if directory else "The vault is open."
-    seat.tell({"needed": needed}, f"Given; {needed} more officers are needed." if needed else what)
+    seat.tell({"needed": needed}, f"Given; still needed: {needed}." if needed else what)
 
 
 def _renew(seat: Seat, stated: Statement) -> None:

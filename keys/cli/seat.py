@@ -137,6 +137,11 @@ class Seat:
             time.sleep(0.1)
         raise UnavailableError("the key agent did not follow in time; look again: idvault-keys status")
 
+    def trust(self, pins: Pins, stated: Statement) -> None:
+        """Remember an agent whose words were compared, and speak to it."""
+        self.remember(pins)
+        self._stated = stated
+
     def remember(self, pins: Pins) -> None:
         """Remember what is known of the vault."""
         if pins != self.pins:

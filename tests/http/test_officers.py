@@ -92,7 +92,7 @@ class Machines:
 def server(tmp_path: Path) -> Iterator[Server]:
     """A vault without keys, for officers."""
     served = Server(tmp_path / "home")
-    served.json("db", "upgrade", "--officers")
+    served.for_officers = True
     served.start(httpx.codes.SERVICE_UNAVAILABLE)
     yield served
     assert served.stop() == 0
