@@ -11,7 +11,7 @@ import rfc8785
 from sqlalchemy import text
 
 from keys import ceremonies, leaves, store
-from keys.agent.acts import agreeing, draining, enrolling
+from keys.agent.acts import agreeing, draining, enrolling, verifying
 from keys.agent.acts.deciding import Deciding
 from keys.agent.names import Limits, Names
 from keys.agent.wire import Dialogue
@@ -547,3 +547,28 @@ def test_the_chain_says_what_was_used_and_by_whom_it_was_signed(room: Room) -> N
     assert {one.key for one in last.signatures} == {ANNA.card.key_id, NIKOS.card.key_id}
     assert Chain(room.engine, room.ring, room.home).state() == room.state()
     assert request.digest in room.state().used
+
+
+@pytest.mark.parametrize(
+    ("statement", "table", "why"),
+    [
+        ("INSERT INTO officer_record SELECT 2, said, signatures FROM officer_record WHERE number = 1", "officer_record",
+         "record 2: not a record, or not the one that follows"),
+        ("UPDATE officer_record SET signatures = '[]' WHERE number = 1", "officer_record",
+         "record 1: request: another person than who asked must approve it"),
+        ("DELETE FROM officer_record WHERE number = 1", "officer_record",
+         "record 1: the end of the chain was cut off: a later record was in force"),
+        ("UPDATE officer_head SET number = 0", "officer_record", "the head of the chain was altered"),
+        ("UPDATE request SET said = replace(said, '7', '8')", "request", None),
+    ],
+)  # fmt: skip
+def test_what_an_administrator_wrote_into_officers_records_is_named_by_fsck(
+    room: Room, statement: str, table: str, why: str | None
+) -> None:
+    room.approve(MARIA, room.budget())
+    before = room.act(verifying.verify_own)["tables"]
+    assert (before["officer_record"], before["request"]) == ({"rows": 2, "bad": 0}, {"rows": 1, "bad": 0})
+    with writing(room.engine) as connection:
+        connection.execute(text(statement))
+    found = room.act(verifying.verify_own)["tables"][table]
+    assert (found["bad"], found.get("why")) == (1, why)

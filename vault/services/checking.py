@@ -71,7 +71,8 @@ class Checking:
         for table, counts in own.items():
             report.checked[f"keys.{table}"] = counts["rows"]
             if counts["bad"]:
-                report.findings.append({"row": f"keys.{table}", "rule": f"{counts['bad']} rows are not as written"})
+                rule = counts.get("why") or f"{counts['bad']} rows are not as written"
+                report.findings.append({"row": f"keys.{table}", "rule": rule})
         with self._directory.snapshot() as unit:
             for account in standings.stray_handles(unit):
                 where = f"directory.handle of {AccountId(account)}"

@@ -68,10 +68,11 @@ class Deciding:
         Raises:
             ChainError: the chain was altered, or put back.
         """
-        return self._chain.state()
+        return self.chain.state()
 
     @property
-    def _chain(self) -> Chain:
+    def chain(self) -> Chain:
+        """Return the chain under the root key."""
         return Chain(self.engine, self.keyring, self.home)
 
     def _in_force(self, card: Card) -> State:
@@ -274,7 +275,7 @@ class Deciding:
         else:
             with writing(self.engine) as connection:
                 made = self._use(connection, state, held, request)
-        self._chain.note(made.head)
+        self.chain.note(made.head)
         self.apply_budgets()
         return made
 
@@ -286,7 +287,7 @@ class Deciding:
         """
         said = chain.following(state, request, max(self.now(), state.at))
         counted = tuple(one for one in held.approvals if one.key in {officer.card.key_id for officer in state.officers})
-        made = self._chain.append(connection, state, Record(said, counted), self.now() // 60)
+        made = self.chain.append(connection, state, Record(said, counted), self.now() // 60)
         requests.mark(connection, held.digest, Stage.DONE)
         return made
 
@@ -304,14 +305,14 @@ class Deciding:
             detail: all of what is signed for; `made` in it is what a first try chose, and a retry keeps.
             stands: whether what is asked for is so already: then a request that was used allows a retry.
         """
-        state = self._chain.state_in(connection)
+        state = self.chain.state_in(connection)
         if state is None:
             return Use(allowed=True, detail=detail)
         found = [one for one in requests.every(connection) if _is_of(one, kind, subject, detail)]
         progress = [(one, self._progress(state, one)) for one in found if one.stage is Stage.PENDING]
         for held in (one for one, how in progress if how == "approved"):
             head = self._use(connection, state, held, held.request()).head
-            return Use(allowed=True, detail=held.said_detail(), after=partial(self._chain.note, head))
+            return Use(allowed=True, detail=held.said_detail(), after=partial(self.chain.note, head))
         for held in (one for one in found if one.stage is Stage.DONE and stands):
             return Use(allowed=True, detail=held.said_detail())
         asked = [one for one, how in progress if how == "pending"]

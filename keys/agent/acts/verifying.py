@@ -1,10 +1,11 @@
 """The act `verify`: rows in batches → good or bad, for `fsck`. It opens what it must and lets nothing out."""
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from keys import handoffs, records, statements, store
 from keys.agent.acts.matching import ask_records, open_sealed, read_fingerprint, sector_tags
@@ -13,7 +14,7 @@ from keys.agent.names import Names, check_accounts, check_standing, open_record
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement
 from keys.engine import reading, snapshot
-from keys.errors import KeysError, OpenError, ProtocolError
+from keys.errors import ChainError, KeysError, OpenError, ProtocolError
 from keys.frame import Place, Purpose, open_frame
 from keys.primitives import Secret
 from keys.records import Assurance, Record
@@ -112,7 +113,10 @@ def _fingerprint(names: Names, connection: Connection, row: object) -> None:
 
 
 def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
-    """Check every row of the agent's own store; return {table: {rows, bad}}, and the number of open intents."""
+    """Check every row of the agent's own store; return {table: {rows, bad}}, and the number of open intents.
+
+    Of the chain of officers, `why` says which record does not hold.
+    """
     with snapshot(names.engine) as connection:
         tables: dict[str, Callable[[Any], object]] = {
             "record_key": lambda row: _own_record(names, row),
@@ -123,10 +127,12 @@ def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
             "agreement": lambda row: Agreement.from_row(names.keyring, row),
             "handoff": lambda row: handoffs.from_row(names.keyring, row),
             "statement_key": lambda row: statements.unwrap(names.keyring, row.address, row.wrapped),
+            "request": _request,
         }
         result = {name: _count(connection, name, check) for name, check in tables.items()}
         rows, bad = names.keyring.verify()
         result["key"] = {"rows": rows, "bad": bad}
+        result["officer_record"] = _officers(names, connection)
         waiting = len(connection.execute(select(store.intent.c.id)).all())
     return {"tables": result, "intents": waiting}
 
@@ -140,6 +146,22 @@ def _count(connection: Connection, name: str, check: Callable[[Any], object]) ->
         except KeysError:
             bad += 1
     return {"rows": rows, "bad": bad}
+
+
+def _request(row: Any) -> None:  # noqa: ANN401 - a SQL row
+    if not isinstance(row.said, bytes) or hashlib.sha256(row.said).digest() != row.digest:
+        raise OpenError
+
+
+def _officers(names: Names, connection: Connection) -> dict[str, Any]:
+    """Check the chain of officers up to its head; `why` names the first record that does not hold."""
+    counted = select(func.count()).select_from(store.officer_record)
+    told: dict[str, Any] = {"rows": int(connection.execute(counted).scalar_one()), "bad": 0}
+    try:
+        names.officers.chain.state_in(connection)
+    except ChainError as error:
+        told |= {"bad": 1, "why": str(error)}
+    return told
 
 
 def _own_record(names: Names, row: Any) -> None:  # noqa: ANN401 - a SQL row
