@@ -203,7 +203,8 @@ class Desk:
         )  # fmt: skip
 
     def _in_force(self, said: Said) -> State:
-        chain = self._chain()
+        # Under the root key, where it is open: a chain of officers that an administrator made has no head there.
+        chain = self._chain() if self.deciding is None else self.deciding.state()
         if chain is None or said.card not in {one.card for one in chain.officers}:
             raise RefusedError("only an officer in force may do that")
         return chain

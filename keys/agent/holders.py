@@ -166,8 +166,8 @@ class _Names:
                 self.report(self.state)
                 return
             keyring = self._keyring(root_id, root)
-            self.control("opened.directory")
-            handover.give(self.handover, keyring, _HANDOVER_SECONDS)
+            if self.control("opened.directory")["standing"] != OPEN:
+                handover.give(self.handover, keyring, _HANDOVER_SECONDS)
             after_answer(self.over.set)
 
     def open(self, root_id: bytes, root: Secret) -> None:
@@ -178,13 +178,13 @@ class _Names:
         """
         keyring = self._keyring(root_id, root)
         drop_unplanned(self.engine)
-        threading.Thread(target=handover.give, args=(self.handover, keyring), daemon=True).start()
         limits, home = self.settings.limits, self.settings.home
         deciding = Deciding(self.engine, keyring, home, _now, limits)
         deciding.apply_budgets()
         if not self.settings.opens_by_itself:
             deciding.note("keys.unsealed")
         names = Names(self.engine, keyring, _now, limits, deciding)
+        threading.Thread(target=handover.give, args=(self.handover, keyring), daemon=True).start()
         for name, acts in _acts_of(names, self.settings).items():
             self.doors[name].open(acts | self._control_acts() if name == "officer" else acts)
         self.desk.deciding = deciding

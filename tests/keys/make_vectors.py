@@ -3,7 +3,9 @@
 The vectors are made by the package; `test_vectors.py` checks each against `reference.py`, which shares no code with it.
 """
 
+import base64
 import hashlib
+import hmac
 import json
 from pathlib import Path
 from typing import Any
@@ -138,9 +140,68 @@ def approval() -> dict[str, dict[str, Any]]:
     return {"approval": made}
 
 
+def ceremony() -> dict[str, dict[str, Any]]:
+    """Return the record of a ceremony of counted bytes, and what it commits to; its shares open nothing."""
+    deployment, root = bytes(range(16)), bytes(range(0x60, 0x80))
+    info = b"idvault/v1/root" + deployment + (7).to_bytes(4, "big")
+    commitment = hmac.digest(root, info + b"\1", "sha256")  # HKDF-Expand of one block, RFC 5869 section 2.3
+    record: dict[str, Any] = {
+        "v": 1, "deployment": deployment.hex(), "generation": 7, "set": 4711, "threshold": 2, "root": commitment.hex(),
+        "officers": [{"key": bytes([n] * 16).hex(), "share": hashlib.sha256(f"academic {n}".encode()).hexdigest()}
+                     for n in (1, 2, 3)],
+    }  # fmt: skip
+    faults: dict[str, dict[str, Any]] = {
+        "version": {"v": 2}, "generation": {"generation": 0}, "threshold": {"threshold": 4}, "one": {"threshold": 1},
+        "set": {"set": 1 << 15}, "officer twice": {"officers": [record["officers"][0]] * 2}, "member": {"more": 1},
+        "no officers": {"officers": []}, "a number as text": {"generation": "7"},
+    }  # fmt: skip
+    return {"ceremony": {
+        "root": root.hex(), "record": _canonical(record), "digest": _digest(record),
+        "faults": {name: _canonical(record | change) for name, change in faults.items()} | {
+            "spelling": json.dumps(record, indent=1),
+        },
+    }}  # fmt: skip
+
+
+def statement() -> dict[str, dict[str, Any]]:
+    """Return an agent's statement with its signature, and others that are refused."""
+    identity, boot = Ed25519Signer(Secret(bytes([9]) * 32)), HybridReceiver(Secret(bytes([10]) * 96))
+    said: dict[str, Any] = {
+        "v": 1, "agent": base64.b64encode(identity.public()).decode(), "boot": bytes(range(16)).hex(),
+        "key": base64.b64encode(boot.public()).decode(), "deployment": bytes(range(16)).hex(), "version": "0.1.0",
+        "code": "ab" * 32, "names": "sealed", "generation": 7, "ceremony": "cd" * 32, "head": "ef" * 32,
+        "nonce": bytes(range(0x70, 0x80)).hex(),
+    }  # fmt: skip
+    other = Ed25519Signer(Secret(bytes([11]) * 32))
+    changes: dict[str, dict[str, Any]] = {
+        "version": {"v": 2}, "boot": {"boot": "00" * 15}, "key": {"key": "AAAA"}, "agent": {"agent": "AAAA"},
+        "deployment": {"deployment": "00"}, "generation": {"generation": "7"}, "nonce": {"nonce": "00" * 17},
+        "member": {"more": ""}, "names": {"names": 1},
+    }  # fmt: skip
+    signed = {name: said | change for name, change in changes.items()}
+    label = b"idvault/statement/v1\n"
+    faults = {name: [_canonical(one), identity.sign(label + _canonical(one).encode()).hex()]
+              for name, one in signed.items()}  # fmt: skip
+    raw = _canonical(said)
+    faults["another's signature"] = [raw, other.sign(label + raw.encode()).hex()]
+    faults["without the label"] = [raw, identity.sign(raw.encode()).hex()]
+    faults["spelling"] = [json.dumps(said), identity.sign(label + json.dumps(said).encode()).hex()]
+    good = identity.sign(label + raw.encode()).hex()
+    return {"statement": {"statement": raw, "signature": good, "faults": faults}}
+
+
+def _canonical(said: dict[str, Any]) -> str:
+    """RFC 8785, of texts in ASCII and integers: names in order, no spaces."""
+    return json.dumps(said, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(said: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(said).encode()).hexdigest()
+
+
 def vectors() -> dict[str, dict[str, Any]]:
     """Return every vector by its file's stem."""
-    return {**frames(), **faults(), **siv_values(), **hashes(), **officer(), **approval()}
+    return {**frames(), **faults(), **siv_values(), **hashes(), **officer(), **approval(), **ceremony(), **statement()}
 
 
 def main() -> None:

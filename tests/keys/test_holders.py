@@ -60,7 +60,7 @@ class Names:
 
     def _asked(self, verb: str) -> dict[str, Any]:
         self.asked.append(verb)
-        return {"names": "open"}
+        return {"names": "open", "standing": "sealed"}
 
     def close(self) -> None:
         self.standing.close()  # ends the thread that answers
@@ -90,7 +90,7 @@ def test_names_hands_over_the_standing_key_alone_and_serves_identity_and_officer
     assert set(doors["officer"].acts) == {*holders.OFFICER_ACTS, "verify.lines", *CONTROL}
     assert names.told == ["open"]
     assert _act(doors["identity"], "hello") == {"deployment": store.keyring.deployment, "development": True}
-    assert _act(doors["officer"], "seal") == {"names": "open"}
+    assert _act(doors["officer"], "seal")["names"] == "open"
     assert names.asked == ["seal"]
     assert _act(doors["identity"], "create.open", older_minutes=0, limit=1) == {"open": []}
     names.close()
@@ -113,7 +113,7 @@ def test_a_shut_names_opens_where_it_stands(store: KeyStore, doors: dict[str, Do
     assert {door.refusal for name, door in doors.items() if name != "message"} == {SealedError}
     assert set(doors["officer"].acts) == CONTROL
     for _ in range(2):  # the second time it is open
-        assert _act(doors["officer"], "unseal") == {"names": "open"}
+        assert _act(doors["officer"], "unseal")["names"] == "open"
     assert (names.asked, names.told) == (["opened", "status", "status"], ["sealed", "open"])
     assert _act(doors["identity"], "hello") == {"deployment": store.keyring.deployment, "development": True}
     assert {door.refusal for door in doors.values()} == {ProtocolError}

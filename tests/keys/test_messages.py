@@ -172,3 +172,20 @@ def test_a_symbolic_link_is_no_identity(tmp_path: Path) -> None:
 def test_the_hash_of_the_code_is_the_same_each_time() -> None:
     assert code_hash() == code_hash()
     assert len(code_hash()) == 64
+
+
+VECTOR: Final[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors" / "statement.json").read_text())
+
+
+def test_the_golden_statement_is_read_and_made_again() -> None:
+    raw, signature = VECTOR["statement"].encode(), bytes.fromhex(VECTOR["signature"])
+    found = Statement.parse(raw, signature)
+    assert (bytes(found), found.names, found.generation) == (raw, "sealed", 7)
+    assert found.signed(Ed25519Signer(Secret(bytes([9]) * 32))) == signature
+
+
+@pytest.mark.parametrize("fault", list(VECTOR["faults"]))
+def test_a_statement_with_one_fault_is_refused(fault: str) -> None:
+    raw, signature = VECTOR["faults"][fault]
+    with pytest.raises(MessageError):
+        Statement.parse(raw.encode(), bytes.fromhex(signature))

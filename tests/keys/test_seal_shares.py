@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -164,3 +165,22 @@ def test_a_record_has_one_spelling_and_tells_no_share() -> None:
     for one in (b"", b"[]", b"{", raw + b" ", raw.replace(b":", b": ", 1), b"[" * 100_000):
         with pytest.raises(ShareError):
             Ceremony.parse(one)
+
+
+VECTOR: Final[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors" / "ceremony.json").read_text())
+
+
+def test_the_golden_record_of_a_ceremony_is_read_and_commits_to_its_root_key() -> None:
+    record = Ceremony.parse(VECTOR["record"].encode())
+    assert bytes(record) == VECTOR["record"].encode()
+    assert record.digest.hex() == VECTOR["digest"]
+    root = bytearray(bytes.fromhex(VECTOR["root"]))
+    assert record.commits_to(Secret(bytes(root)))
+    root[31] ^= 1
+    assert not record.commits_to(Secret(bytes(root)))
+
+
+@pytest.mark.parametrize("fault", list(VECTOR["faults"]))
+def test_a_record_with_one_fault_is_refused(fault: str) -> None:
+    with pytest.raises(ShareError):
+        Ceremony.parse(VECTOR["faults"][fault].encode())
