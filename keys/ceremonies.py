@@ -3,6 +3,7 @@
 Guarantees: there is one ceremony that waits at most, and one in force at most; a share is never altered.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,6 +41,11 @@ class Held:
     """What the first record of the chain will say, of the first ceremony."""
     root: bytes | None
     """The next root key, sealed under the one in force, of a later ceremony that waits."""
+
+    @property
+    def to_confirm(self) -> bytes:
+        """Return the digest that officers sign who confirm: of the chain's first record, or of a later ceremony's."""
+        return self.record.digest if self.first is None else hashlib.sha256(self.first).digest()
 
     def card(self, key: str) -> Card | None:
         """Return the card of an officer of this ceremony."""

@@ -41,6 +41,16 @@ def create_durably(path: Path, raw: bytes) -> None:
     _sync_folder(path)
 
 
+def remove_durably(path: Path) -> None:
+    """Delete a file, if there is one, so that it is gone after a power cut too.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path.unlink(missing_ok=True)
+    _sync_folder(path)
+
+
 def _sync_folder(path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -49,6 +49,12 @@ def complete(engine: Engine, seal: Path, now: int) -> list[str]:
     return []
 
 
+def held_by_officers(engine: Engine) -> bool:
+    """Tell whether officers hold the keys of a key store."""
+    with reading(engine) as connection:
+        return head_of(connection) is not None
+
+
 def check_openable(engine: Engine) -> None:
     """Check that officers open a key store without a development seal, or that it holds no keys yet.
 
@@ -57,8 +63,8 @@ def check_openable(engine: Engine) -> None:
     """
     with reading(engine) as connection:
         keyed = connection.execute(select(store.deployment.c.id)).first() is not None
-        if keyed and head_of(connection) is None:
-            raise SetupError(f"there are keys, and neither {development.FILE_NAME} nor officers; restore a backup")
+    if keyed and not held_by_officers(engine):
+        raise SetupError(f"there are keys, and neither {development.FILE_NAME} nor officers; restore a backup")
 
 
 def complete_development(engine: Engine, seal: Path, now: int) -> list[str]:

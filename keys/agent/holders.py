@@ -47,13 +47,14 @@ from keys.agent.settings import AgentSettings
 from keys.agent.wire import Dialogue
 from keys.engine import open_engine, writing
 from keys.errors import LockdownError, RefusedError, SealedError
+from keys.files import remove_durably
 from keys.heads import Heads
 from keys.identity import FILE_NAME, open_identity, words
 from keys.intents import drop_unplanned
 from keys.keyring import Keyring
 from keys.primitives import Secret
 from keys.seals import development
-from keys.setup import check_openable
+from keys.setup import check_openable, held_by_officers
 
 OPEN: Final = "open"
 SEALED: Final = "sealed"
@@ -136,7 +137,13 @@ class _Names:
 
     def _begin(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Begin the first ceremony; return what `Unsealing.begin` does, and the agent's words."""
-        return self.desk.unsealing.begin(args) | {"agent": words(self.desk.identity.public())}
+        by = self.desk.unsealing if self.desk.deciding is None else self.desk.deciding
+        return by.begin(args) | {"agent": words(self.desk.identity.public())}
+
+    def _retire_seal(self) -> None:
+        """Delete the development seal, and seal the vault: officers open it from now on."""
+        remove_durably(self.settings.seal)
+        after_answer(lambda: self.control("seal"))
 
     def _unseal(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Open a vault with the development seal {directory}; return the status.
@@ -179,7 +186,7 @@ class _Names:
         keyring = self._keyring(root_id, root)
         drop_unplanned(self.engine)
         limits, home = self.settings.limits, self.settings.home
-        deciding = Deciding(self.engine, keyring, home, _now, limits)
+        deciding = Deciding(self.engine, keyring, home, _now, limits, self._retire_seal)
         deciding.apply_budgets()
         if not self.settings.opens_by_itself:
             deciding.note("keys.unsealed")
@@ -243,6 +250,8 @@ def run_names(settings: AgentSettings, listeners: Mapping[str, socket.socket], e
     """
     doors = _doors(settings, listeners)
     engine = open_engine(settings.keys_url)
+    if settings.opens_by_itself and held_by_officers(engine):
+        remove_durably(settings.seal)  # officers took the vault over, and a crash came before this
     if not settings.opens_by_itself:
         check_openable(engine)
     holder = _Names(settings, engine, doors, end, control, report, reason or SEALED)

@@ -41,11 +41,11 @@ words_option = click.option(
 @json_option
 def init(cards: tuple[Path, ...], threshold: int, home: Path, sockets: Path | None, *, no_spare: bool, replace: bool,
          as_json: bool) -> None:  # fmt: skip
-    """Begin the first ceremony of a new vault, for the officers of CARDS: one file with a card each.
+    """Begin the first ceremony of a vault, for the officers of CARDS: one file with a card each.
 
-    Runs beside the agent of a vault that was made with `idvault db upgrade --officers`. The agent makes the root key,
-    splits it, seals a share to each card, and forgets it. Nothing is in force until M officers confirmed that their
-    shares open:
+    Runs beside the agent of a vault that was made with `idvault db upgrade --officers`, or of one with the development
+    seal, which officers take over. The agent makes a root key, splits it, seals a share to each card, and forgets it.
+    Nothing is in force until M officers confirmed that their shares open:
 
     \b
       idvault-keys init --threshold 2 anna.card maria.card nikos.card
@@ -165,7 +165,9 @@ def confirm(seat: Seat, words: str | None, paper: Path | None) -> None:
     answer = seat.ask("confirm", {"ceremony": record.digest.hex(), "share": share, "approval": approval.plain()})
     needed = int(answer["needed"])
     told = f"Confirmed; {needed} more must confirm."
-    if not needed:
+    if not needed and first and stated.names == "open":
+        told = "Confirmed; the development seal is gone, and the vault is sealed: idvault-keys unseal"
+    elif not needed:
         told = "Confirmed; the vault's keys are made, and it is open."
     if not needed and not first:
         told = "Confirmed; an officer in force can ask for it now: idvault-keys request rekey"

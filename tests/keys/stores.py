@@ -63,7 +63,7 @@ class KeyStore:
 
     def names(self, now: int = NOW, **limits: int) -> Names:
         given = replace(Limits(), **limits)
-        deciding = Deciding(self.engine, self.keyring, self.home, lambda: now, given)
+        deciding = Deciding(self.engine, self.keyring, self.home, lambda: now, given, lambda: None)
         return Names(self.engine, self.keyring, lambda: now, given, deciding)
 
     def opened(self) -> Keyring:

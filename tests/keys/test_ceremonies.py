@@ -266,7 +266,7 @@ def test_the_log_tells_each_record_by_its_digest_and_nobody_else(vault: Vault) -
     vault.made()
     budget(vault, 7)
     keyring, limits = vault.keyring(), Limits()
-    deciding = Deciding(vault.engine, keyring, vault.home, lambda: vault.now, limits)
+    deciding = Deciding(vault.engine, keyring, vault.home, lambda: vault.now, limits, lambda: None)
     names = Names(vault.engine, keyring, lambda: vault.now, limits, deciding)
     with dialogue() as talk:
         rows = draining.take(names, {"limit": 10}, talk)["rows"]

@@ -53,7 +53,7 @@ class Room(Vault):
     def opened_again(self) -> None:
         root_id, root, _ = self.opened[-1]
         self.ring, self.limits = Keyring.under_root(self.engine, root_id, root), Limits()
-        self.deciding = Deciding(self.engine, self.ring, self.home, lambda: self.now, self.limits)
+        self.deciding = Deciding(self.engine, self.ring, self.home, lambda: self.now, self.limits, lambda: None)
         self.names = Names(self.engine, self.ring, lambda: self.now, self.limits, self.deciding)
 
     def state(self) -> State:

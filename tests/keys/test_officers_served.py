@@ -84,7 +84,7 @@ def test_a_new_vault_answers_that_it_is_sealed_until_m_officers_confirmed(agent:
     agent.await_state("open", "open")
     assert agent.identity.call("hello", {}) == agent.directory.call("hello", {})
     assert agent.identity.call("hello", {})["development"] is False
-    with pytest.raises(RefusedError, match="has keys already"):
+    with pytest.raises(RefusedError, match="has officers already"):
         party.begin()
 
 
@@ -336,6 +336,9 @@ def killed_at(pid: int, nth: int, output: Path) -> Iterator[None]:
 class Init:
     """Begin a ceremony."""
 
+    development = False
+    """Whether the vault has the development seal."""
+
     def prepare(self, party: Party) -> None:
         """There is nothing yet."""
 
@@ -446,7 +449,30 @@ class Rekey(Init):
             nikos.ask("look")
 
 
-ACTS: Final[tuple[type[Init], ...]] = (Init, Confirm, Unseal, Approve, Rekey)
+class TakeOver(Init):
+    """Officers take a vault over from the development seal."""
+
+    development = True
+
+    def prepare(self, party: Party) -> None:
+        party.begin()
+        assert party.seats[0].confirm() == 1
+
+    def act(self, party: Party) -> None:
+        party.seats[1].confirm()
+
+    def check(self, party: Party) -> None:
+        if party.agent.status()["seal"] == "development":
+            party.agent.await_state("open", "open")
+            assert party.seats[1].confirm() == 0
+        until(lambda: party.agent.status().get("names") == "sealed", "sealed")
+        assert not (party.agent.home / "seal.json").exists()
+        for seat in party.seats[:2]:
+            seat.fetched()
+        party.unseal(0, 1)
+
+
+ACTS: Final[tuple[type[Init], ...]] = (Init, Confirm, Unseal, Approve, Rekey, TakeOver)
 
 
 @pytest.mark.parametrize("kind", ACTS)
@@ -463,7 +489,7 @@ def test_an_officers_act_that_is_killed_at_any_write_is_done_or_not_and_shares_o
 
 def _run(folder: Path, kind: type[Init], nth: int) -> int:
     folder.mkdir()
-    agent = Agent(folder / "home", sealed=False).start()
+    agent = Agent(folder / "home", sealed=kind.development).start()
     try:
         party, what = Party(agent), kind()
         what.prepare(party)
@@ -506,8 +532,42 @@ def test_what_was_made_before_a_rekey_opens_after_it(party: Party) -> None:
     for place in (0, 3):
         party.seats[place].fetched()
     party.unseal(0, 3)
-    given = agent.identity.call("create.done", {"items": [{"sector": SHOP, "pid": pid, "link": made["link"]}]})
-    assert given is not None
+    agent.identity.call("create.done", {"items": [{"sector": SHOP, "pid": pid, "link": made["link"]}]})
+    found = agent.officer.call("verify.own", {})["tables"]
+    assert (found["record_key"], found["key"]["bad"]) == ({"rows": 1, "bad": 0}, 0)
+
+
+def test_officers_take_a_vault_over_and_what_was_in_it_opens(tmp_path: Path) -> None:
+    agent = Agent(tmp_path / "home").start()
+    try:
+        enrolled = {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"}
+        assert agent.officer.call("enrol", enrolled) == {"client": "cli_s"}
+        pid = random_bytes(16)
+        items = [{"pid": pid, "fields": ["legal_name"]}]
+        made: dict[str, Any] = agent.identity.call("create", {"sector": SHOP, "items": items})["items"][0]
+        party, deployment = Party(agent), agent.identity.call("hello", {})["deployment"]
+        party.begin()
+        assert party.seats[0].confirm() == 1
+        assert agent.status()["seal"] == "development"
+        with pytest.raises(MessageError):
+            party.seats[3].ask("look")
+        seal = (agent.home / "seal.json").read_bytes()
+        assert party.seats[1].confirm() == 0
+        agent.await_state("sealed", "sealed")
+        assert not (agent.home / "seal.json").exists()
+        party.unseal(0, 1)
+        found = agent.identity.call("hello", {})
+        assert (found["deployment"], found["development"]) == (deployment, False)
+        agent.identity.call("create.done", {"items": [{"sector": SHOP, "pid": pid, "link": made["link"]}]})
+        assert agent.officer.call("verify.own", {})["tables"]["record_key"] == {"rows": 1, "bad": 0}
+        assert set(agent.officer.call("enrol", {**enrolled, "name": "Other"})) == {"pending"}
+        # Whoever puts the old seal back opens nothing by it, and it goes again.
+        (agent.home / "seal.json").write_bytes(seal)
+        agent.restart()
+        agent.await_state("sealed", "sealed")
+        assert not (agent.home / "seal.json").exists()
+    finally:
+        agent.stop()
 
 
 def test_the_socket_of_messages_has_its_acts_alone(party: Party) -> None:

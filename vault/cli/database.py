@@ -39,7 +39,7 @@ def upgrade(*, officers: bool, as_json: bool) -> None:
     settings = load() if officers else prepared()
     now, seal = epoch(SystemClock().now()), settings.home / development.FILE_NAME
     if officers and seal.exists():
-        raise StartError(f"--officers: this vault has {development.FILE_NAME}; officers take over none that has keys")
+        raise StartError(f"--officers: this vault has {development.FILE_NAME}; take it over by idvault-keys init")
     if officers:
         embedded.ensure(settings, now, officers=True)
     with _opened(settings) as engines:

@@ -31,7 +31,7 @@ from keys.keyring import Keyring
 from keys.messages import Said
 from keys.officers import Card
 from keys.primitives import KEY_BYTES, Secret
-from keys.quorum import MAX_SECONDS, Approval, Kind, Request
+from keys.quorum import MAX_SECONDS, Approval, Kind, Policy, Request
 from keys.requests import Held, Stage
 from keys.seals.shares import Ceremony, Collecting, Fault, split
 
@@ -59,6 +59,8 @@ class Deciding:
     home: Path
     now: Callable[[], int]
     limits: Limits
+    retire_seal: Callable[[], None]
+    """Has the development seal gone, and the vault sealed, once officers hold its keys."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     """Taken before a transaction that uses a request."""
 
@@ -343,22 +345,27 @@ class Deciding:
             ConflictError: another waits, and is not to be replaced.
             OfficerError, ShareError, QuorumError: a card or the threshold breaks a rule.
         """
-        cards = [Card.parse(str(one)) for one in listed(said.args, "cards", most=64)]
-        threshold, no_spare = whole(said.args, "threshold"), bool(said.args.get("no_spare", False))
         with self.lock:
             state = self._in_force(said.card)
-            chain.policy_of_next(state, threshold, len(cards)).check(len(cards))
-            root = Secret.random(KEY_BYTES)
-            generation = state.generation + 1
-            record, shares = split(root, self.keyring.deployment, generation, threshold, cards, no_spare=no_spare)
-            sealed = self.keyring.current("kek").seal(Purpose.KEYRING, _root_place(record), root.expose_cleartext())
-            root.close()
-            with writing(self.engine) as connection:
-                if self._pending(connection) is not None and not said.args.get("replace", False):
-                    raise ConflictError("a ceremony waits to be confirmed; --replace makes its shares worthless")
-                ceremonies.begin(connection, record, cards, shares, root=sealed)
-                self.note("ceremony.begun", connection, record.digest)
-        return {"ceremony": record.digest.hex(), "generation": generation, "set": record.set_id}
+            record = self._begun(said.args, state.generation + 1)
+        return {"ceremony": record.digest.hex(), "generation": record.generation, "set": record.set_id}
+
+    def _begun(self, args: Mapping[str, Any], generation: int) -> Ceremony:
+        """Write a ceremony that waits, with its root key sealed under the keys in force; return its record."""
+        cards = [Card.parse(str(one)) for one in listed(args, "cards", most=64)]
+        threshold, no_spare = whole(args, "threshold"), bool(args.get("no_spare", False))
+        Policy(threshold).check(len(cards))
+        root = Secret.random(KEY_BYTES)
+        record, shares = split(root, self.keyring.deployment, generation, threshold, cards, no_spare=no_spare)
+        sealed = self.keyring.current("kek").seal(Purpose.KEYRING, _root_place(record), root.expose_cleartext())
+        root.close()
+        first = chain.first(record, cards, Policy(threshold), self.now()) if generation == 1 else None
+        with writing(self.engine) as connection:
+            if self._pending(connection) is not None and not args.get("replace", False):
+                raise ConflictError("a ceremony waits to be confirmed; --replace makes its shares worthless")
+            ceremonies.begin(connection, record, cards, shares, first=first, root=sealed)
+            self.note("ceremony.begun", connection, record.digest)
+        return record
 
     def _pending(self, connection: Connection) -> Waiting | None:
         return next((one for one in ceremonies.all_of(connection) if one.stage is CeremonyStage.PENDING), None)
@@ -397,7 +404,7 @@ class Deciding:
             if held is None or held.record.digest.hex() != text(said.args, "ceremony"):
                 raise ConflictError("no such ceremony waits to be confirmed; look again, and compare the words")
             approval = approval_of(said.args)
-            if approval.key != said.card.key_id or not approval.holds(held.record.digest, said.card):
+            if approval.key != said.card.key_id or not approval.holds(held.to_confirm, said.card):
                 raise QuorumError("approval: not this officer's, of this ceremony")
             if self.now() >= approval.not_after:
                 raise QuorumError("approval: expired; look at this machine's clock")
@@ -405,8 +412,38 @@ class Deciding:
             with writing(self.engine) as connection:
                 ceremonies.confirm(connection, held.record.generation, approval, self.now())
                 shares = ceremonies.shares_of(connection, held.record.generation)
-            confirmed = sum(one.confirmation is not None for one in shares)
-        return {"needed": max(0, held.record.threshold - confirmed)}
+            needed = max(0, held.record.threshold - sum(one.confirmation is not None for one in shares))
+            if held.first is not None and not needed:
+                self._handed_over(held)
+        return {"needed": needed}
+
+    def begin(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Begin the ceremony by which officers take a vault over from the development seal.
+
+        Args and result are those of `Unsealing.begin`.
+
+        Raises:
+            RefusedError: there are officers already.
+            ConflictError: another ceremony waits, and is not to be replaced.
+            OfficerError, ShareError, QuorumError: a card or the threshold breaks a rule.
+        """
+        with self.lock:
+            if self.state() is not None:
+                raise RefusedError("this vault has officers already; they change them: idvault-keys rekey")
+            record = self._begun(args, 1)
+        return {"deployment": record.deployment.hex(), "ceremony": record.digest.hex(), "set": record.set_id}
+
+    def _handed_over(self, held: Waiting) -> None:
+        """Have the first officers in force, in one transaction; the seal that opened the keys opens nothing then."""
+        record, root = held.record, self._waiting_root(held)
+        with self.keyring.moving_under(record.root_id, root), writing(self.engine) as connection:
+            self.keyring.rewrap_under(connection, record.root_id, root)
+            said = [one.confirmation for one in ceremonies.shares_of(connection, record.generation)]
+            signatures = tuple(one for one in said if one is not None)
+            made = self.chain.append(connection, None, Record(held.first or b"", signatures), self.now() // 60)
+            ceremonies.put_in_force(connection, record.generation)
+        self.chain.note(made.head)
+        self.retire_seal()
 
     def _rekeyed(self, state: State, held: Held, request: Request) -> State:
         """Have another root key and its shares in force, in one transaction: the old shares open nothing afterwards."""
@@ -415,14 +452,19 @@ class Deciding:
         record = Ceremony.parse(rfc8785.dumps(request.detail["ceremony"]))
         if waiting is None or waiting.record != record or waiting.root is None:
             raise ConflictError("request: its ceremony was replaced by another; ask anew")
-        root = Secret(self.keyring.current("kek").open(Purpose.KEYRING, _root_place(record), waiting.root))
-        if not record.commits_to(root):
-            raise ShareError("ceremony: the root key is not the one that the shares are of", Fault.OTHER)
+        root = self._waiting_root(waiting)
         with self.keyring.moving_under(record.root_id, root), writing(self.engine) as connection:
             self.keyring.rewrap_under(connection, record.root_id, root)
             made = self._use(connection, state, held, request)
             ceremonies.put_in_force(connection, record.generation)
         return made
+
+    def _waiting_root(self, held: Waiting) -> Secret:
+        opened = self.keyring.current("kek").open(Purpose.KEYRING, _root_place(held.record), held.root or b"")
+        root = Secret(opened)
+        if not held.record.commits_to(root):
+            raise ShareError("ceremony: the root key is not the one that the shares are of", Fault.OTHER)
+        return root
 
 
 @dataclass(frozen=True, slots=True)

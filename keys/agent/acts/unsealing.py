@@ -88,9 +88,8 @@ class Unsealing:
             held = self.pending()
             if held is None or held.first is None or held.record.digest.hex() != text(args, "ceremony"):
                 raise ConflictError("no such ceremony waits to be confirmed; look again, and compare the words")
-            digest = bytes.fromhex(Record(held.first, ()).digest)
             approval = approval_of(args)
-            if approval.key != card.key_id or not approval.holds(digest, card):
+            if approval.key != card.key_id or not approval.holds(held.to_confirm, card):
                 raise QuorumError("approval: not this officer's, of this ceremony")
             if self.now() >= approval.not_after:
                 raise QuorumError("approval: expired; look at this machine's clock")
