@@ -527,6 +527,25 @@ def test_what_an_administrator_writes_into_requests_approves_nothing(room: Room,
     assert request.digest
 
 
+def test_a_request_that_an_administrator_planted_as_done_enrols_nobody(room: Room) -> None:
+    """What was used stands in the chain: a row that says so, or one that took the digest of another, says nothing."""
+    wanted: dict[str, Any] = {"what": "reviewer", "sector": None, "name": "Mallory"}
+    request = room.request(ANNA, Kind.REVIEWER_ADD, "Mallory", sector=None, made={"client": "cli_m"})
+    room.approve(MARIA, room.budget())
+    with reading(room.engine) as connection:
+        [used] = connection.execute(text("SELECT digest FROM request")).scalars()
+    for digest in (request.digest, used):
+        with writing(room.engine) as connection:
+            connection.execute(text("DELETE FROM request"))
+            connection.execute(
+                text("INSERT INTO request (digest, said, state, expires) VALUES (:digest, :said, 'done', 99999999999)"),
+                {"digest": bytes(digest), "said": bytes(request)},
+            )
+        assert set(room.act(enrolling.enrol, **wanted, client="cli_x")) == {"pending"}
+        assert _reviewers(room) == []
+        assert "done" not in {one["state"] for one in room.deciding.listed()}
+
+
 def test_a_use_that_an_administrator_took_back_stops_every_decision(room: Room) -> None:
     request = room.budget()
     room.approve(MARIA, request)

@@ -5,6 +5,7 @@ carries out (a provider, a reviewer, an agreement) is used by the agent's own ac
 record of the use and what was asked for come to be together, or neither does.
 """
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -239,6 +240,8 @@ class Deciding:
         told = str(held.stage)
         if held.stage is Stage.PENDING:
             told = self._progress(state, held)
+        if held.stage is Stage.DONE and not (held.digest in state.used and _is_whole(held)):
+            told = "altered"
         return {
             "id": held.id, "kind": kind.value, "subject": subject, "state": told, "by": names.get(by, ""),
             "approved": sorted(names[key] for key in signed), "needed": needed,
@@ -315,7 +318,7 @@ class Deciding:
         for held in (one for one, how in progress if how == "approved"):
             head = self._use(connection, state, held, held.request()).head
             return Use(allowed=True, detail=held.said_detail(), after=partial(self.chain.note, head))
-        for held in (one for one in found if one.stage is Stage.DONE and stands):
+        for held in (one for one in found if stands and one.digest in state.used and _is_whole(one)):
             return Use(allowed=True, detail=held.said_detail())
         asked = [one for one, how in progress if how == "pending"]
         taken = {one.id for one in found if one.stage is not Stage.PROPOSED}
@@ -489,6 +492,11 @@ def _is_of(held: Held, kind: Kind, subject: str, detail: Mapping[str, Any]) -> b
         return bool((said["kind"], said["subject"], asked) == (kind.value, subject, wanted))
     except (ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _is_whole(held: Held) -> bool:
+    """Tell whether a row is the request of its digest: the chain keeps digests of what was used, not what they said."""
+    return hashlib.sha256(held.said).digest() == held.digest
 
 
 def _root_place(record: Ceremony) -> Place:
