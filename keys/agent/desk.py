@@ -172,7 +172,9 @@ class Desk:
         return self._seen[1]
 
     def _waiting(self) -> Held | None:
-        return next((one for one in self._ceremonies() if one.stage is Stage.PENDING), None)
+        """Return the ceremony that waits, if the agent itself began it."""
+        held = next((one for one in self._ceremonies() if one.stage is Stage.PENDING), None)
+        return held if held is not None and self.unsealing.vouched(held) else None
 
     def _card_of(self, key: str) -> Card:
         """Return the card of an officer in force, or of one who is to confirm a share.

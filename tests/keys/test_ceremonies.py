@@ -14,15 +14,15 @@ from keys.agent.acts.deciding import Deciding
 from keys.agent.acts.unsealing import Unsealing
 from keys.agent.names import Limits, Names
 from keys.ceremonies import Stage
-from keys.chain import Record, following
+from keys.chain import Record, first, following
 from keys.chains import FILE_NAME, Chain, records, seen
 from keys.engine import reading, writing
 from keys.errors import ChainError, ConflictError, KeysError, QuorumError, RefusedError, ShareError
 from keys.keyring import Keyring
 from keys.officers import Officer
 from keys.primitives import Secret
-from keys.quorum import Approval, Kind, Request
-from keys.seals.shares import Ceremony, Fault, opened
+from keys.quorum import Approval, Kind, Policy, Request
+from keys.seals.shares import Ceremony, Fault, opened, split
 from tests.keys.stores import NOW, dialogue, migrated
 from tests.keys.test_chain import PEOPLE
 
@@ -346,6 +346,29 @@ def test_keys_are_sealed_anew_under_another_root_key_and_open_under_no_other(vau
     assert {purpose: again.current(purpose).secret for purpose in before} == before
     with pytest.raises(KeysError):
         vault.keyring().current("map")
+
+
+def test_a15_a_ceremony_that_an_administrator_wrote_for_the_same_officers_is_none(vault: Vault) -> None:
+    """He would know the root key whose shares they confirmed."""
+    vault.begin()
+    held = vault.unsealing.pending()
+    assert held is not None
+    root = Secret(bytes(range(32)))
+    record, sealed = split(root, held.record.deployment, 1, 2, list(held.cards))
+    with writing(vault.engine) as connection:
+        ceremonies.begin(
+            connection, record, held.cards, sealed, first=first(record, held.cards, Policy(2), NOW)
+        )  # fmt: skip
+    assert vault.unsealing.pending() is None
+    digest = bytes.fromhex(Record(first(record, held.cards, Policy(2), NOW), ()).digest)
+    for number in (0, 1):
+        approval = Approval.of(digest, PEOPLE[number].card, PEOPLE[number].signer, FAR)
+        args = {"ceremony": record.digest.hex(), "share": vault.share(number)[1], "approval": approval.plain()}
+        with pytest.raises(ConflictError):
+            vault.unsealing.confirm(PEOPLE[number].card, args)
+    assert (vault.opened, vault.rows("key")) == ([], 0)
+    vault.begin(replace=True)
+    assert [vault.confirm(0), vault.confirm(1)] == [1, 0]
 
 
 def test_no_share_and_no_root_key_lies_in_the_key_store(vault: Vault) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Engine, select
 
@@ -20,6 +20,7 @@ from keys.chain import Record
 from keys.chains import Chain, seen
 from keys.engine import reading, writing
 from keys.errors import ConflictError, OpenError, QuorumError, RefusedError, ShareError
+from keys.files import replace_durably
 from keys.keyring import Keyring
 from keys.officers import Card
 from keys.primitives import KEY_BYTES, Secret, random_bytes
@@ -32,6 +33,10 @@ class Opens(Protocol):
 
     def __call__(self, root_id: bytes, root: Secret, *, directory: bool) -> None:
         """Open it."""
+
+
+FILE_NAME: Final = "ceremony.begun"
+"""The digest of the first ceremony that the agent began."""
 
 
 @dataclass(slots=True)
@@ -65,6 +70,8 @@ class Unsealing:
             record, sealed = split(root, deployment, 1, threshold, cards, no_spare=no_spare)
             root.close()
             first = chain.first(record, cards, Policy(threshold), self.now())
+            # Before the commit: one that is not vouched for is begun anew, one that another hand wrote is none.
+            replace_durably(self.home / FILE_NAME, record.digest.hex().encode())
             ceremonies.begin(connection, record, cards, sealed, first=first)
             self._collecting = {}
         return {"deployment": deployment.hex(), "ceremony": record.digest.hex(), "set": record.set_id}
@@ -72,7 +79,21 @@ class Unsealing:
     def pending(self) -> Held | None:
         """Return the first ceremony, where it waits to be confirmed."""
         with reading(self.engine) as connection:
-            return next((one for one in ceremonies.all_of(connection) if one.stage is Stage.PENDING), None)
+            held = next((one for one in ceremonies.all_of(connection) if one.stage is Stage.PENDING), None)
+        return held if held is not None and self.vouched(held) else None
+
+    def vouched(self, held: Held) -> bool:
+        """Tell whether the agent itself began a ceremony that waits.
+
+        Of a vault without keys a file beside the agent says so: who writes the key store could make shares of a root
+        key that he knows, for the same officers. A later ceremony's root key is sealed, for its record alone.
+        """
+        if held.root is not None or held.stage is not Stage.PENDING:
+            return True
+        try:
+            return (self.home / FILE_NAME).read_text() == held.record.digest.hex()
+        except (OSError, UnicodeDecodeError):
+            return False
 
     def confirm(self, card: Card, args: Mapping[str, Any]) -> dict[str, Any]:
         """Take an officer's share and signature {ceremony, share, approval}: it opens, so he can unseal the vault.
