@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from keys.agent.client import AgentClient, Observe
 from keys.engine import in_use, open_engine
@@ -50,6 +51,8 @@ from vault.services.undoing import Undoing
 from vault.services.witnessing import Witnesses
 from vault.stores import schema
 from vault.stores.unit import AbsentStore, Store
+
+_KEPT_BY: Final = "kept_by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +101,18 @@ class Vault:
         self.keys.peek(*sockets)
 
     def ready(self) -> dict[str, str]:
-        """Return the state of each store and key holder in bounded time: ok, or what is wrong with it.
+        """Return the state of each store and key holder in bounded time: ok, or what is wrong with it."""
+        return self.described()[0]
 
-        `kept_by` among them says by how many persons the vault is kept, in words.
-        """
-        return self.readiness.states()
+    def described(self) -> tuple[dict[str, str], str | None]:
+        """Return the same, and by how many persons the vault is kept, in words, where this role reaches who tells."""
+        states = self.readiness.states()
+        kept_by = states.pop(_KEPT_BY, None)
+        return states, kept_by
 
     def kept_by(self) -> str:
         """Return by how many persons the vault is kept, in words, in bounded time; `unavailable` if nobody tells."""
-        return self.keepers.states()["kept_by"]
+        return self.keepers.states()[_KEPT_BY]
 
     def connections(self) -> int:
         """Return how many connections to the stores are in use in this process."""
@@ -125,7 +131,7 @@ def _readiness(settings: Settings, stores: Mapping[str, Store]) -> Readiness:
     for name in settings.role_sockets:
         parts[f"agent.{name}"] = partial(_state_of_holder, str(settings.sockets / f"{name}.sock"))
     if settings.role != "identity":  # that role does not reach the socket behind which it is told
-        parts["kept_by"] = partial(_kept_by, settings)
+        parts[_KEPT_BY] = partial(_kept_by, settings)
     return Readiness(parts)
 
 
@@ -269,6 +275,6 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         receipts=Receipts(keys, log, sockets["log"]),
         officers=officers,
         readiness=_readiness(settings, stores),
-        keepers=Readiness({"kept_by": partial(_kept_by, settings)}),
+        keepers=Readiness({_KEPT_BY: partial(_kept_by, settings)}),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

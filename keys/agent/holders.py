@@ -153,7 +153,7 @@ class _Names:
         """
         if not self.settings.opens_by_itself:
             raise RefusedError(
-                "this vault opens with its officers' shares: each gives his own, idvault-keys unseal FILE"
+                "this vault opens with its officers' shares: each gives his own, idvault-keys unseal --as FILE"
             )
         self.open_with(*development.open_seal(self.settings.seal), directory=bool(args.get("directory", False)))
         return self.control("status")

@@ -109,7 +109,10 @@ class StubVault:
         return "any 2 of 3 officers"
 
     def ready(self) -> dict[str, str]:
-        return self.states | {"kept_by": "any 2 of 3 officers"}
+        return self.states
+
+    def described(self) -> tuple[dict[str, str], str | None]:
+        return self.states, self.kept_by()
 
     def peek(self, *sockets: str) -> None:
         self.calls.append(("peek", *sockets))

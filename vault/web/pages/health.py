@@ -17,10 +17,11 @@ def add_health(app: Flask, vault: "Vault") -> None:
         return json_response({"status": "ok"})
 
     def readyz() -> Response:
-        parts = vault.ready()
-        told: dict[str, object] = {name: parts.pop(name) for name in ("kept_by",) if name in parts}
+        parts, kept_by = vault.described()
         ready = all(state == "ok" for state in parts.values())
-        told |= {"status": "ready" if ready else "not_ready", "parts": parts}
+        told: dict[str, object] = {"status": "ready" if ready else "not_ready", "parts": parts}
+        if kept_by is not None:
+            told["kept_by"] = kept_by
         return json_response(told, 200 if ready else 503)
 
     app.add_url_rule("/healthz", view_func=healthz)
