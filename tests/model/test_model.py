@@ -245,5 +245,6 @@ def test_the_vault_and_its_log_equal_the_model(tmp_path: Path, *, full: bool) ->
     assert told["types"] == {act: count for act, count in VaultMachine.acts.items() if count}
     report = server.json("fsck", "--grace-minutes", "0")
     assert (report["findings"], report["waiting"]) == ([], 0)
-    assert report["checked"]["lines"] >= VaultMachine.acts["registration.created"] + VaultMachine.acts["review.opened"]
+    # Each record that was not erased has at least the line by which it came to be; those of erased ones nobody reads.
+    assert report["checked"]["lines"] >= report["checked"]["keys.record_key"] > 0
     assert server.stop() == 0
