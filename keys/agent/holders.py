@@ -30,6 +30,7 @@ from keys.agent.acts import (
     lines,
     redeeming,
     registering,
+    renewing,
     reviewing,
     signing,
     splitting,
@@ -137,8 +138,9 @@ class _Names:
 
     def _begin(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Begin the first ceremony; return what `Unsealing.begin` does, and the agent's words."""
-        by = self.desk.unsealing if self.desk.deciding is None else self.desk.deciding
-        return by.begin(args) | {"agent": words(self.desk.identity.public())}
+        deciding = self.desk.deciding
+        begun = self.desk.unsealing.begin(args) if deciding is None else renewing.begin(deciding, args)
+        return begun | {"agent": words(self.desk.identity.public())}
 
     def _retire_seal(self) -> None:
         """Delete the development seal, and seal the vault: officers open it from now on."""

@@ -25,7 +25,6 @@ from keys.seals.shares import Ceremony, Collecting, opened
 
 CONFIRMATION_SECONDS: Final = 7 * 86_400
 """How long a confirmation may wait for the others'; officers' clocks may be days apart."""
-_NEVER: Final = "never"
 words_option = click.option(
     "--words", metavar="WORDS", help="The agent's ten words, as they were told by voice: compared instead of asked for."
 )

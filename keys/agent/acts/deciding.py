@@ -17,24 +17,20 @@ from typing import Any, Final
 import rfc8785
 from sqlalchemy import Connection, Engine
 
-from keys import audit, ceremonies, chain, requests
+from keys import audit, chain, requests
+from keys.agent.acts import renewing
 from keys.agent.acts.unsealing import approval_of
-from keys.agent.arguments import listed, text, whole
+from keys.agent.arguments import text
 from keys.agent.names import Limits
-from keys.ceremonies import Held as Waiting
-from keys.ceremonies import Stage as CeremonyStage
 from keys.chain import Record, State
 from keys.chains import Chain
 from keys.engine import reading, writing
-from keys.errors import ConflictError, QuorumError, RefusedError, ShareError
-from keys.frame import Place, Purpose
+from keys.errors import ConflictError, QuorumError, RefusedError
 from keys.keyring import Keyring
 from keys.messages import Said
 from keys.officers import Card
-from keys.primitives import KEY_BYTES, Secret
-from keys.quorum import MAX_SECONDS, Approval, Kind, Policy, Request
+from keys.quorum import MAX_SECONDS, Approval, Kind, Request
 from keys.requests import Held, Stage
-from keys.seals.shares import Ceremony, Collecting, Fault, split
 
 AT_ONCE: Final = frozenset(
     {Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE, Kind.POLICY, Kind.RAISE_BUDGET}
@@ -78,7 +74,13 @@ class Deciding:
         """Return the chain under the root key."""
         return Chain(self.engine, self.keyring, self.home)
 
-    def _in_force(self, card: Card) -> State:
+    def in_force(self, card: Card) -> State:
+        """Return what is in force, for an officer of it.
+
+        Raises:
+            RefusedError: he is none.
+            ChainError: the chain was altered, or put back.
+        """
         state = self.state()
         if state is None or card not in {one.card for one in state.officers}:
             raise RefusedError("only an officer in force may do that")
@@ -104,7 +106,8 @@ class Deciding:
         """Return what officers may say while names are open."""
         return {
             "ask": self.ask, "approve": self.approve, "object": self.object, "withdraw": self.withdraw,
-            "show": self.show, "rekey": self.rekey, "confirm": self.confirm, "ceremony": self.ceremony,
+            "show": self.show, "rekey": partial(renewing.rekey, self), "confirm": partial(renewing.confirm, self),
+            "ceremony": partial(renewing.ceremony, self),
         }  # fmt: skip
 
     def ask(self, said: Said) -> dict[str, Any]:
@@ -114,7 +117,7 @@ class Deciding:
             QuorumError: not of its form, not his, or it asks for what cannot be done.
         """
         with self.lock:
-            state = self._in_force(said.card)
+            state = self.in_force(said.card)
             request = Request.parse(rfc8785.dumps(said.args["request"]))
             if request.by != said.card.key_id:
                 raise QuorumError("request: each asks in his own name")
@@ -139,7 +142,7 @@ class Deciding:
             QuorumError: the signature is not his on this request, or the request is void.
         """
         with self.lock:
-            state = self._in_force(said.card)
+            state = self.in_force(said.card)
             held = self._find(said)
             if held.stage is Stage.DONE:
                 return self._told(state, held)
@@ -172,7 +175,7 @@ class Deciding:
         """Write that an officer is against a request {request, reason}; shown to all, and in the log. Ends nothing."""
         reason = text(said.args, "reason", max_chars=_MAX_REASON_CHARS)
         with self.lock:
-            state = self._in_force(said.card)
+            state = self.in_force(said.card)
             held = self._find(said)
             if held.stage is not Stage.PENDING:
                 raise ConflictError(f"request: it is {held.stage}")
@@ -184,7 +187,7 @@ class Deciding:
     def withdraw(self, said: Said) -> dict[str, Any]:
         """Withdraw a request {request} that one asked for himself."""
         with self.lock:
-            state = self._in_force(said.card)
+            state = self.in_force(said.card)
             held = self._find(said)
             if held.stage is not Stage.PENDING or held.request().by != said.card.key_id:
                 raise RefusedError("request: who asked may withdraw it, while it is pending")
@@ -195,7 +198,7 @@ class Deciding:
 
     def show(self, said: Said) -> dict[str, Any]:
         """Return a request {request} whole, as it is to be signed, with who approved and who is against."""
-        state = self._in_force(said.card)
+        state = self.in_force(said.card)
         held = self._find(said)
         try:
             whole_request: Any = json.loads(held.said)
@@ -276,15 +279,15 @@ class Deciding:
 
     def _do(self, state: State, held: Held, request: Request) -> State:
         if request.kind in REKEYS:
-            made = self._rekeyed(state, held, request)
+            made = renewing.put_in_force(self, state, held, request)
         else:
             with writing(self.engine) as connection:
-                made = self._use(connection, state, held, request)
+                made = self.use(connection, state, held, request)
         self.chain.note(made.head)
         self.apply_budgets()
         return made
 
-    def _use(self, connection: Connection, state: State, held: Held, request: Request) -> State:
+    def use(self, connection: Connection, state: State, held: Held, request: Request) -> State:
         """Write that a request was used, in the transaction that does what it asks for.
 
         Raises:
@@ -316,7 +319,7 @@ class Deciding:
         found = [one for one in requests.every(connection) if _is_of(one, kind, subject, detail)]
         progress = [(one, self._progress(state, one)) for one in found if one.stage is Stage.PENDING]
         for held in (one for one, how in progress if how == "approved"):
-            head = self._use(connection, state, held, held.request()).head
+            head = self.use(connection, state, held, held.request()).head
             return Use(allowed=True, detail=held.said_detail(), after=partial(self.chain.note, head))
         for held in (one for one in found if stands and one.digest in state.used and _is_whole(one)):
             return Use(allowed=True, detail=held.said_detail())
@@ -336,138 +339,6 @@ class Deciding:
             digest = requests.put(connection, said, Stage.PROPOSED, self.now() + MAX_SECONDS)
             self.note("officers.asked", connection, digest)
         return digest.hex()[: requests.ID_DIGITS]
-
-    # Another ceremony.
-
-    def rekey(self, said: Said) -> dict[str, Any]:
-        """Begin a ceremony for the officers to come {cards, threshold, no_spare, replace}: another root key and shares.
-
-        Nothing changes until M of them confirmed, and M of those in force approved it.
-
-        Raises:
-            ConflictError: another waits, and is not to be replaced.
-            OfficerError, ShareError, QuorumError: a card or the threshold breaks a rule.
-        """
-        with self.lock:
-            state = self._in_force(said.card)
-            record = self._begun(said.args, state.generation + 1)
-        return {"ceremony": record.digest.hex(), "generation": record.generation, "set": record.set_id}
-
-    def _begun(self, args: Mapping[str, Any], generation: int) -> Ceremony:
-        """Write a ceremony that waits, with its root key sealed under the keys in force; return its record."""
-        cards = [Card.parse(str(one)) for one in listed(args, "cards", most=64)]
-        threshold, no_spare = whole(args, "threshold"), bool(args.get("no_spare", False))
-        Policy(threshold).check(len(cards))
-        root = Secret.random(KEY_BYTES)
-        record, shares = split(root, self.keyring.deployment, generation, threshold, cards, no_spare=no_spare)
-        sealed = self.keyring.current("kek").seal(Purpose.KEYRING, _root_place(record), root.expose_cleartext())
-        root.close()
-        first = chain.first(record, cards, Policy(threshold), self.now()) if generation == 1 else None
-        with writing(self.engine) as connection:
-            if self._pending(connection) is not None and not args.get("replace", False):
-                raise ConflictError("a ceremony waits to be confirmed; --replace makes its shares worthless")
-            ceremonies.begin(connection, record, cards, shares, first=first, root=sealed)
-            self.note("ceremony.begun", connection, record.digest)
-        return record
-
-    def _pending(self, connection: Connection) -> Waiting | None:
-        return next((one for one in ceremonies.all_of(connection) if one.stage is CeremonyStage.PENDING), None)
-
-    def ceremony(self, said: Said) -> dict[str, Any]:
-        """Return the ceremony that waits, with the confirmations that were given: what a rekey's request says.
-
-        Raises:
-            ConflictError: none waits.
-        """
-        self._in_force(said.card)
-        with reading(self.engine) as connection:
-            held = self._pending(connection)
-            if held is None:
-                raise ConflictError("no ceremony waits; begin one: idvault-keys rekey")
-            shares = ceremonies.shares_of(connection, held.record.generation)
-        confirmations = [one.confirmation.plain() for one in shares if one.confirmation is not None]
-        return {
-            "ceremony": json.loads(bytes(held.record)), "cards": [str(card) for card in held.cards],
-            "confirmations": confirmations, "missing": max(0, held.record.threshold - len(confirmations)),
-        }  # fmt: skip
-
-    def confirm(self, said: Said) -> dict[str, Any]:
-        """Take a new share and its officer's signature {ceremony, share, approval}: it opens.
-
-        Returns:
-            {needed}: how many more must confirm before officers in force can approve it.
-
-        Raises:
-            ConflictError: no ceremony waits, or another than he means.
-            ShareError, QuorumError: the share or the signature is not his of this ceremony.
-        """
-        with self.lock:
-            with reading(self.engine) as connection:
-                held = self._pending(connection)
-            if held is None or held.record.digest.hex() != text(said.args, "ceremony"):
-                raise ConflictError("no such ceremony waits to be confirmed; look again, and compare the words")
-            approval = approval_of(said.args)
-            if approval.key != said.card.key_id or not approval.holds(held.to_confirm, said.card):
-                raise QuorumError("approval: not this officer's, of this ceremony")
-            if self.now() >= approval.not_after:
-                raise QuorumError("approval: expired; look at this machine's clock")
-            Collecting(held.record).give(text(said.args, "share", max_chars=1024), said.card.key_id)
-            with writing(self.engine) as connection:
-                ceremonies.confirm(connection, held.record.generation, approval, self.now())
-                shares = ceremonies.shares_of(connection, held.record.generation)
-            needed = max(0, held.record.threshold - sum(one.confirmation is not None for one in shares))
-            if held.first is not None and not needed:
-                self._handed_over(held)
-        return {"needed": needed}
-
-    def begin(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Begin the ceremony by which officers take a vault over from the development seal.
-
-        Args and result are those of `Unsealing.begin`.
-
-        Raises:
-            RefusedError: there are officers already.
-            ConflictError: another ceremony waits, and is not to be replaced.
-            OfficerError, ShareError, QuorumError: a card or the threshold breaks a rule.
-        """
-        with self.lock:
-            if self.state() is not None:
-                raise RefusedError("this vault has officers already; they change them: idvault-keys rekey")
-            record = self._begun(args, 1)
-        return {"deployment": record.deployment.hex(), "ceremony": record.digest.hex(), "set": record.set_id}
-
-    def _handed_over(self, held: Waiting) -> None:
-        """Have the first officers in force, in one transaction; the seal that opened the keys opens nothing then."""
-        record, root = held.record, self._waiting_root(held)
-        with self.keyring.moving_under(record.root_id, root), writing(self.engine) as connection:
-            self.keyring.rewrap_under(connection, record.root_id, root)
-            said = [one.confirmation for one in ceremonies.shares_of(connection, record.generation)]
-            signatures = tuple(one for one in said if one is not None)
-            made = self.chain.append(connection, None, Record(held.first or b"", signatures), self.now() // 60)
-            ceremonies.put_in_force(connection, record.generation)
-        self.chain.note(made.head)
-        self.retire_seal()
-
-    def _rekeyed(self, state: State, held: Held, request: Request) -> State:
-        """Have another root key and its shares in force, in one transaction: the old shares open nothing afterwards."""
-        with reading(self.engine) as connection:
-            waiting = self._pending(connection)
-        record = Ceremony.parse(rfc8785.dumps(request.detail["ceremony"]))
-        if waiting is None or waiting.record != record or waiting.root is None:
-            raise ConflictError("request: its ceremony was replaced by another; ask anew")
-        root = self._waiting_root(waiting)
-        with self.keyring.moving_under(record.root_id, root), writing(self.engine) as connection:
-            self.keyring.rewrap_under(connection, record.root_id, root)
-            made = self._use(connection, state, held, request)
-            ceremonies.put_in_force(connection, record.generation)
-        return made
-
-    def _waiting_root(self, held: Waiting) -> Secret:
-        opened = self.keyring.current("kek").open(Purpose.KEYRING, _root_place(held.record), held.root or b"")
-        root = Secret(opened)
-        if not held.record.commits_to(root):
-            raise ShareError("ceremony: the root key is not the one that the shares are of", Fault.OTHER)
-        return root
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,7 +368,3 @@ def _is_of(held: Held, kind: Kind, subject: str, detail: Mapping[str, Any]) -> b
 def _is_whole(held: Held) -> bool:
     """Tell whether a row is the request of its digest: the chain keeps digests of what was used, not what they said."""
     return hashlib.sha256(held.said).digest() == held.digest
-
-
-def _root_place(record: Ceremony) -> Place:
-    return Place(record.deployment, "keys.ceremony", record.digest, "root")

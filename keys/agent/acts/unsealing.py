@@ -106,14 +106,9 @@ class Unsealing:
             ShareError, QuorumError: the share or the signature is not his of this ceremony; progress is kept.
         """
         with self._lock:
-            held = self.pending()
-            if held is None or held.first is None or held.record.digest.hex() != text(args, "ceremony"):
-                raise ConflictError("no such ceremony waits to be confirmed; look again, and compare the words")
-            approval = approval_of(args)
-            if approval.key != card.key_id or not approval.holds(held.to_confirm, card):
-                raise QuorumError("approval: not this officer's, of this ceremony")
-            if self.now() >= approval.not_after:
-                raise QuorumError("approval: expired; look at this machine's clock")
+            waiting = self.pending()
+            first = waiting if waiting is not None and waiting.first is not None else None
+            held, approval = checked_confirmation(first, card, args, self.now())
             collecting = self._collecting.setdefault("confirm", Collecting(held.record))
             try:
                 collecting.give(text(args, "share", max_chars=1024), card.key_id)
@@ -183,6 +178,25 @@ class Unsealing:
         """Return how many shares are needed still, by what they are given for."""
         with self._lock:
             return {purpose: held.missing for purpose, held in self._collecting.items()}
+
+
+def checked_confirmation(
+    waiting: Held | None, card: Card, args: Mapping[str, Any], now: int
+) -> tuple[Held, Approval]:  # fmt: skip
+    """Return the ceremony that waits and an officer's signature on it, of {ceremony, approval}.
+
+    Raises:
+        ConflictError: none waits, or another than he means.
+        QuorumError: the signature is not his, or not of this ceremony.
+    """
+    if waiting is None or waiting.record.digest.hex() != text(args, "ceremony"):
+        raise ConflictError("no such ceremony waits to be confirmed; look again, and compare the words")
+    approval = approval_of(args)
+    if approval.key != card.key_id or not approval.holds(waiting.to_confirm, card):
+        raise QuorumError("approval: not this officer's, of this ceremony")
+    if now >= approval.not_after:
+        raise QuorumError("approval: expired; look at this machine's clock")
+    return waiting, approval
 
 
 def approval_of(args: Mapping[str, Any]) -> Approval:
