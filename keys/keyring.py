@@ -11,7 +11,6 @@ second line.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from enum import StrEnum
 from threading import RLock
 from typing import Any, Final, Self
 
@@ -19,10 +18,11 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from keys import store
 from keys.engine import reading
-from keys.errors import MissingError, OpenError, SetupError
+from keys.errors import ConflictError, MissingError, OpenError, SetupError
 from keys.frame import Place, Purpose, key_named_in, open_frame, seal
 from keys.links import Links
 from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Mac, P256Signer, Secret, expand_sha256, random_bytes
+from keys.states import MAY_PROCESS, MAY_PROTECT, State, check_transition
 from keys.tokens import DirectoryTokens, PairwiseTokens
 
 STANDING_KEK: Final = "standing-kek"
@@ -35,21 +35,8 @@ STANDING_PURPOSES: Final = ("account-mac", "index", "directory", SIGN_ES256, SIG
 SECTOR_PURPOSES: Final = ("token", "link")
 _UNDER_STANDING: Final = frozenset((*STANDING_PURPOSES, "token"))
 _SIV: Final = frozenset(("token", "link", "directory"))
-
-
-class State(StrEnum):
-    """Key states of NIST SP 800-57 part 1 revision 5 section 7."""
-
-    PRE_ACTIVE = "pre-active"
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    DEACTIVATED = "deactivated"
-    COMPROMISED = "compromised"
-    DESTROYED = "destroyed"
-
-
-MAY_PROTECT: Final = frozenset((State.ACTIVE,))
-MAY_PROCESS: Final = frozenset((State.ACTIVE, State.SUSPENDED, State.DEACTIVATED, State.COMPROMISED))
+MAX_VERSION: Final = 255
+"""Tokens, links and tags say the version in one byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +273,70 @@ class Keyring:
     def add_sector(self, connection: Connection, sector: str, now: int) -> None:
         """Write the first token and link keys of a sector, within the caller's transaction; `reload` afterwards."""
         for purpose in SECTOR_PURPOSES:
-            wrapper = self.current(STANDING_KEK) if purpose in _UNDER_STANDING else self._wrapping
-            _write(connection, self.deployment, wrapper, purpose, sector, now)
+            _write(connection, self.deployment, self._wrapper_of(purpose), purpose, sector, now)
+
+    def refresh(self, purpose: str, scope: str = "") -> None:
+        """Read the entries again, if another holder gave this key another version or state.
+
+        Raises:
+            OpenError: an entry was altered or moved.
+        """
+        key = store.key.c
+        query = select(key.version, key.state).where(
+            key.purpose == purpose, key.scope == scope, key.state != State.DESTROYED
+        )
+        with reading(self._engine) as connection:
+            there = {row.version: row.state for row in connection.execute(query)}
+        if there != {version: key.state for version, key in self._keys.get((purpose, scope), {}).items()}:
+            self.reload()
+
+    def rotate(self, connection: Connection, purpose: str, scope: str, now: int, former: State) -> Key:
+        """Write the next version of a key, which protects from now on, within the caller's transaction.
+
+        Args:
+            connection: of the transaction; `reload` once it is committed.
+            purpose: of the key.
+            scope: its sector, or nothing.
+            now: seconds since 1970.
+            former: the state of the version before: deactivated or compromised.
+
+        Raises:
+            MissingError: no such key.
+            ConflictError: there are as many versions as there can be, or another hand rotated it meanwhile.
+        """
+        old = self.current(purpose, scope)
+        if old.version >= MAX_VERSION:
+            raise ConflictError("a key has at most 255 versions")
+        key = _write(connection, self.deployment, self._wrapper_of(purpose), purpose, scope, now, old.version + 1)
+        self.move(connection, old, former)
+        return key
+
+    def move(self, connection: Connection, key: Key, state: State) -> None:
+        """Bring a key into another state, within the caller's transaction; `reload` once it is committed.
+
+        Its entry is sealed anew, for the state is bound to it; of one that is destroyed nothing is left to open.
+
+        Raises:
+            ConflictError: a key in its state does not go there, it is the only one that protects, or another hand
+                moved it meanwhile.
+        """
+        check_transition(key.state, state)
+        table, sealed = store.key, b""
+        others = select(table.c.id).where(
+            table.c.purpose == key.purpose, table.c.scope == key.scope, table.c.id != key.id,
+            table.c.state == State.ACTIVE,
+        )  # fmt: skip
+        if key.state is State.ACTIVE and connection.execute(others.limit(1)).first() is None:
+            raise ConflictError("the only active version of a key stays active")
+        if state is not State.DESTROYED:
+            place = _place(self.deployment, key.id, key.purpose, key.scope, key.version, state)
+            sealed = self._wrapper_of(key.purpose).seal(Purpose.KEYRING, place, key.secret.expose_cleartext())
+        statement = update(table).where(table.c.id == key.id, table.c.state == key.state)
+        if connection.execute(statement.values(state=state, sealed=sealed)).rowcount != 1:
+            raise ConflictError
+
+    def _wrapper_of(self, purpose: str) -> Key:
+        return self.current(STANDING_KEK) if purpose in _UNDER_STANDING else self._wrapping
 
     def complete(self, connection: Connection, now: int) -> list[str]:
         """Bring a key store of an earlier version up to this one, within the caller's transaction. Idempotent.
@@ -363,14 +412,16 @@ def _drawn(purpose: str) -> Secret:
     return Secret.random(SIV_KEY_BYTES if purpose in _SIV else KEY_BYTES)
 
 
-def _write(connection: Connection, deployment: bytes, wrapper: Key, purpose: str, scope: str, now: int) -> Key:
+def _write(
+    connection: Connection, deployment: bytes, wrapper: Key, purpose: str, scope: str, now: int, version: int = 1
+) -> Key:
     secret = _drawn(purpose)
-    key = Key(purpose, scope, 1, random_bytes(16), State.ACTIVE, secret)
+    key = Key(purpose, scope, version, random_bytes(16), State.ACTIVE, secret)
     place = _place(deployment, key.id, purpose, scope, key.version, key.state)
     sealed = wrapper.seal(Purpose.KEYRING, place, secret.expose_cleartext())
     connection.execute(
         insert(store.key).values(
-            purpose=purpose, scope=scope, version=1, id=key.id, state=State.ACTIVE, sealed=sealed, created=now
+            purpose=purpose, scope=scope, version=version, id=key.id, state=State.ACTIVE, sealed=sealed, created=now
         )
     )
     if purpose == KEK:

@@ -55,6 +55,8 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
         "keys.unsealed": 0,
         "keys.sealed": 0,
         "keys.locked": 0,
+        "keys.rotated": 0,
+        "keys.destroyed": 0,
         # of the directory
         "attempt.refused": 1,
         "report.tallied": 0,

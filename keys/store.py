@@ -226,3 +226,13 @@ def make_partition(connection: Connection, kek_version: int) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT record_key_partition(%(version)s)", {"version": kek_version})
+
+
+def drop_partition(connection: Connection, kek_version: int) -> None:
+    """Drop the partition of a destroyed version: a record that is still being written under it is then refused.
+
+    Raises:
+        DBAPIError: it holds records.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT record_key_partition_drop(%(version)s)", {"version": kek_version})

@@ -12,7 +12,7 @@ spelling; all others are refused. Sources: RFC 5297; `docs/formats.md` section 3
 import base64
 import hashlib
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,6 +83,9 @@ class Ciphers:
         self._by_version = {version: Siv(key) for version, key in keys.items()}
         self.current = max(keys)
 
+    def __contains__(self, version: object) -> bool:
+        return version in self._by_version
+
     def seal(self, plaintext: bytes, *associated: bytes, row: bytes | None = None) -> tuple[bytes, int]:
         """Return (sealed, version); the associated data are those given, the version and, where given, the row."""
         cipher, version = self._by_version[self.current], self.current
@@ -117,10 +120,19 @@ def handoff_hash(text: str) -> bytes:
 class PairwiseTokens:
     """The token codec of one sector."""
 
-    __slots__ = ("_ciphers", "_sector")
+    __slots__ = ("_ciphers", "_renewed", "_sector")
 
-    def __init__(self, sector: str, keys: Mapping[int, Secret]) -> None:
-        self._sector, self._ciphers = sector.encode(), Ciphers(keys)
+    def __init__(
+        self, sector: str, keys: Mapping[int, Secret], renewed: Callable[[], Mapping[int, Secret]] | None = None
+    ) -> None:
+        """Take the keys by version.
+
+        Args:
+            sector: whose tokens these are.
+            keys: by version; the newest seals.
+            renewed: asked for the keys once more when a token names a version that is not among them.
+        """
+        self._sector, self._ciphers, self._renewed = sector.encode(), Ciphers(keys), renewed
 
     def encode(self, pseudonym: Pseudonym) -> str:
         """Return the token; equal for equal input as long as the token key is not rotated."""
@@ -134,7 +146,10 @@ class PairwiseTokens:
         """
         if len(text) != _NYM_TEXT_CHARS:
             raise OpenError
-        plain = self._ciphers.open(*_read(NYM, text), self._sector)
+        sealed, version = _read(NYM, text)
+        if self._renewed is not None and version not in self._ciphers:
+            self._ciphers = Ciphers(self._renewed())
+        plain = self._ciphers.open(sealed, version, self._sector)
         return Pseudonym(plain[:PID_BYTES], int.from_bytes(plain[PID_BYTES:], "big"))
 
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 import msgpack
 
 from keys.errors import UnavailableError
-from keys.keyring import STANDING_KEK, Key, Keyring, State
+from keys.keyring import STANDING_KEK, Key, Keyring
 from keys.primitives import Secret, random_bytes
+from keys.states import State
 
 _NONCE_BYTES: Final = 16
 _MAX_BYTES: Final = 1024

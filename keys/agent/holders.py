@@ -32,6 +32,7 @@ from keys.agent.acts import (
     registering,
     renewing,
     reviewing,
+    rotating,
     signing,
     splitting,
     stating,
@@ -98,6 +99,10 @@ OFFICER_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "agreement.revoke": agreeing.revoke,
     "agreement.list": agreeing.listed,
     "verify.own": verifying.verify_own,
+    "keys.list": rotating.keys_listed,
+    "keys.rotate": rotating.rotate,
+    "keys.rewrap": rotating.rewrap,
+    "keys.destroy": rotating.destroy,
 }
 
 
@@ -314,8 +319,13 @@ def _directory_keys(keyring: Keyring, _args: Args, _: Dialogue) -> dict[str, Any
 
 
 def _sector_keys(keyring: Keyring, args: Args, _: Dialogue) -> dict[str, Any]:
-    """Return a sector's token keys: token ↔ pid, and nothing that leads to a record or a person."""
-    return {"keys": {v: s.expose_cleartext() for v, s in keyring.secrets("token", text(args, "sector")).items()}}
+    """Return a sector's token keys: token ↔ pid, and nothing that leads to a record or a person.
+
+    Those that the other holder rotated since are among them: a worker asks again for a version that it does not know.
+    """
+    sector = text(args, "sector")
+    keyring.refresh("token", sector)
+    return {"keys": {v: s.expose_cleartext() for v, s in keyring.secrets("token", sector).items()}}
 
 
 def _account_bind(keyring: Keyring, args: Args, _: Dialogue) -> dict[str, Any]:

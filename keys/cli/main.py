@@ -19,6 +19,7 @@ from keys.agent.supervisor import run_agent
 from keys.cli.ceremony import confirm, init, share_file_option, trust, type_option, unseal_as, verify_share
 from keys.cli.officer import officer
 from keys.cli.quorum import approve, reject, rekey, request, requests, show, watch, withdraw
+from keys.cli.rotation import destroy, list_keys, rewrap, rotate
 from keys.cli.seat import EXIT_SEALED, Seat, failing, home_option, maybe_seated, sockets_option
 from keys.cli.status import lines, to_dos
 from keys.errors import UnavailableError
@@ -187,7 +188,8 @@ def _order(seat: Seat, verb: str, follows: tuple[str, ...]) -> None:
 
 
 for command in (
-    init, trust, confirm, verify_share, rekey, request, requests, show, approve, reject, withdraw, watch,
+    init, trust, confirm, verify_share, rekey, request, requests, show, approve, reject, withdraw, watch, list_keys,
+    rotate, rewrap, destroy,
 ):  # fmt: skip
     cli.add_command(command)
 cli.add_command(officer)

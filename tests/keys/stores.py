@@ -22,9 +22,10 @@ from keys.agent.wire import Dialogue, receive, send
 from keys.engine import open_engine, reading, writing
 from keys.errors import KeysError, ProtocolError
 from keys.frame import Purpose
-from keys.keyring import Keyring, State
+from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
 from keys.seals import development
+from keys.states import State
 
 NOW = 1_767_225_600
 SHOP, BANK = "shop.example", "bank.example"

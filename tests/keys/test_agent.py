@@ -33,7 +33,8 @@ ACTS = {
                  "revise.done", "review.open", "review.decide", "evidence", "evidence.drop",
                  "handoff.expire", "unite", "intents", "verify"),
     "directory": ("hello", "keys.directory", "keys.sector", "account.bind"),
-    "officer": ("enrol", "reviewer.disable", "verify.own", "verify.lines"),
+    "officer": ("enrol", "reviewer.disable", "verify.own", "verify.lines", "keys.list", "keys.rotate", "keys.rewrap",
+                "keys.destroy"),
 }  # fmt: skip
 
 

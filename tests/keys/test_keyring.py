@@ -12,9 +12,10 @@ from keys import store as tables
 from keys.engine import writing
 from keys.errors import MissingError, OpenError, SetupError
 from keys.frame import Place, Purpose
-from keys.keyring import STANDING_KEK, Key, Keyring, State, deployment_of
+from keys.keyring import STANDING_KEK, Key, Keyring, deployment_of
 from keys.primitives import Secret
 from keys.seals import development
+from keys.states import State
 from keys.tokens import Access, Pseudonym
 from tests.keys.stores import BANK, NOW, SHOP, KeyStore, migrated
 

@@ -5,6 +5,8 @@ They live as long as the connection to the holder that gave them: when it is sea
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from keys import details
@@ -15,6 +17,8 @@ from keys.primitives import Secret, expand_sha256
 from keys.statements import seal_statement
 from keys.tokens import DirectoryTokens, PairwiseTokens
 
+_FRESH_SECONDS: Final = 5.0
+"""How long a sector's keys are used before they are asked for again: a rotated key seals nothing after that."""
 _ANSWER_LABEL: Final = b"idvault/v1/answers"
 
 
@@ -27,7 +31,8 @@ class HeldKeys:
         self._lock = threading.Lock()
         self._hello: tuple[bytes, bool] | None = None
         """The deployment id, and whether the vault has the development seal."""
-        self._tokens: dict[str, PairwiseTokens] = {}
+        self._tokens: dict[str, tuple[float, PairwiseTokens]] = {}
+        """With the time from which they are asked for again."""
         self._codec: DirectoryTokens | None = None
         self._secrets: list[Secret] = []
         """Of the directory key, the newest version first."""
@@ -94,13 +99,17 @@ class HeldKeys:
 
     def tokens(self, sector: str) -> PairwiseTokens:
         """Return the token codec of a sector."""
-        held = self._tokens.get(sector)
-        if held is None:
-            self.touched = True
-            keys = self._directory.call("keys.sector", {"sector": sector})["keys"]
-            held = PairwiseTokens(sector, {int(version): Secret(key) for version, key in keys.items()})
-            self._tokens[sector] = held
+        until, held = self._tokens.get(sector, (0.0, None))
+        now = monotonic()
+        if held is None or now >= until:
+            held = PairwiseTokens(sector, self._fetch_sector(sector), partial(self._fetch_sector, sector))
+            self._tokens[sector] = now + _FRESH_SECONDS, held
         return held
+
+    def _fetch_sector(self, sector: str) -> dict[int, Secret]:
+        self.touched = True
+        keys = self._directory.call("keys.sector", {"sector": sector})["keys"]
+        return {int(version): Secret(key) for version, key in keys.items()}
 
     def bind_account(self, account: Mapping[str, object]) -> bytes:
         """Return the account MAC of {provider, handle, pid, account}: the act `account.bind`."""

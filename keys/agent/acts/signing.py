@@ -76,6 +76,7 @@ def sign_introspection(keyring: Keyring, args: Args, _: Dialogue) -> dict[str, A
         "iss": _issuer(text(args, "issuer")), "aud": text(args, "audience"), "iat": whole(args, "now"),
         "token_introspection": _answer(mapping(args.get("answer"), "answer")),
     }  # fmt: skip
+    keyring.refresh(SIGN_ES256)
     signer = P256Signer(keyring.current(SIGN_ES256).secret)
     header = {"alg": ALGORITHM, "kid": _jwk(signer)["kid"], "typ": TYPE}
     signed = f"{_encoded(_json(header))}.{_encoded(_json(claims))}"
@@ -84,4 +85,5 @@ def sign_introspection(keyring: Keyring, args: Args, _: Dialogue) -> dict[str, A
 
 def public_keys(keyring: Keyring, _args: Args, _: Dialogue) -> dict[str, Any]:
     """Return the public keys as a JWK set (RFC 7517), every version that may still verify."""
+    keyring.refresh(SIGN_ES256)
     return {"keys": [_jwk(P256Signer(secret)) for secret in keyring.secrets(SIGN_ES256).values()]}

@@ -1,5 +1,5 @@
 -- The key agent. Keys are added, and sealed anew under another root key. Of officers' records none is altered. Partitions of record_key are
--- reached through their parent alone; the agent makes one for a new version by a function of the owner's.
+-- reached through their parent alone; the agent makes one for a new version, and drops that of a destroyed one, by functions of the owner's.
 GRANT SELECT ON alembic_version TO idvault_keys;
 GRANT SELECT, INSERT ON deployment, officer_record TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE ON key, officer_head, request, approval TO idvault_keys;
@@ -7,7 +7,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ceremony, share TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE ON reviewer, agreement, budget TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON record_key, evidence_key, intent TO idvault_keys;
 GRANT SELECT, INSERT, DELETE ON person, statement_key, handoff, intent_lock TO idvault_keys;
-GRANT EXECUTE ON FUNCTION record_key_partition(bigint) TO idvault_keys;
+GRANT EXECUTE ON FUNCTION record_key_partition(bigint), record_key_partition_drop(bigint) TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON leaf_count TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE ON log_head TO idvault_keys;
 -- What was done can be added to and, once it stands in the log, goes; nothing of it is altered. The agent itself hands it

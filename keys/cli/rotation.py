@@ -1,0 +1,160 @@
+"""idvault-keys keys, rotate, rewrap, destroy: the life of the keys, beside the agent."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from keys.agent.client import AgentClient
+from keys.agent.settings import socket_folder
+from keys.cli.seat import failing, home_option, json_option, sockets_option
+
+PURPOSES: Final = ("kek", "token", "signing")
+_BATCH: Final = 1000
+_PASSES: Final = 5
+"""Records that are changed while a batch is sealed wait for the next pass."""
+_PURPOSE = click.argument("purpose", type=click.Choice(PURPOSES))
+_SECTOR = click.option("--sector", default="", help="The provider's sector, whose token key it is.")
+_WORDS: Final = {"kek": "of names", "token": "of one provider's tokens", "signing": "of signed answers"}
+
+
+def _beside_agent(command: Callable[..., None]) -> Callable[..., None]:
+    return home_option(sockets_option(json_option(command)))
+
+
+def _asked(home: Path, sockets: Path | None, verb: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
+    try:
+        return client.call(verb, dict(args))
+    finally:
+        client.close()
+
+
+def _show(found: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    if "pending" in found:
+        found = {"request": found["pending"], "state": "pending"}
+        text = f"{found['request']}  pending: officers approve it (idvault-keys approve); then say the same again"
+    click.echo(orjson.dumps(dict(found)).decode() if as_json else text)
+
+
+@click.command("keys")
+@_beside_agent
+def list_keys(home: Path, sockets: Path | None, *, as_json: bool) -> None:
+    """List all keys by purpose, sector and version, with their states (NIST SP 800-57) and days."""
+    with failing():
+        found = _asked(home, sockets, "keys.list", {})
+    if as_json:
+        click.echo(orjson.dumps(found).decode())
+        return
+    table = Table()
+    for column in ("purpose", "sector", "version", "state", "since", "records"):
+        table.add_column(column)
+    for key in found["keys"]:
+        day = datetime.fromtimestamp(key["created"], UTC).date().isoformat()
+        table.add_row(
+            key["purpose"], key["sector"], str(key["version"]), key["state"], day, str(key.get("records", ""))
+        )
+    Console().print(table)
+
+
+@click.command()
+@_PURPOSE
+@_SECTOR
+@click.option("--from", "begun", type=click.IntRange(min=1), help="The version to be followed: makes a retry safe.")
+@click.option("--compromised", is_flag=True, help="Mark the version before as compromised, not as deactivated.")
+@_beside_agent
+def rotate(purpose: str, sector: str, begun: int | None, home: Path, sockets: Path | None, *, compromised: bool,
+           as_json: bool) -> None:  # fmt: skip
+    """Give the key PURPOSE its next version, which protects from now on: kek, token or signing.
+
+    \b
+    kek       wraps each record's own keys. What it wrapped opens as before; `rewrap` seals it anew, online.
+    token     makes one provider's tokens (--sector). Its old tokens go on being good: POST /v1/tokens/translate
+              gives that provider, and only it, the new ones. They end with `destroy`.
+    signing   signs introspection answers (RFC 9701). /jwks.json shows both versions until the old one is destroyed.
+
+    In a vault of officers this prints a request, and is said again, in the same words, once they approved it. It takes
+    one transaction, whatever the number of records.
+    """  # noqa: D301 - \b keeps click from wrapping the lines
+    args = {"purpose": purpose, "sector": sector, "from": begun or 0, "compromised": compromised}
+    with failing():
+        found = _asked(home, sockets, "keys.rotate", args)
+    text = ""
+    if "pending" not in found:
+        text = (
+            f"{purpose}: version {found['version']} is in force; version {found['version'] - 1} is {found['former']}."
+        )
+        if purpose == "kek":
+            text += "\nSeal what it wrapped anew: idvault-keys rewrap"
+    _show(found, text, as_json=as_json)
+
+
+@click.command()
+@click.option("--batch", type=click.IntRange(1, 5000), default=_BATCH, show_default=True, help="Records a transaction.")
+@_beside_agent
+def rewrap(batch: int, home: Path, sockets: Path | None, *, as_json: bool) -> None:
+    """Seal the keys of all records anew under the newest key encryption key, beside the traffic.
+
+    It can be cut off at any time and said again: each batch is one transaction. It ends when nothing is left under
+    former versions, and says so; then `destroy` takes them.
+    """
+    columns = (TextColumn("sealed anew"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"),
+               TimeRemainingColumn())  # fmt: skip
+    console, begun, sealed, left, version = Console(stderr=True), time.monotonic(), 0, 0, 0
+    client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
+    with failing(), Progress(*columns, console=console, disable=as_json or not console.is_terminal) as bars:
+        bar = bars.add_task("", total=None, rate="")
+        for found in _batches(client, batch):
+            sealed, version = sealed + found["sealed"], found["version"]
+            if found["left"] >= 0:
+                left = found["left"]
+                bars.update(bar, total=sealed + left)
+            bars.update(bar, completed=sealed, rate=f"{sealed / (time.monotonic() - begun):,.0f} keys/s")
+    client.close()
+    done = {"version": version, "sealed": sealed, "left": left, "seconds": round(time.monotonic() - begun, 3)}
+    text = f"{sealed} keys sealed anew under version {version}; {left} are left under former versions."
+    _show(done, text, as_json=as_json)
+
+
+def _batches(client: AgentClient, batch: int) -> Iterator[dict[str, Any]]:
+    """Have batch after batch sealed anew until nothing is left, or what is left keeps being changed by others."""
+    for _ in range(_PASSES):
+        after = None
+        while after != b"":
+            found = client.call("keys.rewrap", {"after": after or b"", "batch": batch})
+            after = found["after"]
+            yield found
+        if found["left"] == 0:
+            return
+
+
+@click.command()
+@_PURPOSE
+@_SECTOR
+@click.option("--version", type=click.IntRange(min=1), required=True, help="Which version.")
+@click.option("--yes", "sure", is_flag=True, help="Do it; without this it is only said what would be done.")
+@_beside_agent
+def destroy(purpose: str, sector: str, version: int, home: Path, sockets: Path | None, *, sure: bool,
+            as_json: bool) -> None:  # fmt: skip
+    """Destroy a former version of the key PURPOSE for good; refused while anything is sealed under it.
+
+    A destroyed `token` version ends the tokens that it made. In a vault of officers this prints a request, and is said
+    again once they approved it.
+    """
+    args = {"purpose": purpose, "sector": sector, "version": version, "sure": sure}
+    with failing():
+        found = _asked(home, sockets, "keys.destroy", args)
+    text = f"{purpose} {_WORDS[purpose]}, version {version}: "
+    if sure:
+        text += "destroyed"
+    else:
+        text += f"{found['state']}, {found['references']} keys are sealed under it"
+        text += "; say it with --yes to destroy it." if not found["references"] else "; idvault-keys rewrap first."
+    _show(found, text, as_json=as_json)
