@@ -80,7 +80,7 @@ def rotate(purpose: str, sector: str, begun: int | None, home: Path, sockets: Pa
               gives that provider, and only it, the new ones. They end with `destroy`.
     signing   signs introspection answers (RFC 9701). /jwks.json shows both versions until the old one is destroyed.
 
-    In a vault of officers this prints a request, and is said again, in the same words, once they approved it. It takes
+    In a vault of officers this prints a request, and is said again in the same words once they approved it. It takes
     one transaction, whatever the number of records.
     """  # noqa: D301 - \b keeps click from wrapping the lines
     args = {"purpose": purpose, "sector": sector, "from": begun or 0, "compromised": compromised}

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -80,7 +81,9 @@ def holders(server: Server) -> dict[str, int]:
         if parent_of(pid) not in agents:
             continue  # the supervisor, which has all
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            door = inodes.get(str(descriptor.readlink()))
+            door = None
+            with suppress(FileNotFoundError):  # closed meanwhile: no listening socket
+                door = inodes.get(str(descriptor.readlink()))
             if door is not None:
                 found["standing" if door in {"directory", "log"} else "names"] = pid
     return found

@@ -1,5 +1,5 @@
-"""A key lives as NIST SP 800-57 has it; what a former version wrapped opens until it was sealed anew, and only then does
-that version go (A7, A9, A10)."""
+"""A key lives as NIST SP 800-57 has it; a former version opens what it wrapped until that was sealed anew, and then
+alone does it go (A7, A9, A10)."""
 
 import itertools
 from typing import Any
@@ -21,7 +21,7 @@ from tests.keys.stores import BANK, NOW, SHOP, KeyStore, at_once, dialogue, regi
 PID = bytes(range(16))
 
 
-def act(do: Any, names: Names, **args: Any) -> dict[str, Any]:
+def act(do: Any, names: Names | Keyring, **args: Any) -> dict[str, Any]:
     with dialogue() as talk:
         found: dict[str, Any] = do(names, args, talk)
         return found
@@ -121,7 +121,7 @@ def test_two_rotations_at_once_from_one_version_make_one(store: KeyStore) -> Non
 )  # fmt: skip
 def test_what_is_not_rotated_is_refused_by_the_field(store: KeyStore, args: dict[str, Any]) -> None:
     for do, more in ((rotating.rotate, {"from": 0}), (rotating.destroy, {"version": 1, "sure": True})):
-        with pytest.raises(ProtocolError, match="purpose|sector"):
+        with pytest.raises(ProtocolError, match=r"purpose|sector"):
             act(do, store.names(), **args, **more)
     with pytest.raises(MissingError):
         rotate(store, "token", "unknown.example")
@@ -250,16 +250,16 @@ def test_a_worker_asks_once_more_for_a_version_that_it_does_not_know(store: KeyS
 
 def test_standing_sees_what_names_rotated_without_a_restart(store: KeyStore) -> None:
     standing = Keyring.under_standing(store.engine, store.keyring.current(STANDING_KEK))
-    first = act(lambda ring, args, talk: signing.public_keys(ring, args, talk), standing)["keys"]  # type: ignore[arg-type]
+    first = act(signing.public_keys, standing)["keys"]
     rotate(store, "signing")
     rotate(store, "token", SHOP)
-    both = act(lambda ring, args, talk: signing.public_keys(ring, args, talk), standing)["keys"]  # type: ignore[arg-type]
+    both = act(signing.public_keys, standing)["keys"]
     assert len(both) == 2
     assert first[0] in both
     standing.refresh("token", SHOP)
     assert set(standing.secrets("token", SHOP)) == {1, 2}
     destroy(store, 1, "signing")
-    assert len(act(lambda ring, args, talk: signing.public_keys(ring, args, talk), standing)["keys"]) == 1  # type: ignore[arg-type]
+    assert len(act(signing.public_keys, standing)["keys"]) == 1
 
 
 def test_the_list_of_keys_says_versions_states_and_how_many_records_lie_under_each(store: KeyStore) -> None:
