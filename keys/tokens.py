@@ -14,6 +14,7 @@ import hashlib
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from keys.errors import OpenError
@@ -34,6 +35,8 @@ _STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 """From the alphabet of tokens to that of `binascii`, which reads a token in a fifth of the time of `base64`; what is of
 the other alphabet, or padding, becomes what is of none."""
 _MAX_TEXT_CHARS: Final = 2048
+_UNKNOWN_SECONDS: Final = 0.1
+"""For how long a version that was asked for in vain is not asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def handoff_hash(text: str) -> bytes:
 class PairwiseTokens:
     """The token codec of one sector."""
 
-    __slots__ = ("_ciphers", "_renewed", "_sector")
+    __slots__ = ("_ciphers", "_renewed", "_sector", "_unknown")
 
     def __init__(
         self, sector: str, keys: Mapping[int, Secret], renewed: Callable[[], Mapping[int, Secret]] | None = None
@@ -133,6 +136,7 @@ class PairwiseTokens:
             renewed: asked for the keys once more when a token names a version that is not among them.
         """
         self._sector, self._ciphers, self._renewed = sector.encode(), Ciphers(keys), renewed
+        self._unknown: dict[int, float] = {}
 
     def encode(self, pseudonym: Pseudonym) -> str:
         """Return the token; equal for equal input as long as the token key is not rotated."""
@@ -147,10 +151,19 @@ class PairwiseTokens:
         if len(text) != _NYM_TEXT_CHARS:
             raise OpenError
         sealed, version = _read(NYM, text)
-        if self._renewed is not None and version not in self._ciphers:
-            self._ciphers = Ciphers(self._renewed())
+        if version not in self._ciphers:
+            self._ask_for(version)
         plain = self._ciphers.open(sealed, version, self._sector)
         return Pseudonym(plain[:PID_BYTES], int.from_bytes(plain[PID_BYTES:], "big"))
+
+    def _ask_for(self, version: int) -> None:
+        """Ask for the keys once more, unless the same version was asked for a moment ago: forged tokens name any."""
+        now = monotonic()
+        if self._renewed is None or now < self._unknown.get(version, 0.0):
+            return
+        self._ciphers = Ciphers(self._renewed())
+        if version not in self._ciphers:
+            self._unknown[version] = now + _UNKNOWN_SECONDS
 
 
 class DirectoryTokens:

@@ -246,6 +246,11 @@ def test_a_worker_asks_once_more_for_a_version_that_it_does_not_know(store: KeyS
     for _ in range(3):
         assert codec.decode(new) == Pseudonym(PID, 0)
     assert asked == [1]
+    forged = "nym_" + "A" * 50  # of version 0
+    for _ in range(1000):
+        with pytest.raises(OpenError):
+            codec.decode(forged)
+    assert len(asked) < 10  # forged tokens name versions that there are not, by the thousand
 
 
 def test_standing_sees_what_names_rotated_without_a_restart(store: KeyStore) -> None:
