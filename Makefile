@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 3
 
-.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-large transcripts
+.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-rewrapping bench-large transcripts
 
 serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:8400
 	$(BIN)/idvault serve
@@ -69,6 +69,10 @@ bench-report: dev  ## tables and plots of the recorded run into docs/
 bench-log: dev  ## the public log at 10 thousand and a million entries, and what it costs introspections
 	scripts/system-packages bench
 	$(BIN)/python -m bench.log
+
+bench-rewrapping: dev  ## keys sealed anew at 10 and 100 thousand records, and what it costs introspections
+	scripts/system-packages bench
+	$(BIN)/python -m bench.rewrapping
 
 bench-large: dev  ## import 5.8 million people into PostgreSQL, killed twice with -9 on the way; takes long and 20 GB
 	$(BIN)/python -m bench.importing 5800000 --kill 2
