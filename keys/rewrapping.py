@@ -4,6 +4,7 @@ Guarantees: a wrapped key is read back under the new version before the old one 
 since it was read is left for the next batch; a batch is done whole or not at all.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from keys import store
 from keys.bulk import listed
 from keys.driver import Prepared, run
 from keys.engine import reading, writing
-from keys.errors import OpenError
+from keys.errors import MissingError, OpenError
 from keys.frame import Place, Purpose
 from keys.keyring import KEK, Key, Keyring
 from keys.records import Record
@@ -64,14 +65,12 @@ def references(connection: Connection, key: Key) -> int:
     return int(found)
 
 
-def rewrap_records(engine: Engine, keyring: Keyring, kek: Key, after: bytes, most: int) -> tuple[int, bytes]:
-    """Seal the keys of the next records behind a rid anew, in one transaction.
+def rewrap_records(engine: Engine, keyring: Keyring, kek: Key, after: bytes, most: int) -> tuple[int, bytes, int]:
+    """Seal the keys of the next records behind a rid anew, in one transaction; altered ones stay as they are.
 
     Returns:
-        How many keys were sealed, and the last rid that was looked at: empty where there are no more.
-
-    Raises:
-        OpenError: a record was altered.
+        How many keys were sealed, the last rid that was looked at, which is empty where there are no more, and how many
+        records were altered.
     """
     query = (
         select(store.record_key).where(_RECORD.kek_version < kek.version, _RECORD.rid > after)
@@ -80,11 +79,14 @@ def rewrap_records(engine: Engine, keyring: Keyring, kek: Key, after: bytes, mos
     with reading(engine) as connection:
         rows = connection.execute(query).all()
     if not rows:
-        return 0, b""
-    changes = [_changed(keyring, kek, Record.from_row(keyring, row)) for row in rows]
+        return 0, b"", 0
+    changes = []
+    for row in rows:
+        with suppress(OpenError, MissingError):
+            changes.append(_changed(keyring, kek, Record.from_row(keyring, row)))
     with writing(engine) as connection:
         done = _write(connection, changes)
-    return len(_KEYS_OF_RECORD) * done, bytes(rows[-1].rid)
+    return len(_KEYS_OF_RECORD) * done, bytes(rows[-1].rid), len(rows) - len(changes)
 
 
 def _changed(keyring: Keyring, kek: Key, record: Record) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """idvault-keys keys, rotate, rewrap, destroy: the life of the keys, beside the agent."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from keys.agent.settings import socket_folder
 from keys.cli.seat import failing, home_option, json_option, sockets_option
 
 PURPOSES: Final = ("kek", "token", "signing")
+EXIT_BAD: Final = 4
 _BATCH: Final = 1000
 _PASSES: Final = 5
 """Records that are changed while a batch is sealed wait for the next pass."""
@@ -107,12 +109,12 @@ def rewrap(batch: int, home: Path, sockets: Path | None, *, as_json: bool) -> No
     """
     columns = (TextColumn("sealed anew"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"),
                TimeRemainingColumn())  # fmt: skip
-    console, begun, sealed, left, version = Console(stderr=True), time.monotonic(), 0, 0, 0
+    console, begun, sealed, left, version, altered = Console(stderr=True), time.monotonic(), 0, 0, 0, 0
     client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
     with failing(), Progress(*columns, console=console, disable=as_json or not console.is_terminal) as bars:
         bar = bars.add_task("", total=None, rate="")
         for found in _batches(client, batch):
-            sealed, version = sealed + found["sealed"], found["version"]
+            sealed, version, altered = sealed + found["sealed"], found["version"], altered + found["altered"]
             if found["left"] >= 0:
                 left = found["left"]
                 bars.update(bar, total=sealed + left)
@@ -121,17 +123,21 @@ def rewrap(batch: int, home: Path, sockets: Path | None, *, as_json: bool) -> No
     done = {"version": version, "sealed": sealed, "left": left, "seconds": round(time.monotonic() - begun, 3)}
     text = f"{sealed} keys sealed anew under version {version}; {left} are left under former versions."
     _show(done, text, as_json=as_json)
+    if altered:
+        click.echo("idvault-keys: records were altered by another hand and stay as they are: idvault fsck", err=True)
+        sys.exit(EXIT_BAD)
 
 
 def _batches(client: AgentClient, batch: int) -> Iterator[dict[str, Any]]:
     """Have batch after batch sealed anew until nothing is left, or what is left keeps being changed by others."""
     for _ in range(_PASSES):
-        after = None
+        after, altered = None, 0
         while after != b"":
             found = client.call("keys.rewrap", {"after": after or b"", "batch": batch})
             after = found["after"]
             yield found
-        if found["left"] == 0:
+            altered = altered or found["altered"]
+        if found["left"] == 0 or altered:
             return
 
 

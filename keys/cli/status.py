@@ -11,6 +11,7 @@ PROOF_DAYS: Final = 90
 """After which an officer should prove anew that his share opens."""
 CRYPTOPERIOD_DAYS: Final = 730
 """NIST SP 800-57 part 1 rev. 5, section 5.3.6: at most two years for keys that seal, and of what signs."""
+_ROTATES: Final = {"kek": "kek", "sign/es256": "signing"}
 _SOON_DAYS: Final = 30
 _DAY_SECONDS: Final = 86_400
 
@@ -35,7 +36,9 @@ def to_dos(found: Mapping[str, Any], now: int) -> list[Due]:
     for key in found["keys"]:
         due = key["created"] + CRYPTOPERIOD_DAYS * _DAY_SECONDS
         if due <= now + _SOON_DAYS * _DAY_SECONDS:
-            dues.append(Due(_day(due), f"key {key['purpose']}: rotate"))
+            name = _ROTATES.get(key["purpose"])
+            how = f"idvault-keys rotate {name}, beside the agent" if name else "rotate, which this version cannot yet"
+            dues.append(Due(_day(due), f"key {key['purpose']}: {how}"))
     dues += [
         Due(_day(one["expires"]), f"request {one['id']} ({one['kind']}): {one['missing']} more must approve it")
         for one in found["requests"] if one["state"] == "pending"

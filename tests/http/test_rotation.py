@@ -181,6 +181,17 @@ def test_a43_a_provider_gets_the_new_tokens_for_its_old_ones_and_no_other_does(s
     assert blog.introspect(other)["active"]
 
 
+def test_records_that_another_hand_altered_are_told_and_keep_their_version(fresh: Server) -> None:
+    chat = fresh.provider("chat")
+    for n in range(3):
+        chat.registered(person(n), f"p{n}")
+    rid = bytes(fresh.sql("keys", "SELECT rid FROM record_key ORDER BY rid")[0][0])
+    fresh.sql("keys", "UPDATE record_key SET assurance = 'vault' WHERE rid = ?", rid)
+    keys(fresh, "rotate", "kek")
+    assert "altered by another hand" in keys(fresh, "rewrap", code=4)
+    assert keys(fresh, "destroy", "kek", "--version", "1")["references"] == 2
+
+
 def test_both_signing_keys_are_shown_until_the_old_one_is_destroyed(served: Server) -> None:
     def shown() -> list[str]:
         return [key["kid"] for key in httpx.get(f"{served.url}/jwks.json", verify=NO_TLS).json()["keys"]]

@@ -184,12 +184,16 @@ def test_a_record_that_changed_since_it_was_read_waits_for_the_next_pass(store: 
         assert records.load(connection, store.keyring, made.rid).state is records.State.VERIFIED
 
 
-def test_an_altered_record_is_not_sealed_anew(store: KeyStore) -> None:
-    registered(store)
+def test_an_altered_record_stays_as_it_is_and_holds_up_no_other(store: KeyStore) -> None:
+    altered, sound = registered(store), registered(store)
     rotate(store)
-    store.execute("UPDATE record_key SET assurance = 'vault'")
-    with pytest.raises(OpenError):
-        rewrap(store)
+    store.execute("UPDATE record_key SET assurance = 'vault' WHERE rid = :rid", rid=altered.rid)
+    told = rewrap(store)
+    assert [(one["sealed"], one["altered"]) for one in told] == [(2, 1), (0, 0)]
+    assert told[-1]["left"] == 2
+    assert {row.rid: row.kek_version for row in store.rows("record_key")} == {altered.rid: 1, sound.rid: 2}
+    with pytest.raises(RefusedError, match="2 keys are sealed under version 1"):
+        destroy(store, 1)
 
 
 def test_a10_a_version_goes_only_when_nothing_is_sealed_under_it(store: KeyStore) -> None:

@@ -86,23 +86,23 @@ def rewrap(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
 
     Returns:
         {version, sealed: keys that were sealed anew, after: where the next batch begins, or nothing at the end; left:
-        keys under former versions, stated with the first batch and the last}.
+        keys under former versions, stated with the first batch and the last; altered: records that stay as they are}.
 
     Raises:
-        OpenError: a record was altered; those before it are done.
+        OpenError: the key of a piece of evidence was altered.
     """
     after, batch = octets(args, "after"), whole(args, "batch")
     if not 0 < batch <= MOST:
         raise ProtocolError(f"batch: from 1 to {MOST}")
     kek = names.keyring.current(KEK)
-    sealed, last = rewrapping.rewrap_records(names.engine, names.keyring, kek, after, batch)
+    sealed, last, altered = rewrapping.rewrap_records(names.engine, names.keyring, kek, after, batch)
     if not last:
         sealed += rewrapping.rewrap_evidence(names.engine, names.keyring, kek)
     left = -1
     if not after or not last:
         with reading(names.engine) as connection:
             left = sum(rewrapping.references(connection, one) for one in _former(names, kek))
-    return {"version": kek.version, "sealed": sealed, "after": last, "left": left}
+    return {"version": kek.version, "sealed": sealed, "after": last, "left": left, "altered": altered}
 
 
 def _former(names: Names, kek: Key) -> list[Key]:
