@@ -211,10 +211,18 @@ class Keyring:
         Raises:
             MissingError: there is none.
         """
+        return self.active(purpose, scope)[0]
+
+    def active(self, purpose: str, scope: str = "") -> list[Key]:
+        """Return all keys that may protect, the newest first: several where versions overlap.
+
+        Raises:
+            MissingError: there is none.
+        """
         keys = [key for key in self.versions(purpose, scope).values() if key.state in MAY_PROTECT]
         if not keys:
             raise MissingError(f"no active key of purpose {purpose}")
-        return max(keys, key=lambda key: key.version)
+        return sorted(keys, key=lambda key: key.version, reverse=True)
 
     def opener(self, purpose: str, sealed: bytes) -> Key:
         """Return the key that a frame names.
@@ -298,7 +306,7 @@ class Keyring:
             purpose: of the key.
             scope: its sector, or nothing.
             now: seconds since 1970.
-            former: the state of the version before: deactivated or compromised.
+            former: the state of the version before: deactivated or compromised, or active where both protect.
 
         Raises:
             MissingError: no such key.
@@ -308,7 +316,8 @@ class Keyring:
         if old.version >= MAX_VERSION:
             raise ConflictError("a key has at most 255 versions")
         key = _write(connection, self.deployment, self._wrapper_of(purpose), purpose, scope, now, old.version + 1)
-        self.move(connection, old, former)
+        if former is not State.ACTIVE:
+            self.move(connection, old, former)
         return key
 
     def move(self, connection: Connection, key: Key, state: State) -> None:

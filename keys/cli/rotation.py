@@ -17,14 +17,19 @@ from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
 from keys.cli.seat import failing, home_option, json_option, sockets_option
 
-PURPOSES: Final = ("kek", "token", "signing")
+PURPOSES: Final = ("kek", "token", "signing", "log")
 EXIT_BAD: Final = 4
 _BATCH: Final = 1000
 _PASSES: Final = 5
 """Records that are changed while a batch is sealed wait for the next pass."""
 _PURPOSE = click.argument("purpose", type=click.Choice(PURPOSES))
 _SECTOR = click.option("--sector", default="", help="The provider's sector, whose token key it is.")
-_WORDS: Final = {"kek": "of names", "token": "of one provider's tokens", "signing": "of signed answers"}
+_WORDS: Final = {
+    "kek": "of names",
+    "token": "of one provider's tokens",
+    "signing": "of signed answers",
+    "log": "of checkpoints",
+}
 
 
 def _beside_agent(command: Callable[..., None]) -> Callable[..., None]:
@@ -74,13 +79,15 @@ def list_keys(home: Path, sockets: Path | None, *, as_json: bool) -> None:
 @_beside_agent
 def rotate(purpose: str, sector: str, begun: int | None, home: Path, sockets: Path | None, *, compromised: bool,
            as_json: bool) -> None:  # fmt: skip
-    """Give the key PURPOSE its next version, which protects from now on: kek, token or signing.
+    """Give the key PURPOSE its next version, which protects from now on: kek, token, signing or log.
 
     \b
     kek       wraps each record's own keys. What it wrapped opens as before; `rewrap` seals it anew, online.
     token     makes one provider's tokens (--sector). Its old tokens go on being good: POST /v1/tokens/translate
               gives that provider, and only it, the new ones. They end with `destroy`.
     signing   signs introspection answers (RFC 9701). /jwks.json shows both versions until the old one is destroyed.
+    log       signs checkpoints of the public log. Both versions sign until the old one is destroyed, so that whoever
+              knows one of them goes on verifying; `idvault log checkpoint` prints the new one.
 
     In a vault of officers this prints a request, and is said again in the same words once they approved it. It takes
     one transaction, whatever the number of records.

@@ -18,8 +18,9 @@ import pytest
 from click.testing import CliRunner
 
 from keys.cli.main import cli
+from tests.http import test_log
 from tests.http.test_officers import Machines
-from tests.http.test_processes import holders
+from tests.http.test_processes import eventually, holders
 from tests.people import ANNA, person
 from tests.serving import NO_TLS, Client, Server
 
@@ -190,6 +191,30 @@ def test_records_that_another_hand_altered_are_told_and_keep_their_version(fresh
     keys(fresh, "rotate", "kek")
     assert "altered by another hand" in keys(fresh, "rewrap", code=4)
     assert keys(fresh, "destroy", "kek", "--version", "1")["references"] == 2
+
+
+def test_a_log_is_verified_by_its_old_key_and_by_its_new_one_until_the_old_one_ends(tmp_path: Path) -> None:
+    server = test_log.serve(tmp_path / "home")
+    where = f"{server.url}/log"
+
+    def signed_by(number: int) -> bool:
+        return eventually(lambda: test_log.get(server, "checkpoint").text.count("\n\u2014 ") == number)
+
+    try:
+        old = test_log.await_checkpoint(server)
+        server.provider("chat").registered(ANNA, "anna")
+        keys(server, "rotate", "log")
+        new = test_log.key_of(server)
+        assert new != old
+        assert signed_by(2)
+        for key in (old, new):
+            assert server.json("log", "verify", where, "--key", key)["verified"] is True
+        keys(server, "destroy", "log", "--version", "1", "--yes")
+        assert signed_by(1)
+        assert server.json("log", "verify", where, "--key", new)["verified"] is True
+        server.json("log", "verify", where, "--key", old, code=4)
+    finally:
+        server.stop()
 
 
 def test_both_signing_keys_are_shown_until_the_old_one_is_destroyed(served: Server) -> None:

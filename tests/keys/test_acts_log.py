@@ -2,18 +2,20 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from keys import audit, leaves, records
-from keys.agent.acts import checkpointing, draining
+from keys.agent.acts import checkpointing, draining, rotating
 from keys.checkpoints import Checkpoint, log_key, log_signature_holds
 from keys.details import seal_detail
 from keys.engine import reading, writing
-from keys.errors import NoteError, ProofError, ProtocolError, RefusedError
+from keys.errors import ConflictError, NoteError, ProofError, ProtocolError, RefusedError
 from keys.heads import Heads
 from keys.merkle import EMPTY_ROOT, leaf_hash
+from keys.notes import ED25519, VerifierKey
 from keys.primitives import Ed25519Signer, Secret
 from tests.keys.stores import KeyStore, dialogue, registered
 from tests.log.reference import consistency, root
@@ -125,8 +127,9 @@ def test_only_what_continues_the_last_signed_head_is_signed(signing: checkpointi
     head = call(signing.head)
     assert (head["origin"], head["size"], head["root"]) == ("log.example", 7, root(LEAVES[:7]))
     key = log_key("log.example", Ed25519Signer(signing.keyring.current("sign/log").secret))
-    assert (first["name"], first["id"], head["public"]) == (key.name, key.id, key.public)
-    assert log_signature_holds(key, str(Checkpoint("log.example", 7, root(LEAVES[:7]))), first["signature"])
+    made = first["signatures"][0]
+    assert (made["name"], made["id"], head["public"]) == (key.name, key.id, key.public)
+    assert log_signature_holds(key, str(Checkpoint("log.example", 7, root(LEAVES[:7]))), made["signature"])
     assert sign(signing, 7, 7) == first, "a head that was signed is signed again in the same bytes"
     wrong: list[dict[str, object]] = [{"root": bytes(32)}, {"proof": []}, {"size": 6}]
     wrong.append({"proof": consistency(6, LEAVES[:20])})
@@ -138,6 +141,31 @@ def test_only_what_continues_the_last_signed_head_is_signed(signing: checkpointi
     assert call(signing.head)["size"] == 7, "nothing that was refused moved the head"
     sign(signing, 7, 20)
     assert call(signing.head)["size"] == 20
+
+
+def test_while_two_keys_of_the_log_overlap_both_sign_and_afterwards_the_new_one_alone(
+    store: KeyStore, signing: checkpointing.Signing
+) -> None:
+    before = call(signing.head)["public"]
+    asked = {"purpose": "log", "sector": "", "from": 1}
+    assert call(partial(rotating.rotate, store.names()), **asked)["former"] == "active"
+    both = sign(signing, 0, 7)["signatures"]
+    text = str(Checkpoint("log.example", 7, root(LEAVES[:7])))
+    keys = [VerifierKey("log.example", ED25519, public) for public in (call(signing.head)["public"], before)]
+    assert [one["id"] for one in both] == [key.id for key in keys]
+    assert all(log_signature_holds(key, text, one["signature"]) for key, one in zip(keys, both, strict=True))
+    end = partial(rotating.destroy, store.names())
+    with pytest.raises(ConflictError, match="version 2 is active"):
+        call(end, purpose="log", version=2, sure=True)
+    assert call(end, purpose="log", version=1, sure=True)["state"] == "destroyed"
+    assert [one["id"] for one in sign(signing, 7, 20)["signatures"]] == [keys[0].id]
+
+
+def test_a_log_key_that_was_read_by_another_signs_nothing_from_its_rotation_on(
+    store: KeyStore, signing: checkpointing.Signing
+) -> None:
+    call(partial(rotating.rotate, store.names()), purpose="log", **{"from": 1}, compromised=True)
+    assert len(sign(signing, 0, 7)["signatures"]) == 1
 
 
 def test_a_log_store_that_is_an_older_one_is_refused_and_the_refusal_says_how_to_recover(
@@ -159,7 +187,7 @@ def test_two_at_once_sign_one_history(signing: checkpointing.Signing) -> None:
     def attempt(fork: int) -> None:
         mine = [*LEAVES[:5], leaf_hash(bytes([fork]) * 2)]
         try:
-            outcomes.append(call(signing.sign, origin="log.example", size=6, root=root(mine), proof=[])["signature"])
+            outcomes.append(call(signing.sign, origin="log.example", size=6, root=root(mine), proof=[])["signatures"])
         except ProofError:
             outcomes.append(None)
 

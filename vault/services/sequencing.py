@@ -213,9 +213,9 @@ class Sequencer:
         proof = tree.consistency(head["size"])
         asked = {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root, "proof": proof}
         answer = self._signer.call("log.sign", asked)
-        own = Signature(answer["name"], answer["id"], answer["signature"])
-        note = Note(str(checkpoint), (own,))
-        note = Note(note.text, (own, *self._cosign(note, tree)))
+        own = [Signature(one["name"], one["id"], one["signature"]) for one in answer["signatures"]]
+        note = Note(str(checkpoint), tuple(own))
+        note = Note(note.text, (*own, *self._cosign(note, tree)))
         with self._log.writing() as unit:
             log.publish(unit, self._size, str(note).encode())
         self._published = self._size

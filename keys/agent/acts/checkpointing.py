@@ -34,18 +34,21 @@ class Signing:
     heads: Heads
     lock: threading.Lock
 
-    @property
-    def _signer(self) -> Ed25519Signer:
-        return Ed25519Signer(self.keyring.current(SIGN_LOG).secret)
+    def _signers(self) -> list[Ed25519Signer]:
+        """Return the log's keys, the newest first; while two overlap both sign, for those who know one of them."""
+        self.keyring.refresh(SIGN_LOG)
+        return [Ed25519Signer(key.secret) for key in self.keyring.active(SIGN_LOG)]
 
     def head(self, _args: Args, _: Dialogue) -> dict[str, Any]:
-        """Return {origin, size, root, public}: what was signed last, and the key; an empty origin if nothing was."""
+        """Return {origin, size, root, public}: what was signed last, and the newest key; no origin if nothing was."""
         last = self.heads.last()
         found = Checkpoint("", 0, EMPTY_ROOT) if last is None else last
-        return {"origin": found.origin, "size": found.size, "root": found.root, "public": self._signer.public()}
+        return {"origin": found.origin, "size": found.size, "root": found.root, "public": self._signers()[0].public()}
 
     def sign(self, args: Args, _: Dialogue) -> dict[str, Any]:
-        """Return {name, id, signature} on the checkpoint {origin, size, root}, if `proof` shows it continues the last.
+        """Return {signatures: [{name, id, signature}]} on a checkpoint {origin, size, root}, by each key in force.
+
+        It is signed if `proof` shows that it continues the last.
 
         Raises:
             RefusedError: another origin; or the log is shorter than what was signed: its store is an older one.
@@ -67,8 +70,8 @@ class Signing:
             check_consistency(old_size, asked.size, proof, old_root, asked.root)
             if asked != last:
                 self.heads.advance(last, asked)
-        signature = signed(asked, self._signer)
-        return {"name": signature.name, "id": signature.key_id, "signature": signature.value}
+        made = [signed(asked, signer) for signer in self._signers()]
+        return {"signatures": [{"name": one.name, "id": one.key_id, "signature": one.value} for one in made]}
 
     def commit(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Return {entries} for audit rows of the directory, in their order.

@@ -4,6 +4,7 @@ A new version protects at once; those before it open what they sealed until noth
 only then. A record's keys are sealed anew without being known to anybody: what they seal stays as it is.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
@@ -14,14 +15,16 @@ from keys.agent.names import Names
 from keys.agent.wire import Dialogue
 from keys.engine import reading, writing
 from keys.errors import ConflictError, MissingError, ProtocolError, RefusedError
-from keys.keyring import KEK, SIGN_ES256, Key
+from keys.keyring import KEK, SIGN_ES256, SIGN_LOG, Key
 from keys.quorum import Kind
 from keys.states import State
 
-PURPOSES: Final = {"kek": KEK, "token": "token", "signing": SIGN_ES256}
+PURPOSES: Final = {"kek": KEK, "token": "token", "signing": SIGN_ES256, "log": SIGN_LOG}
 """By the names that officers use; of those that are a sector's own the request says which."""
 MOST: Final = 5000
 _OF_SECTOR: Final = frozenset({"token"})
+_OVERLAPPING: Final = frozenset({"log"})
+"""Both versions protect until the former is destroyed: who knows the log by one of them goes on verifying."""
 _RETIRED: Final = frozenset({State.DEACTIVATED, State.COMPROMISED})
 
 
@@ -40,8 +43,8 @@ def rotate(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
 
     Args:
         names: the holder.
-        args: {purpose: kek|token|signing, sector, from, compromised}; `from` is the version that is to be followed, so
-            that a retry does nothing again, or 0 for the one that is current.
+        args: {purpose: kek|token|signing|log, sector, from, compromised}; `from` is the version that is to be followed,
+            so that a retry does nothing again, or 0 for the one that is current.
         _: unused.
 
     Returns:
@@ -53,7 +56,9 @@ def rotate(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         ConflictError: another version than `from` is current.
     """
     (name, purpose, sector), begun = _named(args), whole(args, "from")
-    former = State.COMPROMISED if args.get("compromised") is True else State.DEACTIVATED
+    former = State.ACTIVE if name in _OVERLAPPING else State.DEACTIVATED
+    if args.get("compromised") is True:
+        former = State.COMPROMISED
     with names.officers.lock, names.keyring.changing:
         current = names.keyring.current(purpose, sector).version
         begun = begun or current
@@ -130,7 +135,7 @@ def destroy(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         with writing(names.engine) as connection:
             state = _state(connection, purpose, sector, version)
             gone = state is State.DESTROYED
-            if not gone and state not in _RETIRED:
+            if not gone and state not in _RETIRED and not _is_overlapped(names, name, purpose, version):
                 raise ConflictError(f"version {version} is {state}: rotate first")
             key = None if gone else names.keyring.versions(purpose, sector)[version]
             references = 0 if key is None else rewrapping.references(connection, key)
@@ -143,6 +148,9 @@ def destroy(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             use = names.officers.used(connection, Kind.DESTROY, name, {"sector": sector, "version": version},
                                       stands=gone)  # fmt: skip
             if use.allowed and key is not None:
+                if key.state is State.ACTIVE:
+                    names.keyring.move(connection, key, State.DEACTIVATED)
+                    key = replace(key, state=State.DEACTIVATED)
                 names.keyring.move(connection, key, State.DESTROYED)
                 if purpose == KEK:
                     store.drop_partition(connection, version)
@@ -152,6 +160,11 @@ def destroy(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             return names.officers.pending(Kind.DESTROY, name, use)
         use.after()
     return found | {"state": str(State.DESTROYED)}
+
+
+def _is_overlapped(names: Names, name: str, purpose: str, version: int) -> bool:
+    """Tell whether a version protects beside a newer one, and may end."""
+    return name in _OVERLAPPING and version < names.keyring.current(purpose).version
 
 
 def _state(connection: Connection, purpose: str, sector: str, version: int) -> State:
