@@ -1,0 +1,126 @@
+"""kill -9 at the writes of a rotation, of sealing anew, of a destruction: each is done or not, and said again it is."""
+
+import random
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from keys.errors import UnavailableError
+from keys.primitives import random_bytes
+from tests.keys.agents import Agent, until
+from tests.keys.stores import SHOP
+from tests.keys.test_officers_served import killed_at
+
+PEOPLE: Final = 5
+
+
+class Rotate:
+    """The next version of a key."""
+
+    purpose, sector = "kek", ""
+
+    def prepare(self, agent: Agent) -> None:
+        """There is one version yet."""
+
+    def act(self, agent: Agent) -> None:
+        args = {"purpose": self.purpose, "sector": self.sector, "from": 1}
+        assert agent.officer.call("keys.rotate", args)["version"] == 2
+
+    def check(self, agent: Agent) -> None:
+        self.act(agent)
+        assert _states(agent, self.purpose, self.sector) == {1: "deactivated", 2: "active"}
+
+
+class RotateToken(Rotate):
+    """The same for a key of a sector, which lies under the standing key."""
+
+    purpose, sector = "token", SHOP
+
+    def check(self, agent: Agent) -> None:
+        super().check(agent)
+        assert set(agent.directory.call("keys.sector", {"sector": SHOP})["keys"]) == {1, 2}
+
+
+class Rewrap(Rotate):
+    """All wrapped keys under the newest version, a few a transaction."""
+
+    def prepare(self, agent: Agent) -> None:
+        Rotate().act(agent)
+
+    def act(self, agent: Agent) -> None:
+        after = None
+        while after != b"":
+            found = agent.officer.call("keys.rewrap", {"after": after or b"", "batch": 2})
+            after = found["after"]
+        assert found["left"] == 0
+
+    def check(self, agent: Agent) -> None:
+        self.act(agent)
+
+
+class Destroy(Rewrap):
+    """The end of a former version."""
+
+    def prepare(self, agent: Agent) -> None:
+        super().prepare(agent)
+        Rewrap().act(agent)
+
+    def act(self, agent: Agent) -> None:
+        found = agent.officer.call("keys.destroy", {"purpose": "kek", "version": 1, "sure": True})
+        assert found["state"] == "destroyed"
+
+    def check(self, agent: Agent) -> None:
+        self.act(agent)
+        assert _states(agent, "kek", "") == {1: "destroyed", 2: "active"}
+
+
+ACTS: Final[tuple[type[Rotate], ...]] = (Rotate, RotateToken, Rewrap, Destroy)
+
+
+def _states(agent: Agent, purpose: str, sector: str) -> dict[int, str]:
+    found = agent.officer.call("keys.list", {})["keys"]
+    return {key["version"]: key["state"] for key in found if (key["purpose"], key["sector"]) == (purpose, sector)}
+
+
+@pytest.mark.parametrize("kind", ACTS)
+@pytest.mark.timeout(3600)
+def test_an_act_on_keys_that_is_killed_at_any_write_is_done_or_not_and_every_record_opens(
+    tmp_path: Path, kind: type[Rotate], drawn: random.Random, *, full: bool
+) -> None:
+    counted = _run(tmp_path / "counted", kind, 0)
+    assert counted, "an act writes"
+    for nth in range(1, counted + 1) if full else {1, drawn.randint(1, counted)}:
+        _run(tmp_path / f"at{nth}", kind, nth)
+
+
+def _run(folder: Path, kind: type[Rotate], nth: int) -> int:
+    folder.mkdir()
+    agent = Agent(folder / "home").start()
+    try:
+        agent.officer.call("enrol", {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"})
+        people = [_registered(agent) for _ in range(PEOPLE)]
+        what, output, names = kind(), folder / "trace", agent.holder("names")
+        what.prepare(agent)
+        with killed_at(names, nth, output), suppress(UnavailableError):
+            what.act(agent)
+        until(lambda: agent.status().get("names") == "open" == agent.status().get("standing"), "both are open again")
+        for client in (agent.officer, agent.identity, agent.directory):
+            client.close()
+        what.check(agent)
+        tables = agent.officer.call("verify.own", {})["tables"]
+        assert all(table["bad"] == 0 for table in tables.values()), tables
+        assert tables["record_key"]["rows"] == PEOPLE
+        # Each record opens: what was begun is completed, which takes its commitment key.
+        for item in people:
+            agent.identity.call("create.done", {"items": [item]})
+        return sum("pwrite64(" in line for line in output.read_text().splitlines())
+    finally:
+        agent.stop()
+
+
+def _registered(agent: Agent) -> dict[str, Any]:
+    pid = random_bytes(16)
+    args = {"sector": SHOP, "items": [{"pid": pid, "fields": ["legal_name"]}]}
+    return {"sector": SHOP, "pid": pid, "link": agent.identity.call("create", args)["items"][0]["link"]}
