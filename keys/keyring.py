@@ -10,62 +10,31 @@ second line.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from threading import RLock
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from keys import store
 from keys.engine import reading
+from keys.entries import (
+    MAX_VERSION,
+    ROOT_PURPOSES,
+    SECTOR_PURPOSES,
+    STANDING_KEK,
+    STANDING_PURPOSES,
+    UNDER_STANDING,
+    Key,
+    place_of,
+    root_key,
+    write_key,
+)
 from keys.errors import ConflictError, MissingError, OpenError, SetupError
-from keys.frame import Place, Purpose, key_named_in, open_frame, seal
+from keys.frame import Purpose, key_named_in
 from keys.links import Links
-from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Mac, P256Signer, Secret, expand_sha256, random_bytes
+from keys.primitives import Mac, Secret, expand_sha256
 from keys.states import MAY_PROCESS, MAY_PROTECT, State, check_transition
 from keys.tokens import DirectoryTokens, PairwiseTokens
-
-STANDING_KEK: Final = "standing-kek"
-KEK: Final = "kek"
-OFFICER_HEAD: Final = "officer-head"
-ROOT_PURPOSES: Final = (KEK, STANDING_KEK, "fingerprint", "map", OFFICER_HEAD)
-SIGN_ES256: Final = "sign/es256"
-SIGN_LOG: Final = "sign/log"
-STANDING_PURPOSES: Final = ("account-mac", "index", "directory", SIGN_ES256, SIGN_LOG)
-SECTOR_PURPOSES: Final = ("token", "link")
-_UNDER_STANDING: Final = frozenset((*STANDING_PURPOSES, "token"))
-_SIV: Final = frozenset(("token", "link", "directory"))
-MAX_VERSION: Final = 255
-"""Tokens, links and tags say the version in one byte."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One version of one key."""
-
-    purpose: str
-    scope: str
-    version: int
-    id: bytes
-    state: State
-    secret: Secret
-
-    def seal(self, purpose: Purpose, place: Place, plaintext: bytes) -> bytes:
-        """Return a frame that names this key."""
-        return seal(self.secret, purpose, place, plaintext, key_id=self.id, version=self.version)
-
-    def open(self, purpose: Purpose, place: Place, sealed: bytes) -> bytes:
-        """Return the plaintext of a frame of this key.
-
-        Raises:
-            OpenError: it does not open.
-        """
-        return open_frame(self.secret, purpose, place, sealed, key_id=self.id, version=self.version)
-
-
-def _place(deployment: bytes, key_id: bytes, purpose: str, scope: str, version: int, state: str) -> Place:
-    # The state is bound too: a transition seals the entry anew, an edit by another hand does not open.
-    return Place(deployment, "keys.key", key_id, f"{purpose}/{scope}/{version}/{state}")
 
 
 class Keyring:
@@ -92,7 +61,7 @@ class Keyring:
             SetupError: the key store has no deployment.
             OpenError: the root key is not of this key store.
         """
-        return cls(engine, deployment_of(engine), _root(root_id, root))
+        return cls(engine, deployment_of(engine), root_key(root_id, root))
 
     @classmethod
     def within(cls, connection: Connection, root_id: bytes, root: Secret) -> Self:
@@ -102,7 +71,7 @@ class Keyring:
             OpenError: the root key is not of this key store.
         """
         deployment = connection.execute(select(store.deployment.c.id)).scalar_one()
-        return cls(connection.engine, bytes(deployment), _root(root_id, root), connection)
+        return cls(connection.engine, bytes(deployment), root_key(root_id, root), connection)
 
     @classmethod
     def under_root(cls, engine: Engine, root_id: bytes, root: Secret) -> Self:
@@ -112,7 +81,7 @@ class Keyring:
             SetupError: the key store has no deployment, or a key is missing.
             OpenError: the root key is not of this key store.
         """
-        keyring = cls(engine, deployment_of(engine), _root(root_id, root))
+        keyring = cls(engine, deployment_of(engine), root_key(root_id, root))
         keyring._check((*ROOT_PURPOSES, *STANDING_PURPOSES))
         return keyring
 
@@ -159,7 +128,7 @@ class Keyring:
             wrapper = wrapping.get(key_named_in(row.sealed)[0])
             if wrapper is None:
                 continue
-            place = _place(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
+            place = place_of(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
             secret = Secret(wrapper.open(Purpose.KEYRING, place, row.sealed))
             key = Key(row.purpose, row.scope, row.version, row.id, State(row.state), secret)
             keys.setdefault((row.purpose, row.scope), {})[row.version] = key
@@ -179,7 +148,7 @@ class Keyring:
     def _opens(self, row: Any, wrapping: Mapping[bytes, Key]) -> bool:  # noqa: ANN401 - a SQL row
         if row.state == State.DESTROYED:
             return True
-        place = _place(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
+        place = place_of(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
         try:
             wrapping[key_named_in(row.sealed)[0]].open(Purpose.KEYRING, place, row.sealed)
         except (OpenError, KeyError):
@@ -281,7 +250,7 @@ class Keyring:
     def add_sector(self, connection: Connection, sector: str, now: int) -> None:
         """Write the first token and link keys of a sector, within the caller's transaction; `reload` afterwards."""
         for purpose in SECTOR_PURPOSES:
-            _write(connection, self.deployment, self._wrapper_of(purpose), purpose, sector, now)
+            write_key(connection, self.deployment, self._wrapper_of(purpose), purpose, sector, now)
 
     def refresh(self, purpose: str, scope: str = "") -> None:
         """Read the entries again, if another holder gave this key another version or state.
@@ -315,7 +284,7 @@ class Keyring:
         old = self.current(purpose, scope)
         if old.version >= MAX_VERSION:
             raise ConflictError("a key has at most 255 versions")
-        key = _write(connection, self.deployment, self._wrapper_of(purpose), purpose, scope, now, old.version + 1)
+        key = write_key(connection, self.deployment, self._wrapper_of(purpose), purpose, scope, now, old.version + 1)
         if former is not State.ACTIVE:
             self.move(connection, old, former)
         return key
@@ -338,14 +307,14 @@ class Keyring:
         if key.state is State.ACTIVE and connection.execute(others.limit(1)).first() is None:
             raise ConflictError("the only active version of a key stays active")
         if state is not State.DESTROYED:
-            place = _place(self.deployment, key.id, key.purpose, key.scope, key.version, state)
+            place = place_of(self.deployment, key.id, key.purpose, key.scope, key.version, state)
             sealed = self._wrapper_of(key.purpose).seal(Purpose.KEYRING, place, key.secret.expose_cleartext())
         statement = update(table).where(table.c.id == key.id, table.c.state == key.state)
         if connection.execute(statement.values(state=state, sealed=sealed)).rowcount != 1:
             raise ConflictError
 
     def _wrapper_of(self, purpose: str) -> Key:
-        return self.current(STANDING_KEK) if purpose in _UNDER_STANDING else self._wrapping
+        return self.current(STANDING_KEK) if purpose in UNDER_STANDING else self._wrapping
 
     def complete(self, connection: Connection, now: int) -> list[str]:
         """Bring a key store of an earlier version up to this one, within the caller's transaction. Idempotent.
@@ -358,8 +327,8 @@ class Keyring:
         """
         standing, written = self.current(STANDING_KEK), []
         for row in connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all():
-            if row.purpose in _UNDER_STANDING and key_named_in(row.sealed)[0] == self._wrapping.id:
-                place = _place(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
+            if row.purpose in UNDER_STANDING and key_named_in(row.sealed)[0] == self._wrapping.id:
+                place = place_of(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
                 secret = self._wrapping.open(Purpose.KEYRING, place, row.sealed)
                 sealed = standing.seal(Purpose.KEYRING, place, secret)
                 standing.open(Purpose.KEYRING, place, sealed)  # read back before the old entry goes
@@ -368,7 +337,7 @@ class Keyring:
         for purpose in (*ROOT_PURPOSES, *STANDING_PURPOSES):
             if (purpose, "") not in self._keys:
                 wrapper = self._wrapping if purpose in ROOT_PURPOSES else standing
-                _write(connection, self.deployment, wrapper, purpose, "", now)
+                write_key(connection, self.deployment, wrapper, purpose, "", now)
                 written.append(purpose)
         return written
 
@@ -380,7 +349,7 @@ class Keyring:
         """
         with self.changing:
             yield
-            self._wrapping = _root(root_id, root)
+            self._wrapping = root_key(root_id, root)
             self.reload()
 
     def rewrap_under(self, connection: Connection, root_id: bytes, root: Secret) -> None:
@@ -388,10 +357,10 @@ class Keyring:
 
         Each entry is read back under the new root key before the old one goes.
         """
-        new = _root(root_id, root)
+        new = root_key(root_id, root)
         for row in connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all():
             if key_named_in(row.sealed)[0] == self._wrapping.id:
-                place = _place(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
+                place = place_of(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
                 secret = self._wrapping.open(Purpose.KEYRING, place, row.sealed)
                 sealed = new.seal(Purpose.KEYRING, place, secret)
                 new.open(Purpose.KEYRING, place, sealed)
@@ -411,33 +380,6 @@ def deployment_of(engine: Engine) -> bytes:
     return bytes(ids[0])
 
 
-def _root(root_id: bytes, root: Secret) -> Key:
-    return Key("root", "", 1, root_id, State.ACTIVE, root)
-
-
-def _drawn(purpose: str) -> Secret:
-    if purpose == SIGN_ES256:
-        return P256Signer.draw()
-    return Secret.random(SIV_KEY_BYTES if purpose in _SIV else KEY_BYTES)
-
-
-def _write(
-    connection: Connection, deployment: bytes, wrapper: Key, purpose: str, scope: str, now: int, version: int = 1
-) -> Key:
-    secret = _drawn(purpose)
-    key = Key(purpose, scope, version, random_bytes(16), State.ACTIVE, secret)
-    place = _place(deployment, key.id, purpose, scope, key.version, key.state)
-    sealed = wrapper.seal(Purpose.KEYRING, place, secret.expose_cleartext())
-    connection.execute(
-        insert(store.key).values(
-            purpose=purpose, scope=scope, version=version, id=key.id, state=State.ACTIVE, sealed=sealed, created=now
-        )
-    )
-    if purpose == KEK:
-        store.make_partition(connection, key.version)
-    return key
-
-
 def create(connection: Connection, deployment: bytes, root_id: bytes, root: Secret, now: int) -> None:
     """Write a new deployment: its id and the first version of every key that is not a sector's.
 
@@ -449,7 +391,7 @@ def create(connection: Connection, deployment: bytes, root_id: bytes, root: Secr
         now: seconds since 1970.
     """
     connection.execute(insert(store.deployment).values(id=deployment, created=now))
-    wrapper = _root(root_id, root)
-    made = {purpose: _write(connection, deployment, wrapper, purpose, "", now) for purpose in ROOT_PURPOSES}
+    wrapper = root_key(root_id, root)
+    made = {purpose: write_key(connection, deployment, wrapper, purpose, "", now) for purpose in ROOT_PURPOSES}
     for purpose in STANDING_PURPOSES:
-        _write(connection, deployment, made[STANDING_KEK], purpose, "", now)
+        write_key(connection, deployment, made[STANDING_KEK], purpose, "", now)

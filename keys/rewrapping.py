@@ -15,9 +15,10 @@ from keys import store
 from keys.bulk import listed
 from keys.driver import Prepared, run
 from keys.engine import reading, writing
+from keys.entries import KEK, Key
 from keys.errors import MissingError, OpenError
 from keys.frame import Place, Purpose
-from keys.keyring import KEK, Key, Keyring
+from keys.keyring import Keyring
 from keys.records import Record
 from keys.rows import check_row, row_mac
 

@@ -15,10 +15,11 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from keys import store
 from keys.driver import Prepared, run
+from keys.entries import STANDING_KEK
 from keys.errors import MissingError
 from keys.fields import pad, unpad
 from keys.frame import Place, Purpose, length_prefixed, open_frame, seal
-from keys.keyring import STANDING_KEK, Keyring
+from keys.keyring import Keyring
 from keys.primitives import Secret, expand_sha256, hmac_sha256
 
 STATEMENT_ID_BYTES: Final = 16

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import msgpack
 
+from keys.entries import STANDING_KEK, Key
 from keys.errors import UnavailableError
-from keys.keyring import STANDING_KEK, Key, Keyring
+from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
 from keys.states import State
 

@@ -11,8 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import Engine, insert, select, text
 
-from keys import keyring as keyrings
-from keys import migrating, records, setup
+from keys import entries, migrating, records, setup
 from keys import store as tables
 from keys.accounts import account_mac
 from keys.agent.acts import registering
@@ -86,10 +85,10 @@ class KeyStore:
 
     def write_key(self, purpose: str, scope: str, version: int, state: State, secret: Secret) -> None:
         wrapper = self.keyring._wrapping
-        if purpose in keyrings._UNDER_STANDING:
-            wrapper = self.keyring._keys[keyrings.STANDING_KEK, ""][1]
+        if purpose in entries.UNDER_STANDING:
+            wrapper = self.keyring._keys[entries.STANDING_KEK, ""][1]
         key_id = random_bytes(16)
-        place = keyrings._place(self.keyring.deployment, key_id, purpose, scope, version, state)
+        place = entries.place_of(self.keyring.deployment, key_id, purpose, scope, version, state)
         sealed = wrapper.seal(Purpose.KEYRING, place, secret.expose_cleartext())
         row = {"purpose": purpose, "scope": scope, "version": version, "id": key_id, "state": state}
         with writing(self.engine) as connection:

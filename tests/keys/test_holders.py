@@ -16,8 +16,8 @@ from keys.agent import handover, holders, process, supervisor
 from keys.agent.holder import Door
 from keys.agent.settings import AgentSettings
 from keys.agent.supervisor import DOORS, run_agent
+from keys.entries import STANDING_KEK
 from keys.errors import AlreadyServedError, LockdownError, MissingError, ProtocolError, SealedError, SetupError
-from keys.keyring import STANDING_KEK
 from tests.keys.stores import SHOP, KeyStore, dialogue
 
 PID = bytes(16)

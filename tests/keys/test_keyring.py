@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import insert
 
-from keys import keyring as keyrings
-from keys import setup
+from keys import entries, setup
 from keys import store as tables
 from keys.engine import writing
+from keys.entries import STANDING_KEK, Key, place_of
 from keys.errors import MissingError, OpenError, SetupError
 from keys.frame import Place, Purpose
-from keys.keyring import STANDING_KEK, Key, Keyring, deployment_of
+from keys.keyring import Keyring, deployment_of
 from keys.primitives import Secret
 from keys.seals import development
 from keys.states import State
@@ -31,8 +31,8 @@ def _place(keyring: Keyring) -> Place:
 def test_a_new_deployment_has_every_key_once_and_all_differ(store: KeyStore) -> None:
     rows = store.rows("key")
     assert sorted((row.purpose, row.scope) for row in rows) == sorted(
-        [(purpose, "") for purpose in (*keyrings.ROOT_PURPOSES, *keyrings.STANDING_PURPOSES)]
-        + [(purpose, sector) for purpose in keyrings.SECTOR_PURPOSES for sector in (SHOP, BANK)]
+        [(purpose, "") for purpose in (*entries.ROOT_PURPOSES, *entries.STANDING_PURPOSES)]
+        + [(purpose, sector) for purpose in entries.SECTOR_PURPOSES for sector in (SHOP, BANK)]
     )
     keys = [key for versions in store.keyring._keys.values() for key in versions.values()]
     assert len({key.secret.expose_cleartext() for key in keys}) == len({key.id for key in keys}) == len(rows)
@@ -54,7 +54,7 @@ def test_a7_what_is_not_active_may_process_and_not_protect(store: KeyStore, stat
     sealed = store.keyring.current("kek").seal(Purpose.WRAP, _place(store.keyring), b"text")
     secret, key_id = store.keyring.current("kek").secret, store.keyring.current("kek").id
     store.execute("DELETE FROM key WHERE purpose = 'kek'")
-    place = keyrings._place(store.keyring.deployment, key_id, "kek", "", 1, state)
+    place = place_of(store.keyring.deployment, key_id, "kek", "", 1, state)
     entry = store.keyring._wrapping.seal(Purpose.KEYRING, place, secret.expose_cleartext())
     with writing(store.engine) as connection:
         row = {"purpose": "kek", "scope": "", "version": 1, "id": key_id, "state": state}
@@ -163,7 +163,7 @@ def test_a_missing_key_stops_the_start_and_is_named(store: KeyStore) -> None:
 def _of_earlier_version(store: KeyStore) -> Key:
     """Take away what came later and put `index` under the root key, as it was; return `index` as it is now."""
     index = store.keyring.current("index")
-    place = keyrings._place(store.keyring.deployment, index.id, "index", "", 1, "active")
+    place = place_of(store.keyring.deployment, index.id, "index", "", 1, "active")
     sealed = store.keyring._wrapping.seal(Purpose.KEYRING, place, index.secret.expose_cleartext())
     store.execute("UPDATE key SET sealed = :sealed WHERE purpose = 'index'", sealed=sealed)
     store.execute("DELETE FROM key WHERE purpose IN ('sign/es256', 'officer-head')")
@@ -212,7 +212,7 @@ def test_the_standing_key_opens_tokens_and_nothing_that_leads_to_a_record(store:
     assert standing.current("account-mac").secret == store.keyring.current("account-mac").secret
     assert standing.deployment == store.keyring.deployment
     assert standing.current(STANDING_KEK).id == store.keyring.current(STANDING_KEK).id
-    for purpose in (*(purpose for purpose in keyrings.ROOT_PURPOSES if purpose != STANDING_KEK), "link"):
+    for purpose in (*(purpose for purpose in entries.ROOT_PURPOSES if purpose != STANDING_KEK), "link"):
         with pytest.raises(MissingError):
             standing.current(purpose, SHOP if purpose == "link" else "")
 

@@ -11,9 +11,10 @@ from keys import records, rewrapping
 from keys.agent.acts import evidence, rotating, signing, verifying
 from keys.agent.names import Names
 from keys.engine import reading, writing
+from keys.entries import STANDING_KEK
 from keys.errors import ConflictError, MissingError, OpenError, ProtocolError, RefusedError
 from keys.frame import Place, Purpose
-from keys.keyring import STANDING_KEK, Keyring
+from keys.keyring import Keyring
 from keys.states import MAY_PROCESS, MAY_PROTECT, TRANSITIONS, State, check_transition
 from keys.tokens import PairwiseTokens, Pseudonym
 from tests.keys.stores import BANK, NOW, SHOP, KeyStore, at_once, dialogue, registered

@@ -6,9 +6,10 @@ from sqlalchemy import delete, insert, select
 from keys import statements, store
 from keys.agent.acts import stating, verifying
 from keys.engine import reading, writing
+from keys.entries import STANDING_KEK
 from keys.errors import MissingError, OpenError, ProtocolError
 from keys.frame import Purpose, open_frame
-from keys.keyring import STANDING_KEK, Keyring
+from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
 from tests.keys.stores import KeyStore, dialogue
 

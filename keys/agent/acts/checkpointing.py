@@ -13,9 +13,10 @@ from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.wire import Dialogue
 from keys.checkpoints import Checkpoint, signed
 from keys.details import open_detail
+from keys.entries import SIGN_LOG
 from keys.errors import NoteError, OpenError, RefusedError
 from keys.heads import Heads
-from keys.keyring import SIGN_LOG, Keyring
+from keys.keyring import Keyring
 from keys.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, check_consistency
 from keys.notes import check_name
 from keys.primitives import Ed25519Signer, Secret, random_bytes

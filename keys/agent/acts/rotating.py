@@ -14,8 +14,8 @@ from keys.agent.arguments import Args, octets, text, whole
 from keys.agent.names import Names
 from keys.agent.wire import Dialogue
 from keys.engine import reading, writing
+from keys.entries import KEK, SIGN_ES256, SIGN_LOG, Key
 from keys.errors import ConflictError, MissingError, ProtocolError, RefusedError
-from keys.keyring import KEK, SIGN_ES256, SIGN_LOG, Key
 from keys.quorum import Kind
 from keys.states import State
 

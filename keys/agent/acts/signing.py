@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from keys.agent.arguments import Args, mapping, text, whole
 from keys.agent.wire import Dialogue
+from keys.entries import SIGN_ES256
 from keys.errors import ProtocolError
-from keys.keyring import SIGN_ES256, Keyring
+from keys.keyring import Keyring
 from keys.primitives import P256Signer
 
 TYPE: Final = "token-introspection+jwt"

@@ -19,6 +19,7 @@ from keys.ceremonies import Held, Stage
 from keys.chain import Record
 from keys.chains import Chain, seen
 from keys.engine import reading, writing
+from keys.entries import OFFICER_HEAD
 from keys.errors import ConflictError, OpenError, QuorumError, RefusedError, ShareError
 from keys.files import replace_durably
 from keys.keyring import Keyring
@@ -169,7 +170,7 @@ class Unsealing:
     def _check(self, record: Ceremony, root: Secret) -> None:
         try:
             keys = Keyring.of_earlier_version(self.engine, record.root_id, root)
-            if keys.has(keyring.OFFICER_HEAD):
+            if keys.has(OFFICER_HEAD):
                 Chain(self.engine, keys, self.home).state()
         except OpenError:
             raise RefusedError("the shares make a key that opens nothing here: the key store is another one") from None

@@ -1,0 +1,82 @@
+"""The entries of the keyring: one row of the key store for each version of each key, sealed at its place and state."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, insert
+
+from keys import store
+from keys.frame import Place, Purpose, open_frame, seal
+from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, P256Signer, Secret, random_bytes
+from keys.states import State
+
+STANDING_KEK: Final = "standing-kek"
+KEK: Final = "kek"
+OFFICER_HEAD: Final = "officer-head"
+ROOT_PURPOSES: Final = (KEK, STANDING_KEK, "fingerprint", "map", OFFICER_HEAD)
+SIGN_ES256: Final = "sign/es256"
+SIGN_LOG: Final = "sign/log"
+STANDING_PURPOSES: Final = ("account-mac", "index", "directory", SIGN_ES256, SIGN_LOG)
+SECTOR_PURPOSES: Final = ("token", "link")
+UNDER_STANDING: Final = frozenset((*STANDING_PURPOSES, "token"))
+_SIV: Final = frozenset(("token", "link", "directory"))
+MAX_VERSION: Final = 255
+"""Tokens, links and tags say the version in one byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One version of one key."""
+
+    purpose: str
+    scope: str
+    version: int
+    id: bytes
+    state: State
+    secret: Secret
+
+    def seal(self, purpose: Purpose, place: Place, plaintext: bytes) -> bytes:
+        """Return a frame that names this key."""
+        return seal(self.secret, purpose, place, plaintext, key_id=self.id, version=self.version)
+
+    def open(self, purpose: Purpose, place: Place, sealed: bytes) -> bytes:
+        """Return the plaintext of a frame of this key.
+
+        Raises:
+            OpenError: it does not open.
+        """
+        return open_frame(self.secret, purpose, place, sealed, key_id=self.id, version=self.version)
+
+
+def place_of(deployment: bytes, key_id: bytes, purpose: str, scope: str, version: int, state: str) -> Place:
+    """Return where an entry stands, in its state: a transition seals it anew, an edit by another hand does not open."""
+    return Place(deployment, "keys.key", key_id, f"{purpose}/{scope}/{version}/{state}")
+
+
+def root_key(root_id: bytes, root: Secret) -> Key:
+    """Return the root key, which has no entry."""
+    return Key("root", "", 1, root_id, State.ACTIVE, root)
+
+
+def _drawn(purpose: str) -> Secret:
+    if purpose == SIGN_ES256:
+        return P256Signer.draw()
+    return Secret.random(SIV_KEY_BYTES if purpose in _SIV else KEY_BYTES)
+
+
+def write_key(
+    connection: Connection, deployment: bytes, wrapper: Key, purpose: str, scope: str, now: int, version: int = 1
+) -> Key:
+    """Draw a key and write its entry, active, within the caller's transaction."""
+    secret = _drawn(purpose)
+    key = Key(purpose, scope, version, random_bytes(16), State.ACTIVE, secret)
+    place = place_of(deployment, key.id, purpose, scope, key.version, key.state)
+    sealed = wrapper.seal(Purpose.KEYRING, place, secret.expose_cleartext())
+    connection.execute(
+        insert(store.key).values(
+            purpose=purpose, scope=scope, version=version, id=key.id, state=State.ACTIVE, sealed=sealed, created=now
+        )
+    )
+    if purpose == KEK:
+        store.make_partition(connection, key.version)
+    return key
