@@ -2,12 +2,10 @@
 
 import os
 import random
-import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +26,10 @@ from keys.errors import (
 from keys.primitives import HybridReceiver, Secret, random_bytes, seal_to
 from keys.quorum import Kind
 from tests.keys.agents import Agent, until
+from tests.keys.killing import at_writes, killed_at, writes_in
 from tests.keys.party import Party, Seat
 from tests.keys.stores import SHOP
 from tests.keys.test_chain import PEOPLE, officer
-
-STRACE: Final = shutil.which("strace") or "strace"
 
 
 @pytest.fixture
@@ -315,24 +312,6 @@ def test_many_confirm_at_the_same_moment_and_one_vault_comes_of_it(agent: Agent)
 # kill -9 at the writes of each act, by strace's injection: what there is afterwards is the state before or after it.
 
 
-@contextmanager
-def killed_at(pid: int, nth: int, output: Path) -> Iterator[None]:
-    """Kill a process at its nth write to a file, or count its writes where nth is 0."""
-    command = [STRACE, "-f", "-qq", "-o", str(output), "-e", "trace=pwrite64", "-p", str(pid)]
-    if nth:
-        command += ["-e", f"inject=pwrite64:signal=KILL:when={nth}"]
-    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text(), "it is traced")
-        yield
-    finally:
-        # A tracer that is told to end in the midst of its process's end never does.
-        with suppress(subprocess.TimeoutExpired):
-            tracer.wait(1 if nth else 0.01)
-        tracer.terminate()
-        tracer.wait(10)
-
-
 class Init:
     """Begin a ceremony."""
 
@@ -480,11 +459,7 @@ ACTS: Final[tuple[type[Init], ...]] = (Init, Confirm, Unseal, Approve, Rekey, Ta
 def test_an_officers_act_that_is_killed_at_any_write_is_done_or_not_and_shares_of_one_generation_open_all(
     tmp_path: Path, kind: type[Init], drawn: random.Random, *, full: bool
 ) -> None:
-    counted = _run(tmp_path / "counted", kind, 0)
-    assert counted, "an act writes"
-    drawing = range(1, counted + 1) if full else {1, drawn.randint(1, counted)}
-    for nth in drawing:
-        _run(tmp_path / f"at{nth}", kind, nth)
+    at_writes(lambda nth: _run(tmp_path / f"at{nth}", kind, nth), drawn, full=full)
 
 
 def _run(folder: Path, kind: type[Init], nth: int) -> int:
@@ -506,7 +481,7 @@ def _run(folder: Path, kind: type[Init], nth: int) -> int:
         agent.restart()
         if party.seats[0].stated().generation == 1:
             party.unseal(0, 1)
-        return sum("pwrite64(" in line for line in output.read_text().splitlines())
+        return writes_in(output)
     finally:
         agent.stop()
 

@@ -10,8 +10,8 @@ import pytest
 from keys.errors import UnavailableError
 from keys.primitives import random_bytes
 from tests.keys.agents import Agent, until
+from tests.keys.killing import at_writes, killed_at, writes_in
 from tests.keys.stores import SHOP
-from tests.keys.test_officers_served import killed_at
 
 PEOPLE: Final = 5
 
@@ -89,10 +89,7 @@ def _states(agent: Agent, purpose: str, sector: str) -> dict[int, str]:
 def test_an_act_on_keys_that_is_killed_at_any_write_is_done_or_not_and_every_record_opens(
     tmp_path: Path, kind: type[Rotate], drawn: random.Random, *, full: bool
 ) -> None:
-    counted = _run(tmp_path / "counted", kind, 0)
-    assert counted, "an act writes"
-    for nth in range(1, counted + 1) if full else {1, drawn.randint(1, counted)}:
-        _run(tmp_path / f"at{nth}", kind, nth)
+    at_writes(lambda nth: _run(tmp_path / f"at{nth}", kind, nth), drawn, full=full)
 
 
 def _run(folder: Path, kind: type[Rotate], nth: int) -> int:
@@ -115,7 +112,7 @@ def _run(folder: Path, kind: type[Rotate], nth: int) -> int:
         # Each record opens: what was begun is completed, which takes its commitment key.
         for item in people:
             agent.identity.call("create.done", {"items": [item]})
-        return sum("pwrite64(" in line for line in output.read_text().splitlines())
+        return writes_in(output)
     finally:
         agent.stop()
 
