@@ -82,6 +82,15 @@ def test_vaults_of_one_two_and_sixteen_work() -> None:
         assert collected(record, words[:threshold]) == ROOT
 
 
+SAID = {
+    "share: mistyped; compare each word with the paper",
+    "share: already provided; the next officer's is needed",
+    "share: of generation 1, and generation 2 is in force",
+    "share: of another set, or of another vault",
+}
+"""All that is answered to a wrong share."""
+
+
 def test_a13_a_wrong_share_is_named_at_entry_and_what_was_given_stays() -> None:
     record, words = dealt(3, 5, generation=2)
     former, old = dealt(3, 5, generation=1)
@@ -99,7 +108,7 @@ def test_a13_a_wrong_share_is_named_at_entry_and_what_was_given_stays() -> None:
         with pytest.raises(ShareError) as raised:
             collecting.give(share)
         assert raised.value.fault == fault, share[:20]
-        assert not any(word in str(raised.value).split() for word in share.split()[2:] if len(word) > 5)
+        assert str(raised.value) in SAID, "a message of fixed words cannot tell what was entered"
         assert collecting.missing == 2
     assert collecting.give(f"\t{words[4].title()} ") == 1
     assert collecting.give(words[2]) == 0
