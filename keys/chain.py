@@ -23,9 +23,10 @@ from typing import Any, Final
 import rfc8785
 
 from keys import quorum
-from keys.errors import ChainError, OfficerError, QuorumError, ShareError
+from keys.errors import ChainError, OfficerError, QuorumError, SealError, ShareError
 from keys.officers import Card
 from keys.quorum import Appointed, Approval, Kind, Policy, Request
+from keys.seals.configs import SHARES, check_config, described
 from keys.seals.shares import Ceremony, check_persons, check_threshold
 
 NOTHING: Final = "0" * 64
@@ -76,6 +77,14 @@ class State:
     head: Head
     used: frozenset[bytes] = frozenset()
     budgets: Mapping[str, int] = field(default_factory=dict)
+    seal_kind: str = SHARES
+    seal_config: Mapping[str, str] = field(default_factory=dict)
+    """Of the seal that opens the vault beside the shares."""
+
+    @property
+    def seal(self) -> str:
+        """Return the description of the seal beside the shares; nothing where there is none."""
+        return "" if self.seal_kind == SHARES else described(self.seal_kind, self.seal_config)
 
     @property
     def generation(self) -> int:
@@ -133,7 +142,7 @@ def needed(state: State, request: Request, now: int) -> int:
     """
     try:
         return _needed(state, _carried_out(state, request, now), request.kind)
-    except (OfficerError, ShareError) as error:
+    except (OfficerError, ShareError, SealError) as error:
         raise QuorumError(str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise QuorumError("request: what it asks for is not of its form") from None
@@ -245,7 +254,7 @@ def after(state: State, record: Record, number: int) -> State:
     try:
         changed = _carried_out(state, request, said["at"])
         state.check(request, record.signatures, said["at"], _needed(state, changed, request.kind))
-    except (QuorumError, OfficerError, ShareError) as error:
+    except (QuorumError, OfficerError, ShareError, SealError) as error:
         raise ChainError(str(error), number) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ChainError("what it asks for is not of its form", number) from None
@@ -260,7 +269,7 @@ def _needed(state: State, changed: State, kind: Kind) -> int:
 
 
 def _carried_out(state: State, request: Request, now: int) -> State:
-    """Return the state with what a request does to officers, policy and budgets; other acts are only used up."""
+    """Return the state with what a request does to officers, policy, budgets and seal; others are only used up."""
     detail = request.detail
     match request.kind:
         case Kind.REKEY | Kind.OFFICER_ADD | Kind.OFFICER_REMOVE | Kind.OFFICER_REPLACE:
@@ -276,6 +285,9 @@ def _carried_out(state: State, request: Request, now: int) -> State:
             if type(limit) is not int or limit < 0:
                 raise ValueError
             return replace(state, budgets={**state.budgets, str(request.subject): limit})
+        case Kind.MIGRATE_SEAL:
+            check_config(request.subject, detail["config"])
+            return replace(state, seal_kind=request.subject, seal_config=dict(detail["config"]))
         case _:
             return state
 

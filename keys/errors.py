@@ -99,6 +99,20 @@ class ShareError(KeysError):
         self.fault = fault
 
 
+class SealError(KeysError):
+    """A seal cannot be made or opened: a setting, a refusal by its backend, a key that is not the one sealed."""
+
+    kind = "seal"
+    default = "the seal does not open"
+
+
+class SealUnreachableError(SealError):
+    """The seal's backend does not answer, or cannot now: what was asked for may be tried again."""
+
+    kind = "seal_unreachable"
+    default = "the seal's backend does not answer; try again"
+
+
 class QuorumError(KeysError):
     """A request is not of its form, or may not be carried out: not approved enough, expired, used; it says which."""
 
@@ -170,6 +184,7 @@ BY_KIND: dict[str, type[KeysError]] = {
     for cls in (
         KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, BusyError,
         CandidatesError, MissingError, BudgetError, CapError, ProofError, NoteError,
-        ProtocolError, UnavailableError, SetupError, OfficerError, ShareError, QuorumError, ChainError, MessageError,
+        ProtocolError, UnavailableError, SetupError, SealError, SealUnreachableError, OfficerError, ShareError,
+        QuorumError, ChainError, MessageError,
     )
 }  # fmt: skip

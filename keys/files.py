@@ -1,7 +1,12 @@
-"""Files that must be there after a power cut."""
+"""Files that must be there after a power cut, and such that hold a secret."""
 
 import os
 from pathlib import Path
+from typing import Final
+
+from keys.errors import SetupError
+
+_MAX_SECRET_CHARS: Final = 4096
 
 
 def replace_durably(path: Path, raw: bytes, mode: int = 0o666) -> None:
@@ -49,6 +54,28 @@ def remove_durably(path: Path) -> None:
     """
     path.unlink(missing_ok=True)
     _sync_folder(path)
+
+
+def secret_line(path: Path, name: str) -> str:
+    """Return the first line of a file that is its owner's alone.
+
+    Args:
+        path: of the file.
+        name: what the file is called in a message.
+
+    Raises:
+        SetupError: readable for others, empty, too long, or it cannot be read.
+    """
+    try:
+        if path.stat().st_mode & 0o077:
+            raise SetupError(f"{name}: readable for others; make it 0600")
+        with path.open() as file:
+            line = file.read(_MAX_SECRET_CHARS + 1).partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        raise SetupError(f"{name}: cannot be read") from None
+    if not 0 < len(line) <= _MAX_SECRET_CHARS:
+        raise SetupError(f"{name}: one line of 1 to {_MAX_SECRET_CHARS} characters")
+    return line
 
 
 def _sync_folder(path: Path) -> None:

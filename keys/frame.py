@@ -49,6 +49,7 @@ class Purpose(IntEnum):
     CURSOR = 11
     HANDOFF = 12
     OFFICER = 13
+    SEAL = 14
 
 
 @dataclass(frozen=True, slots=True)

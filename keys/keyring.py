@@ -44,7 +44,7 @@ class Keyring:
     """
 
     def __init__(self, engine: Engine, deployment: bytes, wrapping: Key, connection: Connection | None = None) -> None:
-        self._engine, self.deployment, self._wrapping = engine, deployment, wrapping
+        self._engine, self.deployment, self.wrapping = engine, deployment, wrapping  # for `names` the root key
         self.changing = RLock()
         """Held by whoever writes entries, for the span of his transaction."""
         self._keys: dict[tuple[str, str], dict[int, Key]] = {}
@@ -117,10 +117,10 @@ class Keyring:
 
     def _reload(self, connection: Connection | None) -> None:
         keys: dict[tuple[str, str], dict[int, Key]] = {}
-        wrapping = {self._wrapping.id: self._wrapping}
-        if self._wrapping.purpose == STANDING_KEK:
+        wrapping = {self.wrapping.id: self.wrapping}
+        if self.wrapping.purpose == STANDING_KEK:
             # The holder `standing` was handed this one; its own entry opens under the root key alone.
-            keys[STANDING_KEK, ""] = {self._wrapping.version: self._wrapping}
+            keys[STANDING_KEK, ""] = {self.wrapping.version: self.wrapping}
         with nullcontext(connection) if connection is not None else reading(self._engine) as read:
             rows = read.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all()
         # The standing key encryption keys come first: they open the entries beneath them.
@@ -141,7 +141,7 @@ class Keyring:
         """Return (rows, bad rows) of the key table, each opened again from the store."""
         with reading(self._engine) as connection:
             rows = connection.execute(select(store.key)).all()
-        wrapping = {self._wrapping.id: self._wrapping}
+        wrapping = {self.wrapping.id: self.wrapping}
         wrapping |= {key.id: key for key in self._keys.get((STANDING_KEK, ""), {}).values()}
         return len(rows), sum(not self._opens(row, wrapping) for row in rows)
 
@@ -314,7 +314,7 @@ class Keyring:
             raise ConflictError
 
     def _wrapper_of(self, purpose: str) -> Key:
-        return self.current(STANDING_KEK) if purpose in UNDER_STANDING else self._wrapping
+        return self.current(STANDING_KEK) if purpose in UNDER_STANDING else self.wrapping
 
     def complete(self, connection: Connection, now: int) -> list[str]:
         """Bring a key store of an earlier version up to this one, within the caller's transaction. Idempotent.
@@ -327,16 +327,16 @@ class Keyring:
         """
         standing, written = self.current(STANDING_KEK), []
         for row in connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all():
-            if row.purpose in UNDER_STANDING and key_named_in(row.sealed)[0] == self._wrapping.id:
+            if row.purpose in UNDER_STANDING and key_named_in(row.sealed)[0] == self.wrapping.id:
                 place = place_of(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
-                secret = self._wrapping.open(Purpose.KEYRING, place, row.sealed)
+                secret = self.wrapping.open(Purpose.KEYRING, place, row.sealed)
                 sealed = standing.seal(Purpose.KEYRING, place, secret)
                 standing.open(Purpose.KEYRING, place, sealed)  # read back before the old entry goes
                 connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))
                 written.append(str(row.purpose))
         for purpose in (*ROOT_PURPOSES, *STANDING_PURPOSES):
             if (purpose, "") not in self._keys:
-                wrapper = self._wrapping if purpose in ROOT_PURPOSES else standing
+                wrapper = self.wrapping if purpose in ROOT_PURPOSES else standing
                 write_key(connection, self.deployment, wrapper, purpose, "", now)
                 written.append(purpose)
         return written
@@ -349,7 +349,7 @@ class Keyring:
         """
         with self.changing:
             yield
-            self._wrapping = root_key(root_id, root)
+            self.wrapping = root_key(root_id, root)
             self.reload()
 
     def rewrap_under(self, connection: Connection, root_id: bytes, root: Secret) -> None:
@@ -359,9 +359,9 @@ class Keyring:
         """
         new = root_key(root_id, root)
         for row in connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all():
-            if key_named_in(row.sealed)[0] == self._wrapping.id:
+            if key_named_in(row.sealed)[0] == self.wrapping.id:
                 place = place_of(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
-                secret = self._wrapping.open(Purpose.KEYRING, place, row.sealed)
+                secret = self.wrapping.open(Purpose.KEYRING, place, row.sealed)
                 sealed = new.seal(Purpose.KEYRING, place, secret)
                 new.open(Purpose.KEYRING, place, sealed)
                 connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))

@@ -57,6 +57,7 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
         "keys.locked": 0,
         "keys.rotated": 0,
         "keys.destroyed": 0,
+        "seal.migrated": 0,
         # of the directory
         "attempt.refused": 1,
         "report.tallied": 0,

@@ -26,6 +26,7 @@ from keys.errors import QuorumError
 from keys.frame import length_prefixed
 from keys.officers import Card, person_of
 from keys.primitives import Ed25519Signer, ed25519_holds, random_bytes
+from keys.seals.configs import AUTOMATIC, DEVELOPMENT, PASSPHRASE
 
 ROLE: Final = "officer"
 NONCE_BYTES: Final = 16
@@ -289,8 +290,19 @@ def _signed(request: Request, approvals: Iterable[Approval], officers: Sequence[
 
 def kept_by(threshold: int, officers: int, seal: str) -> str:
     """Return by how many persons a vault is kept, in words: for whoever has to trust it."""
-    if seal == "development":
+    if seal == DEVELOPMENT:
         return "the development seal: whoever reads its file has everything"
+    if seal == PASSPHRASE and officers == 0:
+        return "one person alone: who has the passphrase and that file has everything"
+    kept = _kept_by_officers(threshold, officers)
+    if seal == PASSPHRASE:
+        return f"{kept}; and without them whoever has the passphrase"
+    if seal in AUTOMATIC:
+        return f"{kept}; and without them whoever reaches the key of its {seal} seal"
+    return kept
+
+
+def _kept_by_officers(threshold: int, officers: int) -> str:
     if officers == 0:
         return "nobody yet"
     if officers == 1:

@@ -10,6 +10,8 @@ from keys.engine import reading, writing
 from keys.errors import SetupError
 from keys.primitives import random_bytes
 from keys.seals import development
+from keys.seals.configs import DEVELOPMENT, SHARES
+from keys.seals.sealed import kind_at
 
 
 def create_development(engine: Engine, seal: Path, now: int) -> None:
@@ -32,7 +34,7 @@ def create_development(engine: Engine, seal: Path, now: int) -> None:
 def complete(engine: Engine, seal: Path, now: int) -> list[str]:
     """Complete a key store of an earlier version, where a seal opens it; return the purposes of the keys written.
 
-    One that officers open is completed when they do; one without keys has none to be completed.
+    One that is opened by shares or a passphrase is completed when it is; one without keys has none to be completed.
 
     Args:
         engine: on a migrated key store.
@@ -43,9 +45,11 @@ def complete(engine: Engine, seal: Path, now: int) -> list[str]:
         SetupError: there are keys, and neither a seal nor officers; or the seal cannot be opened.
         OpenError: the seal is of another key store.
     """
-    if seal.exists():
+    kind = kind_at(seal)
+    if kind == DEVELOPMENT:
         return complete_development(engine, seal, now)
-    check_openable(engine)
+    if kind == SHARES:
+        check_openable(engine)
     return []
 
 

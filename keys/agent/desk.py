@@ -46,8 +46,8 @@ class Desk:
 
     engine: Engine
     identity: Ed25519Signer
-    seal: str
-    """development or shares"""
+    seal: Callable[[], str]
+    """The kind of the seal: shares, or what stands beside or instead of them."""
     state: Callable[[], str]
     """sealed, lockdown or open; of a vault that has no keys yet it is told as new."""
     control: Callable[[str], Mapping[str, Any]]
@@ -83,7 +83,7 @@ class Desk:
         except DBAPIError:
             raise UnavailableError("the key store does not answer; try again") from None
         return {
-            "seal": self.seal, "names": state, "threshold": chain.policy.threshold if chain else 0,
+            "seal": self.seal(), "names": state, "threshold": chain.policy.threshold if chain else 0,
             "officers": len(chain.officers) if chain else 0, "generation": chain.generation if chain else 0,
         }  # fmt: skip
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, Final
 
 from sqlalchemy import Engine
@@ -31,6 +32,7 @@ from keys.agent.acts import (
     redeeming,
     registering,
     renewing,
+    resealing,
     reviewing,
     rotating,
     signing,
@@ -45,18 +47,26 @@ from keys.agent.arguments import Args, listed, mapping, octets, text
 from keys.agent.desk import Desk, after_answer
 from keys.agent.holder import Act, Door, serve
 from keys.agent.names import Names
+from keys.agent.process import log
 from keys.agent.settings import AgentSettings
 from keys.agent.wire import Dialogue
+from keys.chains import Chain
 from keys.engine import open_engine, writing
-from keys.errors import LockdownError, RefusedError, SealedError
-from keys.files import remove_durably
+from keys.entries import OFFICER_HEAD
+from keys.errors import KeysError, LockdownError, RefusedError, SealedError, SealError, SealUnreachableError
 from keys.heads import Heads
 from keys.identity import FILE_NAME, open_identity, words
 from keys.intents import drop_unplanned
 from keys.keyring import Keyring
+from keys.passphrases import MAX_BYTES
 from keys.primitives import Secret
 from keys.seals import development
-from keys.setup import check_openable, held_by_officers
+from keys.seals.automatic import Automatic
+from keys.seals.configs import AUTOMATIC, DEVELOPMENT, PASSPHRASE, SHARES
+from keys.seals.kept import Kept
+from keys.seals.passphrase import Passphrase
+from keys.seals.sealed import Backend, read
+from keys.setup import check_openable
 
 OPEN: Final = "open"
 SEALED: Final = "sealed"
@@ -64,6 +74,8 @@ LOCKDOWN: Final = "lockdown"
 HANDED_OVER: Final = 4
 """How a holder ends that was unsealed for nothing but to hand the standing key over."""
 _HANDOVER_SECONDS: Final = 10.0
+_WAITS_SECONDS: Final = (1.0, 5.0, 15.0, 60.0)
+"""Between two tries of an automatic seal whose backend is away."""
 Control = Callable[[str], dict[str, Any]]
 """Asks the supervisor: status, seal, lockdown; or tells it: opened, opened.directory."""
 Report = Callable[[str], None]
@@ -103,6 +115,7 @@ OFFICER_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "keys.rotate": rotating.rotate,
     "keys.rewrap": rotating.rewrap,
     "keys.destroy": rotating.destroy,
+    "keys.migrate_seal": resealing.migrate_seal,
 }
 
 
@@ -129,7 +142,9 @@ class _Names:
         """Serve what needs no key."""
         unsealing = Unsealing(self.engine, self.settings.home, _now, self.open_with)
         identity = open_identity(self.settings.home / FILE_NAME)
-        self.desk = Desk(self.engine, identity, self.settings.seal_kind, lambda: self.state, self.control, unsealing)
+        self.desk = Desk(
+            self.engine, identity, lambda: self.settings.seal_kind, lambda: self.state, self.control, unsealing
+        )
         refusal = LockdownError if self.state == LOCKDOWN else SealedError
         for door in self.doors.values():
             door.refusal = refusal
@@ -147,23 +162,68 @@ class _Names:
         begun = self.desk.unsealing.begin(args) if deciding is None else renewing.begin(deciding, args)
         return begun | {"agent": words(self.desk.identity.public())}
 
-    def _retire_seal(self) -> None:
-        """Delete the development seal, and seal the vault: officers open it from now on."""
-        remove_durably(self.settings.seal)
+    def _shut(self) -> None:
+        """Seal the vault, once this act was answered: another seal opens it from now on."""
         after_answer(lambda: self.control("seal"))
 
     def _unseal(self, args: Args, _: Dialogue) -> dict[str, Any]:
-        """Open a vault with the development seal {directory}; return the status.
+        """Open a vault by a seal {directory, passphrase} that needs no officers; return the status.
 
         Raises:
-            RefusedError: it is officers who open this one.
+            RefusedError: it is officers who open this one, or one of them shut it.
+            SealError: the seal does not open: a wrong passphrase, or its backend refused.
         """
-        if not self.settings.opens_by_itself:
+        kind, directory = self.settings.seal_kind, bool(args.get("directory", False))
+        if kind == DEVELOPMENT:
+            self.open_with(*development.open_seal(self.settings.seal), directory=directory)
+        elif kind == PASSPHRASE:
+            self.open_by(Passphrase(text(args, "passphrase", max_chars=MAX_BYTES)), directory=directory)
+        elif kind in AUTOMATIC and not self.control("status")["shut"]:
+            self.open_by(None, directory=directory)
+        else:
             raise RefusedError(
                 "this vault opens with its officers' shares: each gives his own, idvault-keys unseal --as FILE"
             )
-        self.open_with(*development.open_seal(self.settings.seal), directory=bool(args.get("directory", False)))
         return self.control("status")
+
+    def open_by(self, backend: Backend | None, *, directory: bool = False) -> None:
+        """Open by the seal's file; with the backend that it names where none is given.
+
+        Raises:
+            SealError: it does not open; SealUnreachableError where it may be tried again.
+            SetupError, OpenError, ChainError: what it opens is not this key store, or not as it was left.
+        """
+        sealed = read(self.settings.seal)
+        if sealed is None:
+            raise SealError("there is no seal any more; officers open the vault")
+        root = sealed.open(backend if backend is not None else Automatic(sealed.kind, sealed.config))
+        keys = Keyring.of_earlier_version(self.engine, sealed.root_id, root)
+        state = Chain(self.engine, keys, self.settings.home).state() if keys.has(OFFICER_HEAD) else None
+        if (sealed.kind in AUTOMATIC and state is None) or (state is not None and state.seal != sealed.description):
+            raise RefusedError("the seal is not the one that officers approved")
+        self.open_with(sealed.root_id, root, directory=directory)
+
+    def open_by_itself(self) -> None:
+        """Open by an automatic seal; where its backend is away, try again in the background until it answers."""
+        try:
+            self.open_by(None)
+        except KeysError as error:
+            log("seal_did_not_open", seal=self.settings.seal_kind, reason=str(error))
+            if isinstance(error, SealUnreachableError):
+                threading.Thread(target=self._try_again, name="seal", daemon=True).start()
+
+    def _try_again(self) -> None:
+        for wait in chain(_WAITS_SECONDS, repeat(_WAITS_SECONDS[-1])):
+            time.sleep(wait)
+            if self.state == OPEN:
+                return
+            try:
+                self.open_by(None)
+            except SealUnreachableError:
+                continue
+            except KeysError as error:
+                log("seal_did_not_open", seal=self.settings.seal_kind, reason=str(error))
+            return
 
     def open_with(self, root_id: bytes, root: Secret, *, directory: bool) -> None:
         """Open with a root key: both holders, or `standing` alone; this one is then ended, and its key with it.
@@ -193,9 +253,9 @@ class _Names:
         keyring = self._keyring(root_id, root)
         drop_unplanned(self.engine)
         limits, home = self.settings.limits, self.settings.home
-        deciding = Deciding(self.engine, keyring, home, _now, limits, self._retire_seal)
+        deciding = Deciding(self.engine, keyring, home, _now, limits, self._shut)
         deciding.apply_budgets()
-        if not self.settings.opens_by_itself:
+        if not self.settings.development:
             deciding.note("keys.unsealed")
         names = Names(self.engine, keyring, _now, limits, deciding)
         threading.Thread(target=handover.give, args=(self.handover, keyring), daemon=True).start()
@@ -209,7 +269,7 @@ class _Names:
 
         A vault with the development seal has them from `idvault db upgrade`.
         """
-        if not self.settings.opens_by_itself:
+        if not self.settings.development:
             with writing(self.engine) as connection:
                 Keyring.of_earlier_version(self.engine, root_id, root).complete(connection, _now())
         return Keyring.under_root(self.engine, root_id, root)
@@ -257,13 +317,14 @@ def run_names(settings: AgentSettings, listeners: Mapping[str, socket.socket], e
     """
     doors = _doors(settings, listeners)
     engine = open_engine(settings.keys_url)
-    if settings.opens_by_itself and held_by_officers(engine):
-        remove_durably(settings.seal)  # officers took the vault over, and a crash came before this
-    if not settings.opens_by_itself:
+    Kept(settings.home).settle(engine)
+    if settings.seal_kind == SHARES:
         check_openable(engine)
     holder = _Names(settings, engine, doors, end, control, report, reason or SEALED)
-    if not reason and settings.opens_by_itself:
+    if not reason and settings.development:
         holder.open(*development.open_seal(settings.seal))
+    elif not reason and settings.opens_by_itself:
+        holder.open_by_itself()
     report(holder.state)
     serve(doors.values(), holder.over)
     return HANDED_OVER
@@ -310,7 +371,7 @@ def run_shut(settings: AgentSettings, listeners: Mapping[str, socket.socket], re
 
 def _hello(settings: AgentSettings, keyring: Keyring, _args: Args, _: Dialogue) -> dict[str, Any]:
     """Return the deployment id, what workers seal fields for; and whether the vault has the development seal."""
-    return {"deployment": keyring.deployment, "development": settings.opens_by_itself}
+    return {"deployment": keyring.deployment, "development": settings.development}
 
 
 def _directory_keys(keyring: Keyring, _args: Args, _: Dialogue) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import Final
 
 from keys.agent.names import Limits
 from keys.errors import SetupError
-from keys.seals import development
+from keys.seals.configs import AUTOMATIC, DEVELOPMENT
+from keys.seals.sealed import FILE_NAME, kind_at
 
 SOCKETS: Final = ("directory", "identity", "exchange", "officer", "outbox", "log", "message")
 MATCH_TICK_SECONDS: Final = 3600
@@ -54,17 +55,22 @@ class AgentSettings:
     @property
     def seal(self) -> Path:
         """The seal's file."""
-        return self.home / development.FILE_NAME
+        return self.home / FILE_NAME
 
     @property
     def opens_by_itself(self) -> bool:
-        """Whether there is a seal that opens without anybody: the development seal."""
-        return self.seal.exists()
+        """Whether there is a seal that opens without anybody: the development seal, or one of a key elsewhere."""
+        return self.seal_kind in {DEVELOPMENT, *AUTOMATIC}
+
+    @property
+    def development(self) -> bool:
+        """Whether the vault has the development seal."""
+        return self.seal_kind == DEVELOPMENT
 
     @property
     def seal_kind(self) -> str:
-        """By what the root key is kept: development, or shares that officers have."""
-        return "development" if self.opens_by_itself else "shares"
+        """By what the root key is kept: shares that officers have, or a seal besides or instead of them."""
+        return kind_at(self.seal)
 
     @property
     def shut(self) -> Path:

@@ -5,9 +5,10 @@
     standing  token keys, directory key, account-MAC key, OAuth   directory.sock, log.sock
               and log signing keys
 
-A holder that dies is forked anew. The development seal opens it again; with a seal of shares `names` stays shut until
-officers gave theirs. After `seal` or `lockdown` a holder stays shut, across restarts, until it is unsealed. `names`
-opens where it stands and tells so; `standing` is forked anew to be open, and asks `names` for its key.
+A holder that dies is forked anew. The development seal or an automatic one opens it again; with shares alone `names`
+stays shut until officers gave theirs. After `seal` or `lockdown` a holder stays shut, across restarts, until it is
+unsealed. `names` opens where it stands and tells so; `standing` is forked anew to be open, and asks `names` for its
+key.
 
 Everything ends with the process that started the agent: a pipe tells the supervisor, the parent-death signal ends the
 holders.
@@ -337,6 +338,6 @@ def run_agent(settings: AgentSettings, parent_fd: int | None) -> int:
     except SetupError as error:
         log("agent_cannot_start", reason=str(error))
         return 1
-    if settings.opens_by_itself:
+    if settings.development:
         log("development_seal", warning=development.WARNING)
     return supervisor.run()

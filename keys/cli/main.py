@@ -20,12 +20,23 @@ from keys.cli.ceremony import confirm, init, share_file_option, trust, type_opti
 from keys.cli.officer import officer
 from keys.cli.quorum import approve, reject, rekey, request, requests, show, watch, withdraw
 from keys.cli.rotation import destroy, list_keys, rewrap, rotate
-from keys.cli.seat import EXIT_SEALED, Seat, failing, home_option, maybe_seated, sockets_option
+from keys.cli.sealing import migrate_seal
+from keys.cli.seat import (
+    EXIT_SEALED,
+    Seat,
+    asked_passphrase,
+    await_state,
+    failing,
+    home_option,
+    maybe_seated,
+    read_secret,
+    sockets_option,
+)
 from keys.cli.status import lines, to_dos
 from keys.errors import UnavailableError
-from keys.seals import development
+from keys.seals.configs import DEVELOPMENT, PASSPHRASE
+from keys.seals.sealed import FILE_NAME, kind_at
 
-_WAIT_SECONDS: Final = 10.0
 _NO_ARGS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -51,7 +62,7 @@ def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int
     """
     url = keys_url or f"sqlite:///{home.resolve() / 'keys.db'}"
     with failing():
-        development_seal = (home / development.FILE_NAME).exists()
+        development_seal = kind_at(home / FILE_NAME) == DEVELOPMENT
         limits = agent_settings.limits(os.environ, development_seal=development_seal)
         uids, gids = agent_settings.peers(os.environ)
     settings = AgentSettings(home, url, sockets or socket_folder(home), limits, uids, gids)
@@ -71,20 +82,6 @@ def _show(status: dict[str, Any], *, as_json: bool) -> None:
     click.echo(f"standing  {status['standing']}")
 
 
-def _await(client: AgentClient, wanted: frozenset[str], names: str | None) -> dict[str, Any]:
-    end = time.monotonic() + _WAIT_SECONDS
-    while time.monotonic() < end:
-        try:
-            status = client.call("status", {})
-        except UnavailableError:
-            status = {}
-        follows = {status.get("names"), status.get("standing")} <= wanted
-        if follows and (names is None or status["names"] in {names, "sealed"}):
-            return status
-        time.sleep(0.05)
-    raise UnavailableError("the key agent did not follow in time; see its log")
-
-
 def _command(verb: str, wanted: frozenset[str], home: Path, sockets: Path | None, *, as_json: bool,
              names: str | None = None, args: Mapping[str, Any] = _NO_ARGS) -> None:  # fmt: skip
     client = _officer(home, sockets)
@@ -93,7 +90,7 @@ def _command(verb: str, wanted: frozenset[str], home: Path, sockets: Path | None
         # The holder that took the order may be gone before it answers: that is what was ordered.
         with contextlib.suppress(UnavailableError):
             client.call(verb, dict(args))
-        _show(_await(client, wanted, names), as_json=as_json)
+        _show(await_state(client, wanted, names), as_json=as_json)
     finally:
         client.close()
 
@@ -163,18 +160,22 @@ def lockdown(seat: Seat | None, home: Path, sockets: Path | None, *, as_json: bo
 @home_option
 @sockets_option
 @maybe_seated
-def unseal(seat: Seat | None, home: Path, sockets: Path | None, share_file: Path | None, *, directory: bool,
-           typed: bool, as_json: bool) -> None:  # fmt: skip
+def unseal(seat: Seat | None, home: Path, sockets: Path | None, share_file: Path | None, passphrase_file: Path | None,
+           *, directory: bool, typed: bool, as_json: bool) -> None:  # fmt: skip
     """Open the vault again.
 
     An officer gives his share (--as FILE), from his machine or from paper; M of them open the vault. With the
-    development seal this needs nothing but this command, beside the agent.
+    development seal this needs nothing but this command, beside the agent; with a passphrase, that. An automatic seal
+    is tried again, but where an officer shut the vault.
     """
     if seat is not None:
         unseal_as(seat, share_file, directory=directory, typed=typed)
         return
     wanted = ("open", "lockdown") if directory else ("open",)
-    _command("unseal", frozenset(wanted), home, sockets, as_json=as_json, args={"directory": directory})
+    args: dict[str, Any] = {"directory": directory}
+    if kind_at(home / FILE_NAME) == PASSPHRASE:
+        args["passphrase"] = read_secret(passphrase_file) if passphrase_file is not None else asked_passphrase()
+    _command("unseal", frozenset(wanted), home, sockets, as_json=as_json, args=args)
 
 
 def _order(seat: Seat, verb: str, follows: tuple[str, ...]) -> None:
@@ -189,7 +190,7 @@ def _order(seat: Seat, verb: str, follows: tuple[str, ...]) -> None:
 
 for command in (
     init, trust, confirm, verify_share, rekey, request, requests, show, approve, reject, withdraw, watch, list_keys,
-    rotate, rewrap, destroy,
+    rotate, rewrap, destroy, migrate_seal,
 ):  # fmt: skip
     cli.add_command(command)
 cli.add_command(officer)

@@ -17,8 +17,10 @@ import click
 import orjson
 
 from keys import officers, passphrases
+from keys.agent.client import AgentClient
 from keys.cli.line import Line
-from keys.errors import KeysError, OfficerError, SealedError, UnavailableError
+from keys.errors import KeysError, OfficerError, SealedError, SetupError, UnavailableError
+from keys.files import secret_line
 from keys.identity import Statement, words
 from keys.officers import Card, Officer
 from keys.pins import Pins
@@ -26,7 +28,6 @@ from keys.pins import Pins
 EXIT_ERROR: Final = 1
 EXIT_SEALED: Final = 3
 _WAIT_SECONDS: Final = 10.0
-_MAX_SECRET_FILE_BYTES: Final = 4096
 
 home_option = click.option(
     "--home", envvar="IDVAULT_HOME", default="var", show_default=True, type=click.Path(path_type=Path),
@@ -164,7 +165,7 @@ def maybe_seated(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _seating(command: Callable[..., None]) -> Callable[..., None]:
-    host = "as_json" in inspect.signature(command).parameters
+    parameters = inspect.signature(command).parameters
 
     @_vault_option
     @passphrase_option
@@ -173,8 +174,7 @@ def _seating(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(*args: Any, **options: Any) -> None:  # noqa: ANN401 - click's own
         given = {name: options.pop(name) for name in ("file", "vault", "passphrase_file", "accept_change", "as_json")}
-        if host:
-            options["as_json"] = given["as_json"]
+        options |= {name: given[name] for name in ("as_json", "passphrase_file") if name in parameters}
         with failing():
             command(None if given["file"] is None else _seat(**given), *args, **options)
 
@@ -200,6 +200,25 @@ def failing() -> Iterator[None]:
         sys.exit(EXIT_SEALED if isinstance(error, SealedError) else EXIT_ERROR)
 
 
+def await_state(client: AgentClient, wanted: frozenset[str], names: str | None = None) -> dict[str, Any]:
+    """Wait until both holders are in a state that is wanted, and `names` in one of its own; return the status.
+
+    Raises:
+        UnavailableError: the agent did not follow in time.
+    """
+    end = time.monotonic() + _WAIT_SECONDS
+    while time.monotonic() < end:
+        try:
+            status = client.call("status", {})
+        except UnavailableError:
+            status = {}
+        follows = {status.get("names"), status.get("standing")} <= wanted
+        if follows and (names is None or status["names"] in {names, "sealed"}):
+            return status
+        time.sleep(0.05)
+    raise UnavailableError("the key agent did not follow in time; see its log")
+
+
 def asked_new_passphrase() -> str:
     """Ask for a new passphrase, twice."""
     click.echo(f"idvault-keys: a new passphrase, of at least {passphrases.LEAST_CHARACTERS} characters", err=True)
@@ -220,9 +239,6 @@ def read_secret(path: Path, option: str = "--passphrase-file") -> str:
         OfficerError: readable for others, or it cannot be read.
     """
     try:
-        if path.stat().st_mode & 0o077:
-            raise OfficerError(f"{option}: readable for others; make it 0600")
-        with path.open() as file:
-            return file.read(_MAX_SECRET_FILE_BYTES).partition("\n")[0]
-    except (OSError, UnicodeDecodeError):
-        raise OfficerError(f"{option}: cannot be read") from None
+        return secret_line(path, option)
+    except SetupError as error:
+        raise OfficerError(str(error)) from None

@@ -84,7 +84,7 @@ class KeyStore:
         self.write_key(purpose, scope, 1, state, secret)
 
     def write_key(self, purpose: str, scope: str, version: int, state: State, secret: Secret) -> None:
-        wrapper = self.keyring._wrapping
+        wrapper = self.keyring.wrapping
         if purpose in entries.UNDER_STANDING:
             wrapper = self.keyring._keys[entries.STANDING_KEK, ""][1]
         key_id = random_bytes(16)

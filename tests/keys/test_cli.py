@@ -15,6 +15,7 @@ from keys.agent import settings
 from keys.agent.client import AgentClient
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.cli import main as commands
+from keys.cli import seat
 from tests.keys.agents import Agent
 
 
@@ -63,7 +64,7 @@ def test_without_an_agent_each_command_says_so_and_fails(tmp_path: Path, verb: s
 
 
 def test_an_agent_that_does_not_follow_in_time_is_told(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(seat, "_WAIT_SECONDS", 0.0)
     done = _run(agent.home, "unseal")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "did not follow in time" in done.stderr

@@ -55,7 +55,7 @@ def test_a7_what_is_not_active_may_process_and_not_protect(store: KeyStore, stat
     secret, key_id = store.keyring.current("kek").secret, store.keyring.current("kek").id
     store.execute("DELETE FROM key WHERE purpose = 'kek'")
     place = place_of(store.keyring.deployment, key_id, "kek", "", 1, state)
-    entry = store.keyring._wrapping.seal(Purpose.KEYRING, place, secret.expose_cleartext())
+    entry = store.keyring.wrapping.seal(Purpose.KEYRING, place, secret.expose_cleartext())
     with writing(store.engine) as connection:
         row = {"purpose": "kek", "scope": "", "version": 1, "id": key_id, "state": state}
         connection.execute(insert(tables.key), {**row, "sealed": entry, "created": NOW})
@@ -134,7 +134,7 @@ def test_a4_link_keys_swapped_between_sectors_are_refused_and_counted(store: Key
 
 def test_a4_every_flipped_bit_of_a_keyring_entry_is_found(store: KeyStore) -> None:
     row = SimpleNamespace(**next(row for row in store.rows("key") if row.purpose == "map")._mapping)
-    wrapping = {store.root_id: store.keyring._wrapping}
+    wrapping = {store.root_id: store.keyring.wrapping}
     assert store.keyring._opens(row, wrapping)
     for bit in range(8 * len(row.sealed)):
         changed = bytearray(row.sealed)
@@ -164,7 +164,7 @@ def _of_earlier_version(store: KeyStore) -> Key:
     """Take away what came later and put `index` under the root key, as it was; return `index` as it is now."""
     index = store.keyring.current("index")
     place = place_of(store.keyring.deployment, index.id, "index", "", 1, "active")
-    sealed = store.keyring._wrapping.seal(Purpose.KEYRING, place, index.secret.expose_cleartext())
+    sealed = store.keyring.wrapping.seal(Purpose.KEYRING, place, index.secret.expose_cleartext())
     store.execute("UPDATE key SET sealed = :sealed WHERE purpose = 'index'", sealed=sealed)
     store.execute("DELETE FROM key WHERE purpose IN ('sign/es256', 'officer-head')")
     return index

@@ -31,13 +31,16 @@ from keys.messages import Said
 from keys.officers import Card
 from keys.quorum import MAX_SECONDS, Approval, Kind, Request
 from keys.requests import Held, Stage
+from keys.seals.kept import Kept
 
 AT_ONCE: Final = frozenset(
     {Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE, Kind.POLICY, Kind.RAISE_BUDGET}
 )
 """Done by the approval that completes them."""
 REKEYS: Final = frozenset({Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE})
-BY_COMMAND: Final = frozenset({Kind.PROVIDER_ADD, Kind.ALLOW_EXCHANGE, Kind.REVIEWER_ADD, Kind.ROTATE, Kind.DESTROY})
+BY_COMMAND: Final = frozenset(
+    {Kind.PROVIDER_ADD, Kind.ALLOW_EXCHANGE, Kind.REVIEWER_ADD, Kind.ROTATE, Kind.DESTROY, Kind.MIGRATE_SEAL}
+)
 """Carried out by a command on the host, once they are approved."""
 BUDGETS: Final = frozenset({"creates_per_hour", "exchanges_per_hour"})
 """What `raise-budget` is about: limits of the agent, by their names."""
@@ -56,8 +59,8 @@ class Deciding:
     home: Path
     now: Callable[[], int]
     limits: Limits
-    retire_seal: Callable[[], None]
-    """Has the development seal gone, and the vault sealed, once officers hold its keys."""
+    shut: Callable[[], None]
+    """Has the vault sealed once this act was answered: another seal opens it from then on."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     """Taken before a transaction that uses a request."""
 
@@ -73,6 +76,11 @@ class Deciding:
     def chain(self) -> Chain:
         """Return the chain under the root key."""
         return Chain(self.engine, self.keyring, self.home)
+
+    @property
+    def kept(self) -> Kept:
+        """Return the files of the seal."""
+        return Kept(self.home)
 
     def in_force(self, card: Card) -> State:
         """Return what is in force, for an officer of it.

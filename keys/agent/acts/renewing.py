@@ -12,6 +12,7 @@ import rfc8785
 from sqlalchemy import Connection
 
 from keys import ceremonies, chain
+from keys.agent.acts import resealing
 from keys.agent.acts.unsealing import checked_confirmation
 from keys.agent.arguments import listed, text, whole
 from keys.ceremonies import Held as Waiting
@@ -139,7 +140,8 @@ def _hand_over(deciding: "Deciding", held: Waiting) -> None:
         made = deciding.chain.append(connection, None, first, deciding.now() // 60)
         ceremonies.put_in_force(connection, record.generation)
     deciding.chain.note(made.head)
-    deciding.retire_seal()
+    deciding.kept.put_aside()
+    deciding.shut()
 
 
 def put_in_force(deciding: "Deciding", state: State, held: Held, request: Request) -> State:
@@ -155,7 +157,11 @@ def put_in_force(deciding: "Deciding", state: State, held: Held, request: Reques
     if waiting is None or waiting.record != record or waiting.root is None:
         raise ConflictError("request: its ceremony was replaced by another; ask anew")
     root = _waiting_root(deciding, waiting)
-    with keyring.moving_under(record.root_id, root), writing(deciding.engine) as connection:
+    with (
+        resealing.sealing(deciding, state, record.root_id, root),
+        keyring.moving_under(record.root_id, root),
+        writing(deciding.engine) as connection,
+    ):
         keyring.rewrap_under(connection, record.root_id, root)
         made = deciding.use(connection, state, held, request)
         ceremonies.put_in_force(connection, record.generation)
