@@ -13,7 +13,8 @@ from keys.states import State
 STANDING_KEK: Final = "standing-kek"
 KEK: Final = "kek"
 OFFICER_HEAD: Final = "officer-head"
-ROOT_PURPOSES: Final = (KEK, STANDING_KEK, "fingerprint", "map", OFFICER_HEAD)
+BACKUP: Final = "backup"
+ROOT_PURPOSES: Final = (KEK, STANDING_KEK, "fingerprint", "map", OFFICER_HEAD, BACKUP)
 SIGN_ES256: Final = "sign/es256"
 SIGN_LOG: Final = "sign/log"
 STANDING_PURPOSES: Final = ("account-mac", "index", "directory", SIGN_ES256, SIGN_LOG)

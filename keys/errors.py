@@ -113,6 +113,13 @@ class SealUnreachableError(SealError):
     default = "the seal's backend does not answer; try again"
 
 
+class BackupError(KeysError):
+    """A backup, its manifest or its key file is not whole, or not of this vault; the message says which part."""
+
+    kind = "backup"
+    default = "the backup cannot be used"
+
+
 class QuorumError(KeysError):
     """A request is not of its form, or may not be carried out: not approved enough, expired, used; it says which."""
 
@@ -184,7 +191,8 @@ BY_KIND: dict[str, type[KeysError]] = {
     for cls in (
         KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, BusyError,
         CandidatesError, MissingError, BudgetError, CapError, ProofError, NoteError,
-        ProtocolError, UnavailableError, SetupError, SealError, SealUnreachableError, OfficerError, ShareError,
+        ProtocolError, UnavailableError, SetupError, SealError, SealUnreachableError, BackupError, OfficerError,
+        ShareError,
         QuorumError, ChainError, MessageError,
     )
 }  # fmt: skip

@@ -50,6 +50,7 @@ class Purpose(IntEnum):
     HANDOFF = 12
     OFFICER = 13
     SEAL = 14
+    BACKUP = 15
 
 
 @dataclass(frozen=True, slots=True)

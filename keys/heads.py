@@ -82,6 +82,17 @@ class Heads:
             with writing(self.engine) as connection:
                 connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
 
+    def take_row(self) -> None:
+        """Take what the key store says was signed last for all that was: of a vault that came back without a copy of
+        its log.
+
+        Raises:
+            RefusedError: the row was altered.
+        """
+        row = self._row()
+        if row is not None:
+            replace_durably(self._path, str(row).encode())
+
     def _row(self) -> Checkpoint | None:
         with reading(self.engine) as connection:
             row = connection.execute(select(store.log_head)).one_or_none()

@@ -2,6 +2,7 @@
 
     entry   = RFC 8785 form of {"v": 1, "type", "minute", "subjects": [base64url of 32 bytes…], "pad"} and facts
     subject = HMAC(commitment key of a record, "leaf" ‖ u64be n), n counted without gaps from 0 for each record,
+              or HMAC(commitment key of a record, "erased") of the one that tells its erasure,
               or HMAC(opening, LP(type) ‖ LP(client) ‖ LP(detail)), opening = HMAC(key of a client, "leaf" ‖ audit id);
               a place that stands for nobody is random
 
@@ -27,6 +28,7 @@ VERSION: Final = 1
 MAX_BYTES: Final = 4096
 SUBJECT_BYTES: Final = 32
 _LABEL: Final = b"leaf"
+_ERASED_LABEL: Final = b"erased"
 _MEMBERS: Final = frozenset({"v", "type", "minute", "subjects", "pad"})
 _NONE: Final[Mapping[str, object]] = MappingProxyType({})
 _STEP: Final = 64
@@ -58,6 +60,7 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
         "keys.rotated": 0,
         "keys.destroyed": 0,
         "seal.migrated": 0,
+        "backup.made": 0,
         # of the directory
         "attempt.refused": 1,
         "report.tallied": 0,
@@ -89,9 +92,11 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
 )
 """How many subjects an act of each type names. A review names whom it shows beside the one who registered: up to seven
 candidates; more than that take a further leaf."""
-BY_DIGEST: Final = frozenset({"ceremony.begun", "officers.asked", "officers.objected", "officers.recorded"})
-"""Acts whose subject is the digest of the record or request that they made or were about: no person's, and not to be
-guessed, for it holds random bits."""
+BY_SUBJECT: Final = frozenset(
+    {"ceremony.begun", "officers.asked", "officers.objected", "officers.recorded", "registration.erased"}
+)
+"""Acts whose rows hold the subject itself: the digest of the officers' record or request that they made or were about,
+which holds random bits; or what a record was named by whose keys went with the act."""
 FACTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {"attempt.refused": frozenset({"kind", "count"}), "report.tallied": frozenset({"tally"})}
 )
@@ -118,6 +123,14 @@ def type_of(kind: str) -> str:
 def record_subject(commitment_key: Secret, number: int) -> bytes:
     """Return how a leaf names a record: its commitment to the record's `number`-th leaf."""
     return hmac_sha256(commitment_key, _LABEL + number.to_bytes(8, "big"))
+
+
+def erased_subject(commitment_key: Secret) -> bytes:
+    """Return how the leaf of its erasure names a record: by no number, for its key is gone when the leaf is written.
+
+    Who has the key again, as after an older key store came back, finds it by that.
+    """
+    return hmac_sha256(commitment_key, _ERASED_LABEL)
 
 
 def client_opening(commitment_key: Secret, audit_id: bytes) -> Secret:

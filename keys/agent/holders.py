@@ -19,6 +19,7 @@ from keys.accounts import account_mac
 from keys.agent import handover
 from keys.agent.acts import (
     agreeing,
+    backing_up,
     checkpointing,
     draining,
     enrolling,
@@ -116,6 +117,8 @@ OFFICER_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "keys.rewrap": rotating.rewrap,
     "keys.destroy": rotating.destroy,
     "keys.migrate_seal": resealing.migrate_seal,
+    "backup.begin": backing_up.begin,
+    "backup.sign": backing_up.sign,
 }
 
 
@@ -259,7 +262,7 @@ class _Names:
             deciding.note("keys.unsealed")
         names = Names(self.engine, keyring, _now, limits, deciding)
         threading.Thread(target=handover.give, args=(self.handover, keyring), daemon=True).start()
-        for name, acts in _acts_of(names, self.settings).items():
+        for name, acts in acts_of(names, self.settings).items():
             self.doors[name].open(acts | self._control_acts() if name == "officer" else acts)
         self.desk.deciding = deciding
         self.state = OPEN
@@ -279,7 +282,7 @@ def _control(control: Control, verb: str, _args: Mapping[str, Any], _: Dialogue)
     return control(verb)
 
 
-def _acts_of(names: Names, settings: AgentSettings) -> dict[str, dict[str, Act]]:
+def acts_of(names: Names, settings: AgentSettings) -> dict[str, dict[str, Act]]:
     """Return what stands behind the doors of `names` while it is open."""
     keyring = names.keyring
     hello: dict[str, Act] = {"hello": partial(_hello, settings, keyring)}

@@ -37,6 +37,8 @@ class Limits:
     """After which an exchange that was cut off is finished or undone by others."""
     import_lease_seconds: int = 20
     """The same for a chunk of an import."""
+    backup_keep_days: int = 90
+    """How long a backup can be restored after its backup key was replaced; then that key is destroyed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ def _own_share(seat: Seat, paper: Path | None, *, typed: bool) -> tuple[Ceremony
         raise OfficerError("this officer has confirmed no share yet: idvault-keys confirm")
     record = Ceremony.parse(pins.record or pins.next_record)
     if paper is not None or typed:
-        share = _read_paper(paper) if paper is not None else click.prompt("Share", hide_input=True, err=True)
+        share = read_paper(paper) if paper is not None else click.prompt("Share", hide_input=True, err=True)
         Collecting(record).give(share, seat.card.key_id)
         return record, " ".join(share.lower().split())
     try:
@@ -235,7 +235,7 @@ def _own_share(seat: Seat, paper: Path | None, *, typed: bool) -> tuple[Ceremony
         raise OfficerError("the share on this machine does not open with this officer's keys") from None
 
 
-def _read_paper(path: Path) -> str:
+def read_paper(path: Path) -> str:
     """Return the words of a paper file as `confirm` writes it, or of a file with the words in its first line."""
     first = read_secret(path, "--share-file")
     if not first.startswith("idvault share"):

@@ -8,6 +8,7 @@ import click
 from keys.errors import KeysError, SealedError
 from vault.cli import (
     agreements,
+    backup,
     credentials,
     database,
     demo,
@@ -38,6 +39,7 @@ def cli() -> None:
       idvault reviewer add rita                       a reviewer for all providers
       idvault import people.csv --provider chat       bring the accounts that a provider has
       idvault fsck                                    check every row of every store
+      idvault backup FOLDER --key-file FILE           copy the whole vault; `restore` brings it back
       idvault log verify                              recompute the public log of what was done
       idvault report transparency 2026-11             how many acts of each kind there were
 
@@ -56,6 +58,8 @@ cli.add_command(log.log)
 cli.add_command(report.report)
 cli.add_command(witness.witness)
 cli.add_command(database.db)
+cli.add_command(backup.backup)
+cli.add_command(backup.restore)
 cli.add_command(importing.import_)
 enrolment.provider.add_command(agreements.allow_exchange)
 enrolment.provider.add_command(agreements.revoke_exchange)

@@ -97,6 +97,18 @@ def compact(engine: Engine) -> bool:
         return not busy
 
 
+def heads() -> dict[str, str]:
+    """Return the newest revision of each store."""
+    return {name: str(migrating.head(history)) for name, history in HISTORIES.items()}
+
+
+def emptied(engine: Engine, name: str) -> None:
+    """Bring a store to the newest schema, without any row of before."""
+    if inspect(engine).get_table_names():
+        migrating.downgrade(engine, HISTORIES[name], "base")
+    migrating.upgrade(engine, HISTORIES[name])
+
+
 def answers(engine: Engine) -> bool:
     """Tell whether a store can be read."""
     try:

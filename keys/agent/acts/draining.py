@@ -48,7 +48,8 @@ def take(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         numbers = Counter(_counted(connection, rids))
     rows = []
     for row in found:
-        subjects = [row.address] if row.type in leaves.BY_DIGEST else []
+        of_subject = row.type in leaves.BY_SUBJECT and len(row.address) == leaves.SUBJECT_BYTES
+        subjects = [row.address] if of_subject else []
         for rid in _rids(row.address):
             if rid in keys:
                 subjects.append(leaves.record_subject(keys[rid], numbers[rid]))

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete
 
-from keys import audit, intents, records, statements, store
+from keys import audit, intents, leaves, records, statements, store
 from keys.accounts import account_mac
 from keys.agent.acts import draining
 from keys.agent.acts.matching import (
@@ -152,7 +152,8 @@ def _destroy(
     subject = _subject(names, connection, args)
     detail = {"by": text(args, "by"), "why": text(args, "why")}
     opened = open_record(names, subject.record)
-    audit.write(connection, names.keyring.deployment, opened, "registration.erased", names.minute, detail)
+    told = audit.row(names.keyring.deployment, opened, "registration.erased", names.minute, detail)
+    audit.write_all(connection, [told | {"address": leaves.erased_subject(opened.commitment_key)}])
     for rid in (*subject.rids, *(standing.record.rid for standing in bare)):
         records.remove(connection, records.load(connection, names.keyring, rid))
         connection.execute(delete(store.evidence_key).where(store.evidence_key.c.rid == rid))

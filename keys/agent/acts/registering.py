@@ -258,6 +258,7 @@ def _undo(names: Names, connection: Connection, rid: bytes) -> None:
         return
     uid = records.uid_of(names.keyring, record)
     records.remove(connection, record)
+    draining.forget(connection, [rid])  # of a vault that came back, the log may have told of it
     if records.origin_of(names.keyring, record)[2] is None:  # the person of an exchange lives on
         connection.execute(delete(store.person).where(store.person.c.uid == uid))
 

@@ -1,0 +1,260 @@
+"""A key store that comes back from a backup: opened by its own generation's shares or seal, and brought up to what is
+known to have come later, before anybody is served.
+
+What came later is known by the public log alone. An erasure is told by a commitment of the record: who has the record's
+key, as the vault has again, finds it. Of agreements, approvals and officers the log tells that something was revoked,
+used or changed, not what: so all of that is taken back.
+"""
+
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from keys import agreements, leaves, records, requests, store
+from keys.agent.acts import checkpointing
+from keys.agent.acts.deciding import Deciding
+from keys.agent.client import AgentClient
+from keys.agent.holder import Door, serve
+from keys.agent.holders import acts_of
+from keys.agent.names import Limits, Names
+from keys.agent.settings import AgentSettings
+from keys.backups import Keeper
+from keys.chains import RECORDED, Chain
+from keys.chains import records as chain_records
+from keys.engine import reading, writing
+from keys.entries import BACKUP, Key, root_key
+from keys.errors import BackupError, MissingError, OpenError, SealError, ShareError
+from keys.heads import Heads
+from keys.keyring import Keyring
+from keys.requests import Stage
+from keys.seals import development
+from keys.seals.automatic import Automatic
+from keys.seals.configs import PASSPHRASE
+from keys.seals.passphrase import Passphrase
+from keys.seals.sealed import Backend, Sealed
+from keys.seals.shares import Ceremony, Collecting
+
+RootKey = Key
+"""What opens everything, for the time that a restore takes."""
+DOORS: Final = ("identity", "outbox", "log")
+_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What the log tells of after the backup."""
+
+    subjects: frozenset[bytes] = frozenset()
+    """Of all leaves that name records."""
+    erased: frozenset[bytes] = frozenset()
+    """Of those that tell an erasure."""
+    recorded: frozenset[bytes] = frozenset()
+    """Digests of the officers' records that were put in force."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Leaves of each type."""
+
+    @classmethod
+    def of(cls, entries: Iterator[bytes]) -> "Later":
+        """Return what leaves tell.
+
+        Raises:
+            NoteError: one is no leaf.
+        """
+        subjects, erased, recorded, counts = set[bytes](), set[bytes](), set[bytes](), dict[str, int]()
+        for entry in entries:
+            leaf = leaves.read(entry)
+            counts[leaf["type"]] = counts.get(leaf["type"], 0) + 1
+            subjects.update(leaf["subjects"])
+            if leaf["type"] == "registration.erased":
+                erased.update(leaf["subjects"])
+            if leaf["type"] == RECORDED:
+                recorded.update(leaf["subjects"])
+        return cls(frozenset(subjects), frozenset(erased), frozenset(recorded), counts)
+
+
+def root_of_seal(keeper: Keeper, passphrase: Callable[[], str]) -> Key:
+    """Return the root key by the seal that the key file holds.
+
+    Args:
+        keeper: the key file.
+        passphrase: asks for it, where the seal is one.
+
+    Raises:
+        SealError: it does not open, or there is none.
+        SetupError: it is none.
+    """
+    if not keeper.seal:
+        raise SealError("this vault is opened by shares: --share-file, once for each of M officers")
+    if b'"development"' in keeper.seal[:64]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "seal"
+            path.touch(0o600)
+            path.write_bytes(keeper.seal)
+            return root_key(*development.open_seal(path))
+    sealed = Sealed.parse(keeper.seal)
+    backend: Backend = Automatic(sealed.kind, sealed.config) if sealed.kind != PASSPHRASE else Passphrase(passphrase())
+    return root_key(sealed.root_id, sealed.open(backend))
+
+
+def root_of_shares(keeper: Keeper, shares: Sequence[str]) -> Key:
+    """Return the root key by the shares of M officers of the key file's generation.
+
+    Raises:
+        ShareError: it names what is wrong with one of them, or how many more are needed.
+    """
+    if not keeper.ceremony:
+        raise ShareError("this vault has no officers: its seal opens it")
+    record = Ceremony.parse(keeper.ceremony)
+    collecting = Collecting(record)
+    for share in shares:
+        collecting.give(share)
+    return root_key(record.root_id, collecting.root())
+
+
+def needed(keeper: Keeper) -> int:
+    """Return how many shares open a vault; 0 where its seal does."""
+    return Ceremony.parse(keeper.ceremony).threshold if keeper.ceremony else 0
+
+
+def put_back_backup_keys(engine: Engine, keeper: Keeper) -> None:
+    """Write the backup keys, which no backup holds, into a key store that came back from one. Idempotent."""
+    with writing(engine) as connection:
+        connection.execute(delete(store.key).where(store.key.c.purpose == BACKUP))
+        connection.execute(insert(store.key), [{"purpose": BACKUP, "scope": "", **key} for key in keeper.keys])
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """An opened key store, in the process that brings it back."""
+
+    engine: Engine
+    keyring: Keyring
+    home: Path
+    names: Names
+
+    @classmethod
+    def opened(cls, engine: Engine, root: Key, home: Path, now: Callable[[], int]) -> "Restored":
+        """Open it, and check it whole.
+
+        Raises:
+            BackupError: a key does not open.
+            ChainError: the chain of officers does not hold.
+        """
+        try:
+            keyring = Keyring.under_root(engine, root.id, root.secret)
+        except OpenError:
+            raise BackupError("the key store of this backup opens under another root key") from None
+        rows, bad = keyring.verify()
+        if bad:
+            raise BackupError(f"the key store of this backup has {bad} of {rows} keys that do not open")
+        deciding = Deciding(engine, keyring, home, now, Limits(), lambda: None)
+        state = deciding.state()
+        if state is not None:
+            Chain(engine, keyring, home).note(state.head)
+        return cls(engine, keyring, home, Names(engine, keyring, now, Limits(), deciding))
+
+    @contextmanager
+    def serving(self) -> Iterator[Mapping[str, AgentClient]]:
+        """Serve the acts of this key store to this process alone, for what the service does in them."""
+        with tempfile.TemporaryDirectory() as folder:
+            clients = {name: AgentClient(str(Path(folder) / f"{name}.sock"), 600) for name in DOORS}
+            settings = AgentSettings(self.home, "", Path(folder))
+            acts = acts_of(self.names, settings)
+            signer = checkpointing.signing(self.keyring, Heads(self.engine, self.keyring, self.home))
+            acts["log"] = {"log.head": signer.head, "log.sign": signer.sign, "log.commit": signer.commit}
+            over, doors = threading.Event(), []
+            for name in DOORS:
+                listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                listener.bind(str(Path(folder) / f"{name}.sock"))
+                listener.listen(8)
+                doors.append(Door(name, listener, frozenset(), acts[name]))
+            threading.Thread(target=serve, args=(doors, over), daemon=True).start()
+            try:
+                yield clients
+            finally:
+                for client in clients.values():
+                    client.close()
+                over.set()
+
+    def erased(self, later: Later) -> list[bytes]:
+        """Return the records that were erased after the backup, by what their commitment keys say of its leaves.
+
+        Each record's leaves are counted up to what was told, so that none is told under the same number again.
+        """
+        found, after = [], b""
+        while later.subjects:
+            with reading(self.engine) as connection:
+                query = select(store.record_key).where(store.record_key.c.rid > after)
+                rows = connection.execute(query.order_by(store.record_key.c.rid).limit(_PAGE)).all()
+                counted = connection.execute(
+                    select(store.leaf_count).where(store.leaf_count.c.rid.in_([row.rid for row in rows]))
+                ).all()
+            if not rows:
+                break
+            after, numbers, told = rows[-1].rid, {row.rid: row.leaves for row in counted}, list[dict[str, Any]]()
+            for rid, record in records.intact(self.keyring, rows).items():
+                if record is None:
+                    continue
+                key, number = records.commitment_key(self.keyring, record), numbers.get(rid, 0)
+                while leaves.record_subject(key, number) in later.subjects:
+                    number += 1
+                if leaves.erased_subject(key) in later.erased:
+                    found.append(rid)
+                if number != numbers.get(rid, 0):
+                    told.append({"rid": rid, "leaves": number})
+            _count(self.engine, told)
+        return found
+
+    def officer_records_after(self, later: Later) -> int:
+        """Return how many of the officers' records came after the backup."""
+        with reading(self.engine) as connection:
+            held = {bytes.fromhex(one.digest) for one in chain_records(connection)}
+        return len(later.recorded - held)
+
+    def trust_own_head(self) -> None:
+        """Take what the key store says was signed last of the log for all that was."""
+        Heads(self.engine, self.keyring, self.home).take_row()
+
+    def take_back(self, later: Later) -> dict[str, int]:
+        """Take back what may have been revoked or used since; return {agreements, requests}: how much of each.
+
+        All agreements are revoked where one was, and requests that wait are withdrawn where any was carried out.
+        """
+        told = {"agreements": 0, "requests": 0}
+        with writing(self.engine) as connection:
+            if later.counts.get("exchange.revoked", 0):
+                for giver in connection.execute(select(store.agreement.c.giver).distinct()).scalars().all():
+                    for known in agreements.of_giver(connection, self.keyring, giver):
+                        if known.active:
+                            agreements.put(connection, self.keyring, replace(known, state=agreements.REVOKED))
+                            told["agreements"] += 1
+            if self.officer_records_after(later):
+                for held in requests.every(connection):
+                    if held.stage in {Stage.PENDING, Stage.PROPOSED}:
+                        requests.mark(connection, held.digest, Stage.WITHDRAWN)
+                        told["requests"] += 1
+        return told
+
+    def rid_behind(self, sector: str, link: bytes, pid: bytes) -> bytes:
+        """Return the record behind a standing's link; nothing where the link does not open."""
+        try:
+            return self.keyring.links(sector).rid(link, pid)
+        except (OpenError, MissingError):
+            return b""
+
+
+def _count(engine: Engine, told: Sequence[Mapping[str, Any]]) -> None:
+    if not told:
+        return
+    statement = upsert(store.leaf_count)
+    changed = {"leaves": statement.excluded.leaves}
+    with writing(engine) as connection:
+        connection.execute(statement.on_conflict_do_update(index_elements=["rid"], set_=changed), list(told))
