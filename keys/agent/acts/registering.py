@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete
 
 from keys import audit, budgets, records, store
+from keys.agent.acts import draining
 from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.names import Names, check_standing, commitment_key, open_record
 from keys.agent.wire import Dialogue
