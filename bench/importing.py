@@ -59,7 +59,7 @@ def write(file: Path, count: int, seed: int = 1) -> None:
 
 
 @contextmanager
-def _stores(folder: Path, database: str) -> Iterator[Cluster | None]:
+def stores_of(folder: Path, database: str) -> Iterator[Cluster | None]:
     """Have a PostgreSQL of its own for the run, durable as it comes; without one the stores are SQLite files."""
     if database == "sqlite":
         yield None
@@ -144,7 +144,7 @@ def measure(folder: Path, count: int, database: str, kills: int, options: list[s
     figures = Figures(count, database, kills=kills)
     file = folder / "people.jsonl"
     write(file, count)
-    with _stores(folder, database) as cluster:
+    with stores_of(folder, database) as cluster:
         server = Server(folder / "home", IDVAULT_WORKERS=str(max(2, os.cpu_count() or 1)), IDVAULT_LOG_URL="",
                         IDVAULT_SEQUENCER="yes")  # fmt: skip
         if server.databases:

@@ -187,7 +187,7 @@ def test_verify_own_counts_every_row_that_does_not_hold(store: KeyStore) -> None
     found = _act(verifying.verify_own, store.names())
     assert found["tables"] == {
         "record_key": {"rows": 2, "bad": 0}, "reviewer": {"rows": 1, "bad": 0}, "evidence_key": {"rows": 1, "bad": 0},
-        "key": {"rows": 14, "bad": 0}, "agreement": {"rows": 0, "bad": 0}, "handoff": {"rows": 0, "bad": 0},
+        "key": {"rows": 15, "bad": 0}, "agreement": {"rows": 0, "bad": 0}, "handoff": {"rows": 0, "bad": 0},
         "statement_key": {"rows": 0, "bad": 0}, "request": {"rows": 0, "bad": 0},
         "officer_record": {"rows": 0, "bad": 0},
     }  # fmt: skip

@@ -208,7 +208,7 @@ def test_a_creation_that_is_undone_leaves_nothing_and_may_be_undone_twice(shared
 def test_the_agents_own_rows_are_good(shared: Agent) -> None:
     found = shared.officer.call("verify.own", {})
     assert all(table["bad"] == 0 for table in found["tables"].values())
-    assert found["tables"]["key"]["rows"] == 14
+    assert found["tables"]["key"]["rows"] == 15
 
 
 def test_seal_closes_everything_at_once_and_across_restarts_until_unseal(agent: Agent) -> None:

@@ -83,7 +83,7 @@ def test_a_destroyed_entry_is_never_opened_again(store: KeyStore) -> None:
     keyring = store.opened()
     with pytest.raises(MissingError):
         keyring.tokens(SHOP)
-    assert keyring.verify() == (14, 0)
+    assert keyring.verify() == (15, 0)
 
 
 @pytest.mark.parametrize("state", [State.DEACTIVATED, State.SUSPENDED, State.COMPROMISED, State.PRE_ACTIVE])
@@ -92,7 +92,7 @@ def test_a_state_edited_in_the_store_is_refused(store: KeyStore, state: State) -
     store.execute("UPDATE key SET state = :s WHERE purpose = 'index'", s=str(state))
     with pytest.raises(OpenError):
         store.opened()
-    assert store.keyring.verify() == (14, 1)
+    assert store.keyring.verify() == (15, 1)
 
 
 @pytest.mark.parametrize(
@@ -166,22 +166,22 @@ def _of_earlier_version(store: KeyStore) -> Key:
     place = place_of(store.keyring.deployment, index.id, "index", "", 1, "active")
     sealed = store.keyring.wrapping.seal(Purpose.KEYRING, place, index.secret.expose_cleartext())
     store.execute("UPDATE key SET sealed = :sealed WHERE purpose = 'index'", sealed=sealed)
-    store.execute("DELETE FROM key WHERE purpose IN ('sign/es256', 'officer-head')")
+    store.execute("DELETE FROM key WHERE purpose IN ('sign/es256', 'officer-head', 'backup')")
     return index
 
 
 def test_a_key_store_of_an_earlier_version_is_completed_once_and_explicitly(store: KeyStore) -> None:
     index = _of_earlier_version(store)
-    with pytest.raises(SetupError, match="lacks the keys: officer-head, sign/es256"):
+    with pytest.raises(SetupError, match="lacks the keys: officer-head, backup, sign/es256"):
         store.opened()
     seal = store.home / development.FILE_NAME
-    assert setup.complete_development(store.engine, seal, NOW) == ["index", "officer-head", "sign/es256"]
+    assert setup.complete_development(store.engine, seal, NOW) == ["index", "officer-head", "backup", "sign/es256"]
     assert setup.complete_development(store.engine, seal, NOW) == []
     standing = Keyring.under_standing(store.engine, store.opened().current(STANDING_KEK))
     # The same key as before, now where the holder `standing` finds it.
     assert (standing.current("index").id, standing.current("index").secret) == (index.id, index.secret)
     assert standing.current("sign/es256").state is State.ACTIVE
-    assert store.opened().verify() == (14, 0)
+    assert store.opened().verify() == (15, 0)
 
 
 def test_completing_needs_the_root_key_of_this_store(store: KeyStore, tmp_path: Path) -> None:
