@@ -33,9 +33,10 @@ def listed(column: Column[Any], values: Sequence[Any]) -> Any:  # noqa: ANN401 -
 class Bulk:
     """How rows come into one table; made once a table."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, whole: bool = False) -> None:
+        """Take the table; `whole` where rows hold the columns that have a default too."""
         self._table = table
-        self._columns = [column for column in table.columns if column.server_default is None]
+        self._columns = [column for column in table.columns if whole or column.server_default is None]
 
     def insert(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Insert rows, each a tuple in the order of the table's columns.

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, MetaData, Table, func, insert, inspect, select
+from sqlalchemy import Connection, Engine, MetaData, Table, func, select
 from sqlalchemy.exc import DBAPIError
 
 from keys import migrating, store
 from keys.backups import PURPOSE
+from keys.bulk import Bulk
 from keys.engine import open_engine, reading, snapshot, writing
 from keys.errors import UnavailableError
 from vault.stores.schema import HISTORIES, METADATA
@@ -75,7 +76,7 @@ def copy_out(connection: Connection, name: str, path: Path, progress: Progress) 
     try:
         migrating.upgrade(target, HISTORIES[name])
         with writing(target) as to:
-            _copy_rows(METADATA[name], connection, lambda table, rows: to.execute(insert(table), rows), progress)
+            _copy_rows(METADATA[name], connection, to, progress)
         with reading(target) as last:
             # One file, that nothing lies beside.
             last.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -102,13 +103,9 @@ def copy_in(engine: Engine, name: str, path: Path, progress: Progress) -> None:
             if name == "keys":
                 for version in connection.execute(select(store.key.c.version).where(store.key.c.purpose == "kek")):
                     store.make_partition(to, version[0])
-
-            def write(table: Table, rows: list[dict[str, Any]]) -> None:
-                to.execute(insert(table), rows)
-
             for table in METADATA[name].sorted_tables:
                 to.execute(table.delete())  # what migrations wrote
-            _copy_rows(METADATA[name], connection, write, progress)
+            _copy_rows(METADATA[name], connection, to, progress)
     finally:
         source.dispose()
 
@@ -129,17 +126,13 @@ def merged(path: Path) -> None:
         raise UnavailableError(f"{path.name}: in use; try again")
 
 
-def _copy_rows(
-    metadata: MetaData, connection: Connection, write: Callable[[Table, list[dict[str, Any]]], Any], progress: Progress
-) -> None:
-    there = set(inspect(connection).get_table_names())
+def _copy_rows(metadata: MetaData, connection: Connection, to: Connection, progress: Progress) -> None:
     for table in metadata.sorted_tables:
-        if table.name not in there:
-            continue
         query = select(table)
         if table is store.key:
             query = query.where(store.key.c.purpose != PURPOSE)  # what opens backups is in none
+        bulk = Bulk(table, whole=True)
         found = connection.execution_options(yield_per=_ROWS).execute(query)
-        for some in found.mappings().partitions(_ROWS):
-            write(table, [dict(row) for row in some])
+        for some in found.partitions(_ROWS):
+            bulk.insert(to, some)
             progress(len(some))
