@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 3
 
-.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-rewrapping bench-large transcripts
+.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-rewrapping bench-backups bench-large transcripts
 
 serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:8400
 	$(BIN)/idvault serve
@@ -17,7 +17,8 @@ ON_POSTGRESQL := tests/stores tests/model tests/http/test_postgresql_faults.py t
 	tests/http/test_matching.py tests/http/test_exchange.py tests/http/test_token_batches.py \
 	tests/http/test_sanctions.py tests/http/test_going.py tests/http/test_imports.py tests/http/test_retention.py \
 	tests/http/test_registrations_many.py tests/http/test_registrations_together.py tests/http/test_organizations.py \
-	tests/http/test_metrics.py tests/http/test_log.py tests/http/test_officers.py tests/http/test_rotation.py
+	tests/http/test_metrics.py tests/http/test_log.py tests/http/test_officers.py tests/http/test_rotation.py \
+	tests/http/test_seals.py tests/http/test_backups.py
 
 test: dev  ## run the tests: all with SQLite, then those of flows and faults with PostgreSQL
 	scripts/system-packages
@@ -73,6 +74,9 @@ bench-log: dev  ## the public log at 10 thousand and a million entries, and what
 bench-rewrapping: dev  ## keys sealed anew at 10 and 100 thousand records, and what it costs introspections
 	scripts/system-packages bench
 	$(BIN)/python -m bench.rewrapping
+
+bench-backups: dev  ## a backup of 100 thousand people, and a vault that comes back from it
+	$(BIN)/python -m bench.backups 100000
 
 bench-large: dev  ## import 5.8 million people into PostgreSQL, killed twice with -9 on the way; takes long and 20 GB
 	$(BIN)/python -m bench.importing 5800000 --kill 2

@@ -37,6 +37,7 @@ from vault.services.reading_log import LogReader
 from vault.services.refilling import Refilling
 from vault.services.restoring import Restoring
 from vault.stores import clients, copying, log, schema
+from vault.stores.copying import STORE_ERRORS
 from vault.stores.unit import Store
 
 _PLAIN: Final = ".backup"
@@ -98,9 +99,9 @@ def make(settings: Settings, officer: AgentClient, folder: Path, key_file: Path,
         replace_durably(folder / SIGNATURE, signature, 0o600)
         replace_durably(folder / MANIFEST, manifest.raw, 0o600)  # last: without it, it is no backup
         replace_durably(key_file, begun["key_file"], 0o600)
-    except OSError:
+    except (OSError, *STORE_ERRORS):
         _emptied(folder)
-        raise StartError("the backup cannot be written: is the disk full, or the folder another's?") from None
+        raise StartError("the backup cannot be made: is a disk full, the folder another's, or a store away?") from None
     except BaseException:
         _emptied(folder)
         raise
@@ -254,6 +255,35 @@ def restore(
     key = keeper.backup_key(root, manifest.said["key"]["version"], bytes.fromhex(manifest.said["key"]["id"]))
     part = backups.part_key(key, manifest.id)
     manifest.check_mac(backup.signature, part)
+    try:
+        told = _built(settings, backup, keeper, root, part, mirror, now, progress,
+                      lose_officer_changes=lose_officer_changes)  # fmt: skip
+        _put_in_place(settings, build, keeper)
+    except (OSError, *STORE_ERRORS):
+        _unbuilt(settings)
+        raise StartError("the vault cannot be written: is a disk full, or a store away? Nothing was restored") from None
+    except BaseException:
+        _unbuilt(settings)
+        raise
+    return {**backup.told(), **told}
+
+
+def _unbuilt(settings: Settings) -> None:
+    """Leave nothing of a restore that failed, but what says that the databases are its own to be filled again."""
+    build = settings.home / _BUILD
+    if (build / _WHOLE).exists():
+        return
+    shutil.rmtree(build, ignore_errors=True)
+    if not settings.embedded:
+        build.mkdir(mode=0o700)
+
+
+def _built(
+    settings: Settings, backup: Backup, keeper: Keeper, root: Key, part: Secret, mirror: Read | None,
+    now: Callable[[], int], progress: Progress, *, lose_officer_changes: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Have everything in its place in the build folder, or in the databases; return what became of it."""
+    manifest, build = backup.manifest, settings.home / _BUILD
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(build, ignore_errors=True)
     build.mkdir(mode=0o700)
@@ -274,8 +304,7 @@ def restore(
         told = _brought_up(settings, restored, stores, mirror, now, lose_officer_changes=lose_officer_changes)
         with stores["directory"].reading() as unit:
             providers = [row.name for row in clients.listed(unit, "provider")]
-    _put_in_place(settings, build, keeper)
-    return {**backup.told(), **told, "resync_required": providers}
+    return {**told, "resync_required": providers}
 
 
 def _filled(engines: Mapping[str, Any], build: Path, progress: Progress) -> None:

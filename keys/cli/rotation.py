@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -118,7 +119,8 @@ def rewrap(batch: int, home: Path, sockets: Path | None, *, as_json: bool) -> No
                TimeRemainingColumn())  # fmt: skip
     console, begun, sealed, left, version, altered = Console(stderr=True), time.monotonic(), 0, 0, 0, 0
     client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
-    with failing(), Progress(*columns, console=console, disable=as_json or not console.is_terminal) as bars:
+    bar_of = Progress(*columns, console=console, disable=as_json or not console.is_terminal)
+    with failing(), closing(client), bar_of as bars:
         bar = bars.add_task("", total=None, rate="")
         for found in _batches(client, batch):
             sealed, version, altered = sealed + found["sealed"], found["version"], altered + found["altered"]
@@ -126,7 +128,6 @@ def rewrap(batch: int, home: Path, sockets: Path | None, *, as_json: bool) -> No
                 left = found["left"]
                 bars.update(bar, total=sealed + left)
             bars.update(bar, completed=sealed, rate=f"{sealed / (time.monotonic() - begun):,.0f} keys/s")
-    client.close()
     done = {"version": version, "sealed": sealed, "left": left, "seconds": round(time.monotonic() - begun, 3)}
     text = f"{sealed} keys sealed anew under version {version}; {left} are left under former versions."
     _show(done, text, as_json=as_json)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Engine, MetaData, Table, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from keys import migrating, store
 from keys.backups import PURPOSE
@@ -23,6 +23,8 @@ from vault.stores.schema import HISTORIES, METADATA
 _TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.2
 _ROWS: Final = 5000
+STORE_ERRORS: Final = (SQLAlchemyError,)
+"""What a store raises that cannot be read or written."""
 Progress = Callable[[int], None]
 """Is told how many rows were copied."""
 

@@ -1,0 +1,97 @@
+"""What is left of keys: after `seal` none in any process, environment, core or file of the vault (A19, promise 4)."""
+
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from keys import records
+from keys.engine import open_engine, reading
+from keys.keyring import Keyring
+from keys.seals.passphrase import Passphrase
+from keys.seals.sealed import read
+from tests.http.test_processes import eventually
+from tests.http.test_rotation import keys
+from tests.http.test_seals import secret
+from tests.people import person
+from tests.serving import Server
+from vault import config
+
+WORDS: Final = "correct horse battery staple of seven drawn words"
+
+
+def all_keys(server: Server) -> dict[str, bytes]:
+    """Return every key of a vault that a passphrase opens, by its name: the keyring's, and a record's own."""
+    sealed = read(server.home / "seal.json")
+    assert sealed is not None
+    root = sealed.open(Passphrase(WORDS))
+    engine = open_engine(config.load(server.environment).store_url("keys"))
+    ring = Keyring.under_root(engine, sealed.root_id, root)
+    found = {"root": root.expose_cleartext(), "passphrase": WORDS.encode()}
+    for (purpose, scope), versions in ring._keys.items():
+        for version, key in versions.items():
+            found[f"{purpose} {scope} {version}"] = key.secret.expose_cleartext()
+    with reading(engine) as connection:
+        rows = connection.exec_driver_sql("SELECT rid FROM record_key").scalars().all()
+        record = records.load(connection, ring, bytes(rows[0]))
+    found["commitment key"] = records.commitment_key(ring, record).expose_cleartext()
+    engine.dispose()
+    return found
+
+
+def memory(pid: int) -> Iterator[bytes]:
+    """Yield what a process has in memory, region by region."""
+    with Path(f"/proc/{pid}/mem").open("rb") as mem:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            place, rights, *_ = line.split()
+            first, last = (int(end, 16) for end in place.split("-"))
+            if "r" not in rights or line.endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
+                continue
+            try:
+                mem.seek(first)
+                yield mem.read(last - first)
+            except (OSError, ValueError):
+                continue
+
+
+def found_in(server: Server, wanted: Mapping[str, bytes]) -> set[str]:
+    """Return `where what` of each key that a process of the vault, its environment or a file of it holds."""
+    found = set()
+    for pid in server.processes():
+        try:
+            for region in (*memory(pid), Path(f"/proc/{pid}/environ").read_bytes()):
+                found |= {f"process {name}" for name, key in wanted.items() if key in region}
+        except FileNotFoundError:
+            continue
+    for path in [*server.home.rglob("*"), server.log]:
+        if path.is_file() and path.stat().st_size:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                found |= {f"{path.name} {name}" for name, key in wanted.items() if content.find(key) >= 0}
+    return found
+
+
+@pytest.fixture
+def passed(fresh: Server, tmp_path: Path) -> Server:
+    """A served vault of a passphrase that was worked with."""
+    words = secret(tmp_path, WORDS)
+    keys(fresh, "migrate-seal", "passphrase", "--passphrase-file", words)
+    keys(fresh, "unseal", "--passphrase-file", words)
+    chat = fresh.provider("chat")
+    assert eventually(lambda: chat.register(person(1), "anna_1").status_code < 500)
+    return fresh
+
+
+def test_a19_after_seal_no_key_is_left_in_any_process_or_file(passed: Server) -> None:
+    chat, rita = passed.provider("bank"), passed.reviewer("rita")
+    made = chat.registered({**person(2), "document": {**person(2)["document"], "country": "FIN"}}, "maria_2")
+    rita.reveal(made["id"])
+    wanted = all_keys(passed)
+    before = found_in(passed, wanted)
+    assert {"process root", "process kek  1", "process token bank.example 1"} <= before, (
+        "the search finds what is there"
+    )
+    assert not [where for where in before if not where.startswith("process ")], "no file holds a key in the clear"
+    keys(passed, "seal")
+    assert eventually(lambda: not found_in(passed, wanted))
