@@ -19,6 +19,7 @@ from keys.entries import KEK, Key
 from keys.errors import MissingError, OpenError
 from keys.frame import Place, Purpose
 from keys.keyring import Keyring
+from keys.primitives import equal
 from keys.records import Record
 from keys.rows import check_row, row_mac
 
@@ -107,7 +108,7 @@ def _changed(keyring: Keyring, kek: Key, record: Record) -> dict[str, Any]:
 
 def _sealed(kek: Key, place: Place, secret: bytes) -> bytes:
     sealed = kek.seal(Purpose.WRAP, place, secret)
-    if kek.open(Purpose.WRAP, place, sealed) != secret:
+    if not equal(kek.open(Purpose.WRAP, place, sealed), secret):
         raise OpenError
     return sealed
 

@@ -124,3 +124,15 @@ def test_an_account_mac_is_that_of_the_specification_and_binds_every_part() -> N
     assert not account_holds(HASH, bytes(16), "prov", "anna", UID, RID, mac)
     assert not account_holds(HASH, bytes(16), "prov", "anna", PID, UID, mac)
     assert not account_holds(HASH, *parts, mac[:-1])
+
+
+def test_a24_one_identifier_has_one_tag_in_a_deployment_and_others_in_each_other_for_each_kind_and_purpose() -> None:
+    other = Secret(bytes(range(32, 64)))
+    here, there = fingerprints(HASH, 1, ANNA), fingerprints(other, 1, ANNA)
+    assert here == fingerprints(HASH, 1, ANNA)
+    assert not {tag.value for tag in here} & {tag.value for tag in there}, "another deployment has another key"
+    number = {"document": FieldValue(b"", (b"974812",)), "registration": FieldValue(b"", (b"974812",))}
+    assert len({tag.value for tag in fingerprints(HASH, 1, number)}) == 2, "equal text of another kind is another tag"
+    local = [local_tags(HASH, 1, sector, ANNA) for sector in ("shop.example", "bank.example")]
+    values = [tag.value for tags in (here, *local) for tag in tags]
+    assert len(set(values)) == len(values), "what a tag is for is part of it"
