@@ -41,6 +41,7 @@ from vault.services.refilling import Refilling
 from vault.services.refusing import Refusing
 from vault.services.registering import Registering
 from vault.services.reporting import Reporting
+from vault.services.retagging import Retagging
 from vault.services.retention import Retention
 from vault.services.reviewing import Reviewing
 from vault.services.sanctioning import Sanctioning
@@ -82,6 +83,7 @@ class Vault:
     tokens: Tokens
     exchanging: Exchanging
     checking: Checking
+    retagging: Retagging
     housekeeping: Housekeeping
     figures: Figures
     log: LogReader
@@ -276,5 +278,6 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         officers=officers,
         readiness=_readiness(settings, stores),
         keepers=Readiness({_KEPT_BY: partial(_kept_by, settings)}),
+        retagging=Retagging(directory, linking),
         housekeeping=Housekeeping(settings, linking, Retention(settings, directory, linking, erasing, now)),
     )

@@ -34,6 +34,7 @@ from keys.agent.acts import (
     registering,
     renewing,
     resealing,
+    retagging,
     reviewing,
     rotating,
     signing,
@@ -100,6 +101,9 @@ IDENTITY_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "erase": erasing.erase,
     "erase.done": erasing.erase_done,
     "intents": reviewing.intents_due,
+    "retag": retagging.retag,
+    "retag.versions": retagging.versions,
+    "retag.done": retagging.done,
     "verify": verifying.verify,
 }
 EXCHANGE_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {

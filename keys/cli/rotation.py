@@ -18,7 +18,7 @@ from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
 from keys.cli.seat import failing, home_option, json_option, sockets_option
 
-PURPOSES: Final = ("kek", "token", "signing", "log")
+PURPOSES: Final = ("kek", "token", "fingerprint", "signing", "log")
 EXIT_BAD: Final = 4
 _BATCH: Final = 1000
 _PASSES: Final = 5
@@ -28,6 +28,7 @@ _SECTOR = click.option("--sector", default="", help="The provider's sector, whos
 _WORDS: Final = {
     "kek": "of names",
     "token": "of one provider's tokens",
+    "fingerprint": "of tags",
     "signing": "of signed answers",
     "log": "of checkpoints",
 }
@@ -80,12 +81,14 @@ def list_keys(home: Path, sockets: Path | None, *, as_json: bool) -> None:
 @_beside_agent
 def rotate(purpose: str, sector: str, begun: int | None, home: Path, sockets: Path | None, *, compromised: bool,
            as_json: bool) -> None:  # fmt: skip
-    """Give the key PURPOSE its next version, which protects from now on: kek, token, signing or log.
+    """Give the key PURPOSE its next version, which protects from now on.
 
     \b
     kek       wraps each record's own keys. What it wrapped opens as before; `rewrap` seals it anew, online.
     token     makes one provider's tokens (--sector). Its old tokens go on being good: POST /v1/tokens/translate
               gives that provider, and only it, the new ones. They end with `destroy`.
+    fingerprint   makes the tags by which people are recognised. Both versions are written and asked until
+              `idvault retag` has made everybody's anew, and ended that.
     signing   signs introspection answers (RFC 9701). /jwks.json shows both versions until the old one is destroyed.
     log       signs checkpoints of the public log. Both versions sign until the old one is destroyed, so that whoever
               knows one of them goes on verifying; `idvault log checkpoint` prints the new one.
@@ -154,15 +157,17 @@ def _batches(client: AgentClient, batch: int) -> Iterator[dict[str, Any]]:
 @_SECTOR
 @click.option("--version", type=click.IntRange(min=1), required=True, help="Which version.")
 @click.option("--yes", "sure", is_flag=True, help="Do it; without this it is only said what would be done.")
+@click.option("--lose-bans", is_flag=True,
+              help="Of fingerprint: end bans of the erased known by it (idvault retag: how many).")  # fmt: skip
 @_beside_agent
-def destroy(purpose: str, sector: str, version: int, home: Path, sockets: Path | None, *, sure: bool,
+def destroy(purpose: str, sector: str, version: int, home: Path, sockets: Path | None, *, sure: bool, lose_bans: bool,
             as_json: bool) -> None:  # fmt: skip
     """Destroy a former version of the key PURPOSE for good; refused while anything is sealed under it.
 
     A destroyed `token` version ends the tokens that it made. In a vault of officers this prints a request, and is said
     again once they approved it.
     """
-    args = {"purpose": purpose, "sector": sector, "version": version, "sure": sure}
+    args = {"purpose": purpose, "sector": sector, "version": version, "sure": sure, "lose_bans": lose_bans}
     with failing():
         found = _asked(home, sockets, "keys.destroy", args)
     text = f"{purpose} {_WORDS[purpose]}, version {version}: "

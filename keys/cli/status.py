@@ -11,7 +11,7 @@ PROOF_DAYS: Final = 90
 """After which an officer should prove anew that his share opens."""
 CRYPTOPERIOD_DAYS: Final = 730
 """NIST SP 800-57 part 1 rev. 5, section 5.3.6: at most two years for keys that seal, and of what signs."""
-_ROTATES: Final = {"kek": "kek", "sign/es256": "signing", "sign/log": "log"}
+_ROTATES: Final = {"kek": "kek", "fingerprint": "fingerprint", "sign/es256": "signing", "sign/log": "log"}
 _SOON_DAYS: Final = 30
 _DAY_SECONDS: Final = 86_400
 

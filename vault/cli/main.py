@@ -17,6 +17,7 @@ from vault.cli import (
     inspection,
     log,
     report,
+    retag,
     service,
     witness,
 )
@@ -58,6 +59,7 @@ cli.add_command(log.log)
 cli.add_command(report.report)
 cli.add_command(witness.witness)
 cli.add_command(database.db)
+cli.add_command(retag.retag)
 cli.add_command(backup.backup)
 cli.add_command(backup.restore)
 cli.add_command(importing.import_)

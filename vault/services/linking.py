@@ -153,6 +153,11 @@ class Linking:
             if piece is not None:
                 yield rid, name, piece.sealed
 
+    def forget_fingerprints(self, version: int) -> None:
+        """Delete the fingerprints of a version of their key that is not asked any more."""
+        with self._identity.writing() as unit:
+            people.forget_version(unit, version)
+
     def fingerprints(self) -> Iterator[list[tuple[bytes, bytes]]]:
         """Return all fingerprints in batches, for fsck."""
         after = b""

@@ -100,6 +100,12 @@ def fingerprints_page(unit: Unit, after: bytes, limit: int) -> list[tuple[bytes,
     return [(row.tag, row.sealed) for row in unit.execute(query.order_by(fingerprint.c.tag).limit(limit))]
 
 
+def forget_version(unit: Unit, version: int) -> int:
+    """Delete the fingerprints of a version of their key; return how many."""
+    mine = fingerprint.c.tag.between(bytes((version,)), bytes((version,)) + b"\xff" * 32)
+    return int(unit.execute(delete(fingerprint).where(mine)).rowcount)
+
+
 def write_fingerprint(unit: Unit, tag: bytes, kind: str, sealed: bytes | None) -> None:
     """Write a fingerprint over what stands there, or delete it. Idempotent; the intent's lock keeps others away."""
     if sealed is None:

@@ -56,6 +56,13 @@ def _go_over(unit: Unit, former: bytes, pid: bytes, now: int) -> None:
     unit.execute(delete(local_tag).where(local_tag.c.pid == former))
 
 
+def retagged(unit: Unit, plan: Plan, now: int) -> None:
+    """Write the tags of a registrant under another version of their key, beside those of the former."""
+    del now
+    for tag, kind, pid in plan["local"]:
+        standings.add_local_tag(unit, tag, kind, pid)
+
+
 def parted(unit: Unit, plan: Plan, now: int) -> None:
     """Write a split: the alias lives again with its accounts, sanctions and tags."""
     del now
@@ -143,5 +150,6 @@ BY_KIND: Final[Mapping[str, Callable[[Unit, Plan, int], None]]] = {
     "review": decided,
     "split": parted,
     "erase": erased,
+    "retag": retagged,
 }
 """By the kind of the intent."""

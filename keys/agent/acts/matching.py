@@ -148,15 +148,21 @@ def ask_fingerprints(dialogue: Dialogue, tags: Iterable[Tag]) -> dict[bytes, byt
 
 
 def vault_tags(names: Names, fields: Mapping[str, FieldValue]) -> list[Tag]:
-    """Return the fingerprints of a person under the current key."""
-    key = names.keyring.current("fingerprint")
-    return fingerprints(key.secret, key.version, fields)
+    """Return the fingerprints of a person: what is written and asked, under each version where two overlap."""
+    active = names.keyring.active("fingerprint")
+    return [tag for key in active for tag in fingerprints(key.secret, key.version, fields)]
 
 
 def sector_tags(names: Names, sector: str, fields: Mapping[str, FieldValue]) -> list[Tag]:
-    """Return the local tags of a person under the current key."""
-    key = names.keyring.current("fingerprint")
-    return local_tags(key.secret, key.version, sector, fields)
+    """Return the local tags of a person that are written, under each version where two overlap."""
+    active = names.keyring.active("fingerprint")
+    return [tag for key in active for tag in local_tags(key.secret, key.version, sector, fields)]
+
+
+def asked_tags(names: Names, sector: str, fields: Mapping[str, FieldValue]) -> list[Tag]:
+    """Return the local tags that are asked: of former versions too, by which a ban of an erased person may be known."""
+    known = names.keyring.versions("fingerprint").values()
+    return [tag for key in known for tag in local_tags(key.secret, key.version, sector, fields)]
 
 
 def _kind(tags: set[str]) -> str:
@@ -183,15 +189,15 @@ def match(
     Raises:
         RefusedError: a row that was given does not hold.
     """
-    local = sector_tags(names, subject.sector, fields)
+    local, asked = sector_tags(names, subject.sector, fields), asked_tags(names, subject.sector, fields)
     vault = vault_tags(names, fields)
-    found, bans = _local(names, connection, subject, local, dialogue)
+    found, bans = _local(names, connection, subject, asked, dialogue)
     # Asked for a bound reviewer too, and then not looked at: the same work whatever exists elsewhere.
     rows = ask_fingerprints(dialogue, vault)
     if reviewer.vault:
         found = _with_elsewhere(names, subject, vault, rows, found)
     found = found[: names.limits.candidates]
-    candidates = _proven(names, connection, subject, found, {tag.value for tag in (*local, *vault)}, dialogue)
+    candidates = _proven(names, connection, subject, found, {tag.value for tag in (*asked, *vault)}, dialogue)
     return Matching(
         fields=fields, local=local, fingerprints=vault, fingerprint_rows=rows if reviewer.vault else {},
         exact=[c for c in candidates if c.kind == EXACT], conflicts=[c for c in candidates if c.kind != EXACT],

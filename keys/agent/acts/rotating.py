@@ -19,12 +19,20 @@ from keys.errors import ConflictError, MissingError, ProtocolError, RefusedError
 from keys.quorum import Kind
 from keys.states import State
 
-PURPOSES: Final = {"kek": KEK, "token": "token", "signing": SIGN_ES256, "log": SIGN_LOG}
+FINGERPRINT: Final = "fingerprint"
+PURPOSES: Final = {
+    "kek": KEK, "token": "token", "fingerprint": FINGERPRINT, "signing": SIGN_ES256, "log": SIGN_LOG,
+}  # fmt: skip
 """By the names that officers use; of those that are a sector's own the request says which."""
 MOST: Final = 5000
 _OF_SECTOR: Final = frozenset({"token"})
-_OVERLAPPING: Final = frozenset({"log"})
+_UNTIL_DESTROYED: Final = frozenset({"log"})
 """Both versions protect until the former is destroyed: who knows the log by one of them goes on verifying."""
+_OVERLAPPING: Final = _UNTIL_DESTROYED | {FINGERPRINT}
+"""Of fingerprints both do until all tags are made anew (`retag`)."""
+_BANS: Final = (
+    "who was erased under a ban may be known by this version alone: idvault retag says how many; --lose-bans ends those"
+)
 _RETIRED: Final = frozenset({State.DEACTIVATED, State.COMPROMISED})
 
 
@@ -43,8 +51,8 @@ def rotate(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
 
     Args:
         names: the holder.
-        args: {purpose: kek|token|signing|log, sector, from, compromised}; `from` is the version that is to be followed,
-            so that a retry does nothing again, or 0 for the one that is current.
+        args: {purpose: kek|token|fingerprint|signing|log, sector, from, compromised}; `from` is the version that is
+            to be followed, so that a retry does nothing again, or 0 for the one that is current.
         _: unused.
 
     Returns:
@@ -58,6 +66,8 @@ def rotate(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     (name, purpose, sector), begun = _named(args), whole(args, "from")
     former = State.ACTIVE if name in _OVERLAPPING else State.DEACTIVATED
     if args.get("compromised") is True:
+        if name == FINGERPRINT:
+            raise ProtocolError("compromised: the former version is asked and written until all tags are made anew")
         former = State.COMPROMISED
     with names.officers.lock, names.keyring.changing:
         current = names.keyring.current(purpose, sector).version
@@ -119,7 +129,8 @@ def destroy(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
 
     Args:
         names: the holder.
-        args: {purpose, sector, version, sure}; nothing is done where `sure` is not true.
+        args: {purpose, sector, version, sure, lose_bans}; nothing is done where `sure` is not true. A version of the
+            fingerprint key takes `lose_bans` too, for who was erased under a ban may be known by it alone.
         _: unused.
 
     Returns:
@@ -136,7 +147,8 @@ def destroy(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             state = _state(connection, purpose, sector, version)
             gone = state is State.DESTROYED
             if not gone and state not in _RETIRED and not _is_overlapped(names, name, purpose, version):
-                raise ConflictError(f"version {version} is {state}: rotate first")
+                how = "idvault retag" if name == FINGERPRINT and state is State.ACTIVE else "rotate"
+                raise ConflictError(f"version {version} is {state}: {how} first")
             key = None if gone else names.keyring.versions(purpose, sector)[version]
             references = 0 if key is None else rewrapping.references(connection, key)
             found = {"purpose": name, "sector": sector, "version": version, "state": str(state),
@@ -145,8 +157,12 @@ def destroy(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
                 return found
             if references:
                 raise RefusedError(f"{references} keys are sealed under version {version}; idvault-keys rewrap first")
-            use = names.officers.used(connection, Kind.DESTROY, name, {"sector": sector, "version": version},
-                                      stands=gone)  # fmt: skip
+            detail: dict[str, Any] = {"sector": sector, "version": version}
+            if name == FINGERPRINT:
+                if args.get("lose_bans") is not True:
+                    raise RefusedError(_BANS)
+                detail["lose_bans"] = True
+            use = names.officers.used(connection, Kind.DESTROY, name, detail, stands=gone)
             if use.allowed and key is not None:
                 if key.state is State.ACTIVE:
                     names.keyring.move(connection, key, State.DEACTIVATED)
@@ -164,7 +180,7 @@ def destroy(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
 
 def _is_overlapped(names: Names, name: str, purpose: str, version: int) -> bool:
     """Tell whether a version protects beside a newer one, and may end."""
-    return name in _OVERLAPPING and version < names.keyring.current(purpose).version
+    return name in _UNTIL_DESTROYED and version < names.keyring.current(purpose).version
 
 
 def _state(connection: Connection, purpose: str, sector: str, version: int) -> State:

@@ -180,6 +180,9 @@ def _fingerprints(
     for value, row in ask_fingerprints(dialogue, tags.values()).items():
         entries = read_fingerprint(names, value, row)
         kept = {uid: left for uid, rids in entries.items() if (left := [rid for rid in rids if rid not in moved])}
-        kept[fresh] = [rid for rids in entries.values() for rid in rids if rid in moved]
+        gone = [rid for rids in entries.values() for rid in rids if rid in moved]
+        if not gone:
+            continue  # while two versions overlap, a row of the next one may not have them yet
+        kept[fresh] = gone
         rows.append([value, tags[value].kind, seal_fingerprint(names, value, kept)])
     return rows

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from keys import handoffs, records, statements, store
-from keys.agent.acts.matching import ask_records, open_sealed, read_fingerprint, sector_tags
+from keys.agent.acts.matching import ask_records, asked_tags, open_sealed, read_fingerprint
 from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, text
 from keys.agent.names import Names, check_accounts, check_standing, open_record
 from keys.agent.wire import Dialogue
@@ -64,18 +64,21 @@ def _standing(dialogue: Dialogue, names: Names, connection: Connection, row: obj
     standing = check_standing(names, connection, evidence)
     given = set(listed(evidence, "local_tags"))
     if standing.record.assurance is Assurance.NONE or evidence.get("superseded"):
-        wanted: set[bytes] = set()
-    else:
-        sealed = ask_records(dialogue, standing.rids)
-        wanted = {
-            tag.value
-            for rid in standing.rids
-            for tag in sector_tags(
-                names, standing.sector,
-                open_sealed(names, records.load(connection, names.keyring, rid), sealed.get(rid)),
-            )
-        }  # fmt: skip
-    if given != wanted:
+        if given:
+            raise OpenError
+        return
+    sealed = ask_records(dialogue, standing.rids)
+    known = {
+        tag.value
+        for rid in standing.rids
+        for tag in asked_tags(
+            names, standing.sector,
+            open_sealed(names, records.load(connection, names.keyring, rid), sealed.get(rid)),
+        )
+    }  # fmt: skip
+    # While two versions overlap the former is whole, and the next one is being made (`retag`).
+    whole = min(key.version for key in names.keyring.active("fingerprint"))
+    if not {tag for tag in known if tag[0] == whole} <= given <= known:
         raise OpenError
 
 
