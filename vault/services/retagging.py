@@ -1,7 +1,7 @@
 """Everybody's tags under the next version of the fingerprint key, beside the traffic; then those of before go.
 
-Guarantees: the former version is written and asked until nobody lacks the next one. What a ban keeps of the erased stays,
-for nobody can make it anew. Killed anywhere, it goes on where it was.
+Guarantees: the former version is written and asked until nobody lacks the next one. What a ban keeps of the erased
+stays, for nobody can make it anew. Killed anywhere, it goes on where it was.
 """
 
 from collections.abc import Callable, Iterator, Sequence
