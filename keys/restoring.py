@@ -37,9 +37,9 @@ from keys.keyring import Keyring
 from keys.requests import Stage
 from keys.seals import development
 from keys.seals.automatic import Automatic
-from keys.seals.configs import PASSPHRASE
+from keys.seals.configs import DEVELOPMENT, PASSPHRASE
 from keys.seals.passphrase import Passphrase
-from keys.seals.sealed import Backend, Sealed
+from keys.seals.sealed import Backend, Sealed, kind_of
 from keys.seals.shares import Ceremony, Collecting
 
 RootKey = Key
@@ -93,12 +93,8 @@ def root_of_seal(keeper: Keeper, passphrase: Callable[[], str]) -> Key:
     """
     if not keeper.seal:
         raise SealError("this vault is opened by shares: --share-file, once for each of M officers")
-    if b'"development"' in keeper.seal[:64]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "seal"
-            path.touch(0o600)
-            path.write_bytes(keeper.seal)
-            return root_key(*development.open_seal(path))
+    if kind_of(keeper.seal) == DEVELOPMENT:
+        return root_key(*development.parse(keeper.seal))
     sealed = Sealed.parse(keeper.seal)
     backend: Backend = Automatic(sealed.kind, sealed.config) if sealed.kind != PASSPHRASE else Passphrase(passphrase())
     return root_key(sealed.root_id, sealed.open(backend))

@@ -14,6 +14,7 @@ from keys.files import create_durably
 from keys.primitives import KEY_BYTES, Secret, random_bytes
 
 FILE_NAME: Final = "seal.json"
+_UNREADABLE: Final = "the seal cannot be read; restore it from a backup"
 WARNING: Final = (
     "development seal: the root key lies in a file beside the data; whoever can read the folder can read every name"
 )
@@ -43,15 +44,27 @@ def open_seal(path: Path) -> tuple[bytes, Secret]:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        with os.fdopen(descriptor) as file:
+        with os.fdopen(descriptor, "rb") as file:
             if os.fstat(descriptor).st_mode & 0o077:
                 raise SetupError("the seal is readable for others; make it 0600")
-            content = json.load(file)
+            return parse(file.read())
+    except FileNotFoundError:
+        raise SetupError("there is no seal; restore it from a backup") from None
+    except OSError:
+        raise SetupError(_UNREADABLE) from None
+
+
+def parse(raw: bytes) -> tuple[bytes, Secret]:
+    """Return (root id, root key) of what stands in the file.
+
+    Raises:
+        SetupError: it is not of this form.
+    """
+    try:
+        content = json.loads(raw)
         root_id, root = base64.b64decode(content["root_id"]), base64.b64decode(content["root"])
         if content["seal"] != "development" or len(root_id) != KEY_BYTES // 2 or len(root) != KEY_BYTES:
             raise ValueError  # noqa: TRY301 - one way out for all that is not a seal
-    except FileNotFoundError:
-        raise SetupError("there is no seal; restore it from a backup") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SetupError("the seal cannot be read; restore it from a backup") from None
+    except (ValueError, KeyError, TypeError):
+        raise SetupError(_UNREADABLE) from None
     return root_id, Secret(root)

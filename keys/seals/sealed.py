@@ -147,10 +147,18 @@ def kind_at(path: Path) -> str:
     What is no seal counts as the development seal, whose reader refuses it and stops the start.
     """
     try:
-        kind = json.loads(_content(path))["seal"]
+        return kind_of(_content(path))
     except FileNotFoundError:
         return SHARES
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SetupError):
+    except (OSError, SetupError):
+        return DEVELOPMENT
+
+
+def kind_of(raw: bytes) -> str:
+    """Return the kind of a seal of its bytes; what is none counts as the development seal."""
+    try:
+        kind = json.loads(raw)["seal"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return DEVELOPMENT
     return kind if kind in KINDS - {SHARES} else DEVELOPMENT
 

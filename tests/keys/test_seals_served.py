@@ -293,6 +293,8 @@ def test_a_passphrase_beside_shares_opens_too_and_a_rekey_asks_for_it_to_go_firs
     agent.await_state("sealed", "sealed")
     agent.officer.call("unseal", {"passphrase": WORDS})
     agent.await_state("open", "open")
+    # Who is beside the agent sets no other passphrase by what was approved for this one.
+    assert set(migrate(agent, "passphrase", passphrase=OTHER_WORDS)) == {"pending"}
     rekey = Rekey()
     rekey.begin(party)
     with pytest.raises(ConflictError, match="migrate-seal shares first"):

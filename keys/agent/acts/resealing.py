@@ -86,7 +86,8 @@ def _beside_shares(
 ) -> dict[str, Any]:
     officers, keyring, root = names.officers, names.keyring, names.keyring.wrapping
     sealed = None if backend is None else seal_root(backend, keyring.deployment, root.id, root.secret)
-    stands = state.seal == ("" if sealed is None else sealed.description)
+    # Another passphrase is another person's to know, though it is set to the same: each is approved.
+    stands = kind != PASSPHRASE and state.seal == ("" if sealed is None else sealed.description)
     with _settled(officers):
         with writing(names.engine) as connection:
             use = officers.used(connection, Kind.MIGRATE_SEAL, kind, {"config": dict(config)}, stands=stands)
