@@ -221,7 +221,9 @@ class Keyring:
         """
         held = self._links.get(sector)
         if held is None:
-            held = self._links[sector] = Links(sector, self.secrets("link", sector))
+            held = self._links[sector] = Links(
+                sector, self.secrets("link", sector), [key.version for key in self.active("link", sector)]
+            )
         return held
 
     def mac(self, purpose: str, label: bytes) -> Mac:

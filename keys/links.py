@@ -6,7 +6,7 @@
 Link keys are random for each sector and version: destroying them de-links a provider for good.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from keys.errors import OpenError
 from keys.primitives import Secret
@@ -16,10 +16,13 @@ from keys.tokens import Ciphers
 class Links:
     """The links of one sector."""
 
-    __slots__ = ("_ciphers", "_sector")
+    __slots__ = ("_active", "_ciphers", "_sector", "_versions")
 
-    def __init__(self, sector: str, keys: Mapping[int, Secret]) -> None:
+    def __init__(self, sector: str, keys: Mapping[int, Secret], active: Iterable[int] = ()) -> None:
+        """Take the keys by version; `active` are those that tags are written under, by default the newest alone."""
         self._sector, self._ciphers = sector.encode(), Ciphers(keys)
+        self._versions = sorted(keys, reverse=True)
+        self._active = sorted(active, reverse=True) or self._versions[:1]
 
     def link(self, rid: bytes, pid: bytes) -> bytes:
         """Return the record link of the standing `pid`."""
@@ -37,6 +40,16 @@ class Links:
         return self._ciphers.open(link[:-1], link[-1], self._sector, row=pid)
 
     def tag(self, uid: bytes) -> bytes:
-        """Return the person tag of `uid` in this sector."""
-        sealed, version = self._ciphers.seal(uid, self._sector)
-        return sealed + bytes((version,))
+        """Return the person tag of `uid` in this sector, under the newest version."""
+        return self._tag(uid, self._active[0])
+
+    def tags(self, uid: bytes) -> list[bytes]:
+        """Return the person tags of `uid` that are written and asked: one, or where versions overlap one of each."""
+        return [self._tag(uid, version) for version in self._active]
+
+    def is_of(self, uid: bytes, tags: Collection[object]) -> bool:
+        """Tell whether one of these is the person tag of `uid`, under whichever version."""
+        return any(self._tag(uid, version) in tags for version in self._versions)
+
+    def _tag(self, uid: bytes, version: int) -> bytes:
+        return self._ciphers.seal_under(version, uid, self._sector) + bytes((version,))

@@ -94,6 +94,10 @@ class Ciphers:
         cipher, version = self._by_version[self.current], self.current
         return cipher.seal(plaintext, *associated, *_bound(version, row)), version
 
+    def seal_under(self, version: int, plaintext: bytes, *associated: bytes) -> bytes:
+        """Return what is sealed under one version."""
+        return self._by_version[version].seal(plaintext, *associated, *_bound(version, None))
+
     def open(self, sealed: bytes, version: int, *associated: bytes, row: bytes | None = None) -> bytes:
         """Return the plaintext.
 

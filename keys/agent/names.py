@@ -135,7 +135,7 @@ def check_shown(names: Names, evidence: Any, load: Callable[[bytes], Record]) ->
     # A provisional record has no tag yet, and becomes nobody's alias; an approved one has its own tag among those of
     # its standing.
     provisional = record.assurance is Assurance.NONE
-    if provisional != (not tags) or (tags and links.tag(uid) not in tags):
+    if provisional != (not tags) or (tags and not links.is_of(uid, tags)):
         raise RefusedError
     if provisional and evidence.get("superseded"):
         raise RefusedError
@@ -151,7 +151,7 @@ def _alias(names: Names, load: Callable[[bytes], Record], links: Links, tags: li
     row = mapping(alias, "alias")
     rid = links.rid(octets(row, "link"), octets(row, "pid", PID_BYTES))
     record = load(rid)
-    if record.assurance is Assurance.NONE or links.tag(records.uid_of(names.keyring, record)) not in tags:
+    if record.assurance is Assurance.NONE or not links.is_of(records.uid_of(names.keyring, record), tags):
         raise RefusedError
     return rid
 

@@ -18,7 +18,7 @@ from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
 from keys.cli.seat import failing, home_option, json_option, sockets_option
 
-PURPOSES: Final = ("kek", "token", "fingerprint", "signing", "log")
+PURPOSES: Final = ("kek", "token", "link", "fingerprint", "signing", "log")
 EXIT_BAD: Final = 4
 _BATCH: Final = 1000
 _PASSES: Final = 5
@@ -28,6 +28,7 @@ _SECTOR = click.option("--sector", default="", help="The provider's sector, whos
 _WORDS: Final = {
     "kek": "of names",
     "token": "of one provider's tokens",
+    "link": "of one provider's links",
     "fingerprint": "of tags",
     "signing": "of signed answers",
     "log": "of checkpoints",
@@ -87,8 +88,9 @@ def rotate(purpose: str, sector: str, begun: int | None, home: Path, sockets: Pa
     kek       wraps each record's own keys. What it wrapped opens as before; `rewrap` seals it anew, online.
     token     makes one provider's tokens (--sector). Its old tokens go on being good: POST /v1/tokens/translate
               gives that provider, and only it, the new ones. They end with `destroy`.
-    fingerprint   makes the tags by which people are recognised. Both versions are written and asked until
-              `idvault retag` has made everybody's anew, and ended that.
+    link      leads from a provider's registrants to their records (--sector), and tells one person there. Both
+              versions are written and asked until `idvault retag` has made everybody's anew, and ended that.
+    fingerprint   makes the tags by which people are recognised; as `link`.
     signing   signs introspection answers (RFC 9701). /jwks.json shows both versions until the old one is destroyed.
     log       signs checkpoints of the public log. Both versions sign until the old one is destroyed, so that whoever
               knows one of them goes on verifying; `idvault log checkpoint` prints the new one.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.http.exchanges import token_at, two_providers
 from tests.http.test_going import delete
 from tests.http.test_rotation import keys
 from tests.people import person
@@ -163,3 +164,74 @@ def test_a_rotation_of_the_key_of_tags_is_not_marked_compromised_and_not_destroy
     assert "retag first" in keys(served, "destroy", "fingerprint", "--version", "1", "--yes", "--lose-bans", code=1)
     assert served.json("retag")["left"] == 0
     assert keys(served, "destroy", "fingerprint", "--version", "1")["state"] == "deactivated"
+
+
+def link_states(server: Server, sector: str) -> dict[int, str]:
+    found = keys(server, "keys")["keys"]
+    return {one["version"]: one["state"] for one in found if (one["purpose"], one["sector"]) == ("link", sector)}
+
+
+def link_versions(server: Server, provider: Client) -> tuple[set[int], set[int]]:
+    """Return the versions of links and of person tags at a provider."""
+    links = server.sql("directory", "SELECT link FROM standing WHERE link IS NOT NULL AND provider = ?", provider.id)
+    tags = server.sql(
+        "directory", "SELECT t.tag FROM person_tag t JOIN standing s ON s.pid = t.pid WHERE s.provider = ?", provider.id
+    )
+    return {bytes(row[0])[-1] for row in links}, {bytes(row[0])[-1] for row in tags}
+
+
+def rotate_link(server: Server) -> None:
+    assert keys(server, "rotate", "link", "--sector", "blog.example", "--from", "1")["version"] == 2
+
+
+def test_a71_with_two_versions_of_a_providers_link_key_a_person_is_still_one_person_there(served: Server) -> None:
+    chat, blog, rita = two_providers(served)
+    known = [approved(chat, rita, number, f"first{number}") for number in range(4)]
+    before = token_at(chat, known[0]["token"], blog)
+    at_blog = approved(blog, rita, 20, "own")
+    banned = approved(blog, rita, 21, "banned")
+    ban(blog, banned["token"])
+    waiting = blog.registered(person(22), "waiting")
+    rotate_link(served)
+    assert link_states(served, "blog.example") == {1: "active", 2: "active"}
+    # Amid: the same token as before, for whoever is known, and one for whoever is new.
+    assert token_at(chat, known[0]["token"], blog) == before
+    fresh = token_at(chat, known[1]["token"], blog)
+    assert token_at(chat, known[1]["token"], blog) == fresh
+    meets_his_ban(blog, rita, 21, "back")
+    people = persons(served)
+    united = blog.registered(person(2), "registers_too")
+    rita.approve(united["id"])
+    assert persons(served) == people, "he is the one whom the other provider has"
+    assert link_versions(served, blog) == ({1, 2}, {1, 2})
+    assert link_versions(served, chat) == ({1}, {1}), "another provider's links are another key's"
+    found = served.json("retag")
+    assert found["left"] == 0
+    assert link_states(served, "blog.example") == {1: "deactivated", 2: "active"}
+    assert link_versions(served, blog) == ({2}, {2})
+    keys(served, "destroy", "link", "--sector", "blog.example", "--version", "1", "--yes")
+    assert token_at(chat, known[0]["token"], blog) == before
+    assert token_at(chat, known[1]["token"], blog) == fresh
+    for one in (at_blog["token"], united["token"], before, fresh):
+        assert blog.introspect(one)["active"] is True
+    rita.approve(waiting["id"])
+    assert blog.introspect(waiting["token"])["scope"] == "read publish"
+    assert delete(blog, at_blog["id"]) == 204
+    assert served.json("retag")["retagged"] == 0
+    assert token_at(chat, known[3]["token"], blog)
+
+
+def test_a_split_and_an_erasure_amid_two_versions_leave_nothing_behind(served: Server) -> None:
+    chat, blog, rita = two_providers(served)
+    one, other = approved(chat, rita, 1, "anna"), approved(blog, rita, 1, "anna_too")
+    third = approved(blog, rita, 3, "nikos")
+    rotate_link(served)
+    rotate(served)
+    assert delete(blog, third["id"]) == 204
+    assert delete(chat, one["id"]) == 204
+    assert blog.introspect(other["token"])["active"] is True
+    assert served.json("retag")["left"] == 0
+    assert link_versions(served, blog) == ({2}, {2})
+    assert versions(served) == ({2}, {2})
+    back = approved(chat, rita, 1, "again")
+    assert token_at(chat, back["token"], blog) == other["token"]

@@ -89,8 +89,8 @@ class Directory:
     def place(self, item: Mapping[str, Any]) -> None:
         """Write the standing that redeeming gave: the commit point."""
         self.tokens[item["pid"]] = 0
-        self.tags[item["tag"]] = {
-            "sector": item["sector"], "pid": item["pid"], "link": item["link"], "tags": [item["tag"]], "created": NOW,
+        self.tags[item["tags"][0]] = {
+            "sector": item["sector"], "pid": item["pid"], "link": item["link"], "tags": item["tags"], "created": NOW,
             "accounts": [], "aliases": [], "sanctions": [],
         }  # fmt: skip
 
@@ -122,7 +122,7 @@ def test_a_hand_off_becomes_the_takers_own_standing_of_the_same_person(directory
     text = directory.opened(evidence)
     assert len(text) == 47
     [item] = directory.redeemed(text)
-    assert set(item) == {"pid", "rid", "link", "tag", "sector", "purpose"}
+    assert set(item) == {"pid", "rid", "link", "tags", "sector", "purpose"}
     assert (item["sector"], item["purpose"]) == (BANK, "moderation")
     fresh = directory.record(item["rid"])
     assert (fresh.state, fresh.assurance, fresh.origin, fresh.revisions) == (State.VERIFIED, Assurance.VAULT, None, {})

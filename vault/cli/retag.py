@@ -1,4 +1,4 @@
-"""idvault retag: everybody's tags under the next version of the fingerprint key."""
+"""idvault retag: everybody's tags and links under the next versions of their keys."""
 
 import sys
 from typing import Final
@@ -15,7 +15,7 @@ EXIT_LEFT: Final = 1
 @click.command()
 @json_option
 def retag(*, as_json: bool) -> None:
-    """Make the tags by which people are recognised anew, after `idvault-keys rotate fingerprint`.
+    """Make people's tags and links anew, after `idvault-keys rotate fingerprint` or `rotate link`.
 
     Beside the traffic: until it is done, tags of both versions are written and asked, so that nobody who is known, or
     banned, slips through. It may be killed and said again. Once nobody is left it ends the overlap, and deletes the

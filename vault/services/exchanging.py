@@ -201,7 +201,7 @@ class Exchanging:
                     item["pid"], client.id, item["sector"], item["link"], "vault", 0, None, None, None, "live",
                     "natural", now,
                 ),
-                item["tag"],
+                item["tags"],
             )
             for item in fresh
         ]  # fmt: skip

@@ -60,15 +60,15 @@ TAKEN: Final = Prepared(
 """The same of the standings with these person tags."""
 
 
-def add(unit: Unit, rows: Sequence[tuple[StandingRow, bytes]]) -> None:
-    """Insert standings that exchanges made, each with its person tag; all of them or none.
+def add(unit: Unit, rows: Sequence[tuple[StandingRow, Sequence[bytes]]]) -> None:
+    """Insert standings that exchanges made, each with its person tags; all of them or none.
 
     Raises:
         VaultError: one of them, or another standing of the same person, stands already.
     """
     try:
         unit.execute(_ADD, [{name: getattr(row, name) for name in StandingRow.__slots__} for row, _ in rows])
-        unit.execute(_ADD_TAG, [{"tag": tag, "pid": row.pid} for row, tag in rows])
+        unit.execute(_ADD_TAG, [{"tag": tag, "pid": row.pid} for row, tags in rows for tag in tags])
     except IntegrityError:
         raise VaultError(Kind.CONFLICT, "this exchange was finished or given up meanwhile; try again") from None
 

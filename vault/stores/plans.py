@@ -57,8 +57,12 @@ def _go_over(unit: Unit, former: bytes, pid: bytes, now: int) -> None:
 
 
 def retagged(unit: Unit, plan: Plan, now: int) -> None:
-    """Write the tags of a registrant under another version of their key, beside those of the former."""
+    """Write links and tags of a registrant under other versions of their keys; the tags beside those of the former."""
     del now
+    for pid, former, link in plan["links"]:
+        unit.execute(update(standing).where(standing.c.pid == pid, standing.c.link == former).values(link=link))
+    for old, new, pid in plan["tags"]:
+        standings.write_tag(unit, old, new, pid)
     for tag, kind, pid in plan["local"]:
         standings.add_local_tag(unit, tag, kind, pid)
 

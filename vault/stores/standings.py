@@ -1,6 +1,6 @@
 """Standings, accounts, handles, person tags and local tags of the directory store."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -375,6 +375,13 @@ def tags_by_pid(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     for row in unit.execute(select(local_tag.c.pid, local_tag.c.tag).where(local_tag.c.pid.in_(list(pids)))):
         found.setdefault(row.pid, []).append(row.tag)
     return found
+
+
+def forget_person_tags(unit: Unit, pid: bytes, kept: Collection[int]) -> None:
+    """Delete the person tags of a standing that are of other versions of their key than these."""
+    for tag in tags_of(unit, pid):
+        if tag[-1] not in kept:
+            unit.execute(delete(person_tag).where(person_tag.c.tag == tag))
 
 
 def forget_version(unit: Unit, version: int, *, kept: bool) -> int:

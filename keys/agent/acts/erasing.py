@@ -126,12 +126,12 @@ def _no_more(
     names: Names, connection: Connection, subject: Standing, uids: set[bytes], dialogue: Dialogue
 ) -> tuple[set[bytes], list[Standing]]:
     """Return the persons who have no registration left, and the standings they have by an exchange alone."""
-    gone, bare = set(uids), []
+    gone, bare = set(uids), list[Standing]()
     for sector in names.keyring.sectors():
         if sector == subject.sector:
             continue
         links = names.keyring.links(sector)
-        wanted = {links.tag(uid): uid for uid in uids}
+        wanted = {tag: uid for uid in uids for tag in links.tags(uid)}
         for answer in listed({"tags": dialogue.ask("tags", sector=sector, values=sorted(wanted))}, "tags"):
             row = mapping(answer, "tag")
             uid = wanted.get(octets(row, "tag"))
@@ -140,7 +140,7 @@ def _no_more(
                 raise RefusedError
             if standing.record.revisions or standing.aliases:
                 gone.discard(uid)
-            else:
+            elif standing.pid not in {one.pid for one in bare}:
                 bare.append(standing)
     return gone, [standing for standing in bare if standing.uid in gone]
 

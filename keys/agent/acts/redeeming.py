@@ -182,7 +182,7 @@ def _tags(names: Names, persons: Iterable[tuple[str, bytes]]) -> dict[str, dict[
     """Return, by sector, the persons by their tags there."""
     tags: dict[str, dict[bytes, bytes]] = {}
     for sector, uid in persons:
-        tags.setdefault(sector, {})[names.keyring.links(sector).tag(uid)] = uid
+        tags.setdefault(sector, {}).update(dict.fromkeys(names.keyring.links(sector).tags(uid), uid))
     return tags
 
 
@@ -303,7 +303,8 @@ def _drawn(
         handoff = fresh[at].handoff
         answers[at] = {
             "pid": pid, "rid": record.rid, "link": names.keyring.links(handoff.taker_sector).link(record.rid, pid),
-            "tag": _tag(names, fresh[at]), "sector": handoff.taker_sector, "purpose": handoff.purpose,
+            "tags": names.keyring.links(handoff.taker_sector).tags(fresh[at].uid), "sector": handoff.taker_sector,
+            "purpose": handoff.purpose,
         }  # fmt: skip
     return intent
 

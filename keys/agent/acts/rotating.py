@@ -20,16 +20,18 @@ from keys.quorum import Kind
 from keys.states import State
 
 FINGERPRINT: Final = "fingerprint"
+LINK: Final = "link"
 PURPOSES: Final = {
-    "kek": KEK, "token": "token", "fingerprint": FINGERPRINT, "signing": SIGN_ES256, "log": SIGN_LOG,
+    "kek": KEK, "token": "token", "link": LINK, "fingerprint": FINGERPRINT, "signing": SIGN_ES256, "log": SIGN_LOG,
 }  # fmt: skip
 """By the names that officers use; of those that are a sector's own the request says which."""
 MOST: Final = 5000
-_OF_SECTOR: Final = frozenset({"token"})
+_OF_SECTOR: Final = frozenset({"token", LINK})
 _UNTIL_DESTROYED: Final = frozenset({"log"})
 """Both versions protect until the former is destroyed: who knows the log by one of them goes on verifying."""
-_OVERLAPPING: Final = _UNTIL_DESTROYED | {FINGERPRINT}
-"""Of fingerprints both do until all tags are made anew (`retag`)."""
+BY_RETAG: Final = frozenset({FINGERPRINT, LINK})
+"""Of these both versions protect until all tags and links are made anew (`retag`)."""
+_OVERLAPPING: Final = _UNTIL_DESTROYED | BY_RETAG
 _BANS: Final = (
     "who was erased under a ban may be known by this version alone: idvault retag says how many; --lose-bans ends those"
 )
@@ -51,8 +53,8 @@ def rotate(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
 
     Args:
         names: the holder.
-        args: {purpose: kek|token|fingerprint|signing|log, sector, from, compromised}; `from` is the version that is
-            to be followed, so that a retry does nothing again, or 0 for the one that is current.
+        args: {purpose: kek|token|link|fingerprint|signing|log, sector, from, compromised}; `from` is the version
+            that is to be followed, so that a retry does nothing again, or 0 for the one that is current.
         _: unused.
 
     Returns:
@@ -66,7 +68,7 @@ def rotate(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     (name, purpose, sector), begun = _named(args), whole(args, "from")
     former = State.ACTIVE if name in _OVERLAPPING else State.DEACTIVATED
     if args.get("compromised") is True:
-        if name == FINGERPRINT:
+        if name in BY_RETAG:
             raise ProtocolError("compromised: the former version is asked and written until all tags are made anew")
         former = State.COMPROMISED
     with names.officers.lock, names.keyring.changing:
@@ -147,7 +149,7 @@ def destroy(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             state = _state(connection, purpose, sector, version)
             gone = state is State.DESTROYED
             if not gone and state not in _RETIRED and not _is_overlapped(names, name, purpose, version):
-                how = "idvault retag" if name == FINGERPRINT and state is State.ACTIVE else "rotate"
+                how = "idvault retag" if name in BY_RETAG and state is State.ACTIVE else "rotate"
                 raise ConflictError(f"version {version} is {state}: {how} first")
             key = None if gone else names.keyring.versions(purpose, sector)[version]
             references = 0 if key is None else rewrapping.references(connection, key)

@@ -109,7 +109,7 @@ def _case(names: Names, connection: Connection, args: Args) -> _Case:
 
 def _known_elsewhere(names: Names, living: Standing, dialogue: Dialogue) -> bool:
     others = (sector for sector in names.keyring.sectors() if sector != living.sector)
-    return any(dialogue.ask("tags", sector=s, values=[names.keyring.links(s).tag(living.uid)]) for s in others)
+    return any(dialogue.ask("tags", sector=s, values=names.keyring.links(s).tags(living.uid)) for s in others)
 
 
 def _fields(names: Names, case: _Case, dialogue: Dialogue) -> dict[bytes, Mapping[str, FieldValue]]:
@@ -154,13 +154,16 @@ def _local(names: Names, case: _Case, fields: Mapping[bytes, Mapping[str, FieldV
 
 def _tags(names: Names, case: _Case, fresh: bytes) -> list[list[Any]]:
     links, shared = names.keyring.links(case.living.sector), {records.uid_of(names.keyring, r) for r in case.staying}
-    former = links.tag(records.uid_of(names.keyring, case.leaving[0]))
-    keeps = records.uid_of(names.keyring, case.leaving[0]) in shared
-    moved = [[None if keeps else former, links.tag(fresh), case.group[0]]]
+    former = records.uid_of(names.keyring, case.leaving[0])
+    keeps = former in shared
+    moved: list[list[Any]] = [
+        [None if keeps else old, new, case.group[0]]
+        for old, new in zip(links.tags(former), links.tags(fresh), strict=True)
+    ]
     for record in case.leaving[1:]:
         if not _leaves_person(names, case, record):
-            own = links.tag(records.uid_of(names.keyring, record))
-            moved.append([None, own, case.group[0]])
+            own = links.tags(records.uid_of(names.keyring, record))
+            moved += [[None, tag, case.group[0]] for tag in own]
     return moved
 
 

@@ -84,7 +84,8 @@ def plan_approval(
         # His word unites standings here and touches no person elsewhere: each record keeps its own person.
         plan["assurance"] = [[subject.pid, Assurance.PROVIDER]]
         plan["map"] = [[subject.record.rid, subject.uid, Assurance.PROVIDER]]
-        plan["tags"] = [[None, names.keyring.links(subject.sector).tag(subject.uid), subject.pid]]
+        tags = names.keyring.links(subject.sector).tags(subject.uid)
+        plan["tags"] = [[None, tag, subject.pid] for tag in tags]
         _check_caps(caps, [*here, subject])
         _merge(names, plan, [*here, subject])
         return plan
@@ -186,17 +187,18 @@ def _retag(
     provisional = subject.record.assurance is Assurance.NONE
     for sector in names.keyring.sectors():
         links = names.keyring.links(sector)
-        new, old = links.tag(target), {links.tag(uid) for uid in former}
-        answer = listed({"tags": dialogue.ask("tags", sector=sector, values=[new, *sorted(old)])}, "tags")
+        new = links.tags(target)
+        becomes = {old: tag for uid in former for old, tag in zip(links.tags(uid), new, strict=True)}
+        answer = listed({"tags": dialogue.ask("tags", sector=sector, values=[*new, *sorted(becomes)])}, "tags")
         rows = [mapping(row, "tag") for row in answer]
         standings = {octets(row, "tag"): check_standing(names, connection, row.get("standing")) for row in rows}
-        plan["tags"] += [[tag, new, standing.pid] for tag, standing in standings.items() if tag in old]
-        plan["map"] += _tagged_alone(names, connection, plan, standings.values(), target, former)
-        group = list(standings.values())
+        plan["tags"] += [[tag, becomes[tag], standing.pid] for tag, standing in standings.items() if tag in becomes]
+        group = list({standing.pid: standing for standing in standings.values()}.values())
+        plan["map"] += _tagged_alone(names, connection, plan, group, target, former)
         if sector == subject.sector:
             group += here
             if provisional:
-                plan["tags"].append([None, new, subject.pid])
+                plan["tags"] += [[None, tag, subject.pid] for tag in new]
                 group.append(subject)
             _check_caps(caps, group)
         _merge(names, plan, group)
