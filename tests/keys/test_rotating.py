@@ -118,7 +118,8 @@ def test_two_rotations_at_once_from_one_version_make_one(store: KeyStore) -> Non
 
 @pytest.mark.parametrize(
     "args", [{"purpose": "map"}, {"purpose": "link"}, {"purpose": "fingerprint", "sector": SHOP},
-             {"purpose": "kek", "sector": SHOP}, {"purpose": "token"}, {"purpose": "standing-kek"}, {"purpose": "token", "sector": 7}, {}],
+             {"purpose": "kek", "sector": SHOP}, {"purpose": "token"},
+             {"purpose": "standing-kek"}, {"purpose": "token", "sector": 7}, {}],
 )  # fmt: skip
 def test_what_is_not_rotated_is_refused_by_the_field(store: KeyStore, args: dict[str, Any]) -> None:
     for do, more in ((rotating.rotate, {"from": 0}), (rotating.destroy, {"version": 1, "sure": True})):
