@@ -180,17 +180,22 @@ class Server:
         if self.for_officers:
             self.json("db", "upgrade", "--officers")
         if cluster is not None:
-            self.json("db", "grants", "--apply")
-            self.environment |= {
-                name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")
-                for name, url in self.databases.items()
-            }
-            self.environment |= {
-                f"IDVAULT_SEQUENCER_{store}_URL": self.databases[f"IDVAULT_{store}_URL"].replace(
-                    "postgres@", f"idvault_{store.lower()}_sequencer@"
-                )
-                for store in ("DIRECTORY", "LOG")
-            }
+            self.go_under_roles()
+
+    def go_under_roles(self) -> None:
+        """Make the roles of the service in this vault's databases, and go on under them."""
+        self.environment |= self.databases
+        self.json("db", "grants", "--apply")
+        self.environment |= {
+            name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")
+            for name, url in self.databases.items()
+        }
+        self.environment |= {
+            f"IDVAULT_SEQUENCER_{store}_URL": self.databases[f"IDVAULT_{store}_URL"].replace(
+                "postgres@", f"idvault_{store.lower()}_sequencer@"
+            )
+            for store in ("DIRECTORY", "LOG")
+        }
 
     def stop(self) -> int:
         for client in self.clients:

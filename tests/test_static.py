@@ -51,6 +51,7 @@ PUBLIC: Final = frozenset(
         ("vault/stores/standings.py", "local_tag.c.tag == tag"),
         ("vault/stores/standings.py", "local_tag.c.tag == row.tag"),
         ("vault/stores/standings.py", "person_tag.c.tag == old"),
+        ("vault/stores/standings.py", "person_tag.c.tag == tag"),
         # The demo shows that two tokens differ.
         ("vault/demo/story.py", "anna['token'] != erika['token']"),
         ("vault/demo/story.py", "own == erika['token']"),
@@ -86,6 +87,8 @@ def _name(node: ast.expr) -> str:
             return _name(called)
         case ast.Subscript(slice=ast.Constant(value=str(member))):
             return member
+        case ast.Subscript(slice=ast.Constant(value=int()) | ast.UnaryOp()):
+            return ""  # one byte, such as the version of a tag's key
         case ast.Subscript(value=held):
             return _name(held)
         case _:

@@ -21,6 +21,7 @@ from keys.identity import FILE_NAME, open_identity, words
 from tests import serving
 from tests.http.test_log import await_checkpoint, await_size, key_of
 from tests.http.test_officers import Machines, citizen
+from tests.http.test_processes import eventually
 from tests.http.test_rotation import keys
 from tests.http.test_seals import secret
 from tests.people import person
@@ -93,17 +94,7 @@ class Place:
         arguments = ["restore", str(backup), "--key-file", str(self.key_file), *more]
         found = run(server.environment | server.databases, *arguments, code=code)
         if code == 0 and serving.cluster is not None:
-            run(server.environment | server.databases, "db", "grants", "--apply")
-            server.environment |= {
-                name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")
-                for name, url in server.databases.items()
-            }
-            server.environment |= {
-                f"IDVAULT_SEQUENCER_{store}_URL": server.databases[f"IDVAULT_{store}_URL"].replace(
-                    "postgres@", f"idvault_{store.lower()}_sequencer@"
-                )
-                for store in ("DIRECTORY", "LOG")
-            }
+            server.go_under_roles()
         return found
 
 
@@ -117,6 +108,11 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def moved(client: Client, server: Server) -> Client:
     """Return a client, who goes on with the vault that came back."""
     return Client(server, client.id, client.secret)
+
+
+def opens(server: Server) -> None:
+    """Wait until a vault that was unsealed answers."""
+    assert eventually(lambda: httpx.get(f"{server.url}/readyz", verify=NO_TLS).status_code == httpx.codes.OK, 10)
 
 
 def is_clean(server: Server) -> None:
@@ -359,10 +355,7 @@ def test_a_vault_of_a_passphrase_comes_back_by_it(place: Place, tmp_path: Path) 
     other.start(httpx.codes.SERVICE_UNAVAILABLE)
     keys(other, "unseal", "--passphrase-file", words)
     again = moved(chat, other)
-    end = time.monotonic() + 10
-    while httpx.get(f"{other.url}/readyz", verify=NO_TLS).status_code != httpx.codes.OK:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    opens(other)
     assert again.introspect(made["token"])["active"] is True
     other.stop()
 
@@ -409,10 +402,7 @@ def test_the_officers_drill_from_an_empty_machine_with_paper_shares(tmp_path: Pa
         assert stated["vault"] == other.url
         machines.say(name, "unseal")
     again = moved(chat, other)
-    end = time.monotonic() + 10
-    while httpx.get(f"{other.url}/readyz", verify=NO_TLS).status_code != httpx.codes.OK:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    opens(other)
     assert again.introspect(made["token"])["active"] is True
     assert again.introspect(gone["token"])["active"] is False
     other.stop()

@@ -6,16 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 
-from tests.http.test_backups import Place, is_clean, moved
-from tests.http.test_processes import eventually
+from tests.http.test_backups import Place, is_clean, moved, opens
 from tests.http.test_rotation import keys
 from tests.http.test_seals import secret
 from tests.http.test_store_faults import fill
 from tests.people import person
-from tests.serving import BIN, NO_TLS, Server
+from tests.serving import BIN, Server
 
 pytestmark = pytest.mark.sqlite  # the disk is that of the stores' files
 
@@ -41,10 +39,6 @@ def served(tmp_path: Path) -> Iterator[Server]:
         server = Server(folder / "home").start()
         yield server
         server.stop()
-
-
-def opens(server: Server) -> None:
-    assert eventually(lambda: httpx.get(f"{server.url}/readyz", verify=NO_TLS).status_code == httpx.codes.OK)
 
 
 def migrate(server: Server, words: str) -> None:

@@ -33,28 +33,11 @@ from keys.seals.configs import PKCS11, TRANSIT, check_config, described
 from keys.seals.passphrase import Passphrase
 from keys.seals.sealed import Backend, Sealed, context_of, kind_at, read, seal_root
 from tests.keys.backends import PIN, SoftHsm, Transit, kms
-from tests.openbao import Bao, served
 from vault.domain.clock import SystemClock
 
 DEPLOYMENT, ROOT_ID = bytes(range(16)), bytes(range(16, 32))
 WORDS: Final = "correct horse battery staple"
 CHEAP: Final = Cost(1, 32, 4)
-
-
-@pytest.fixture(scope="module")
-def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bao]:
-    with served(tmp_path_factory.mktemp("bao")) as started:
-        yield started
-
-
-@pytest.fixture
-def transit(bao: Bao, tmp_path: Path) -> Transit:
-    return Transit(bao, tmp_path, f"k{random_bytes(4).hex()}")
-
-
-@pytest.fixture
-def hsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
-    return SoftHsm(tmp_path / "hsm", monkeypatch)
 
 
 @pytest.fixture

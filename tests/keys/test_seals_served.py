@@ -19,26 +19,10 @@ from tests.keys.killing import at_writes, killed_at, writes_in
 from tests.keys.party import Party
 from tests.keys.stores import SHOP
 from tests.keys.test_officers_served import Rekey
-from tests.openbao import Bao, served
+from tests.openbao import Bao
 
 WORDS, OTHER_WORDS = "correct horse battery staple", "quite another set of words"
 ENROLLED: Final = {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"}
-
-
-@pytest.fixture(scope="module")
-def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bao]:
-    with served(tmp_path_factory.mktemp("bao")) as started:
-        yield started
-
-
-@pytest.fixture
-def transit(bao: Bao, tmp_path: Path) -> Transit:
-    return Transit(bao, tmp_path, f"k{random_bytes(4).hex()}")
-
-
-@pytest.fixture
-def hsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
-    return SoftHsm(tmp_path / "hsm", monkeypatch)
 
 
 @pytest.fixture
