@@ -51,7 +51,7 @@ PUBLIC: Final = frozenset(
         ("vault/stores/standings.py", "local_tag.c.tag == tag"),
         ("vault/stores/standings.py", "local_tag.c.tag == row.tag"),
         ("vault/stores/standings.py", "person_tag.c.tag == old"),
-        ("vault/stores/standings.py", "person_tag.c.tag == tag"),
+        ("vault/stores/tags.py", "person_tag.c.tag == tag"),
         # The demo shows that two tokens differ.
         ("vault/demo/story.py", "anna['token'] != erika['token']"),
         ("vault/demo/story.py", "own == erika['token']"),

@@ -52,10 +52,8 @@ from keys.agent.names import Names
 from keys.agent.process import log
 from keys.agent.settings import AgentSettings
 from keys.agent.wire import Dialogue
-from keys.chains import Chain
 from keys.engine import open_engine, writing
-from keys.entries import OFFICER_HEAD
-from keys.errors import KeysError, LockdownError, RefusedError, SealedError, SealError, SealUnreachableError
+from keys.errors import KeysError, LockdownError, RefusedError, SealedError, SealUnreachableError
 from keys.heads import Heads
 from keys.identity import FILE_NAME, open_identity, words
 from keys.intents import drop_unplanned
@@ -63,11 +61,11 @@ from keys.keyring import Keyring
 from keys.passphrases import MAX_BYTES
 from keys.primitives import Secret
 from keys.seals import development
-from keys.seals.automatic import Automatic
 from keys.seals.configs import AUTOMATIC, DEVELOPMENT, PASSPHRASE, SHARES
 from keys.seals.kept import Kept
+from keys.seals.opening import opened
 from keys.seals.passphrase import Passphrase
-from keys.seals.sealed import Backend, read
+from keys.seals.sealed import Backend
 from keys.setup import check_openable
 
 OPEN: Final = "open"
@@ -200,15 +198,7 @@ class _Names:
             SealError: it does not open; SealUnreachableError where it may be tried again.
             SetupError, OpenError, ChainError: what it opens is not this key store, or not as it was left.
         """
-        sealed = read(self.settings.seal)
-        if sealed is None:
-            raise SealError("there is no seal any more; officers open the vault")
-        root = sealed.open(backend if backend is not None else Automatic(sealed.kind, sealed.config))
-        keys = Keyring.of_earlier_version(self.engine, sealed.root_id, root)
-        state = Chain(self.engine, keys, self.settings.home).state() if keys.has(OFFICER_HEAD) else None
-        if (sealed.kind in AUTOMATIC and state is None) or (state is not None and state.seal != sealed.description):
-            raise RefusedError("the seal is not the one that officers approved")
-        self.open_with(sealed.root_id, root, directory=directory)
+        self.open_with(*opened(self.engine, self.settings.home, backend), directory=directory)
 
     def open_by_itself(self) -> None:
         """Open by an automatic seal; where its backend is away, try again in the background until it answers."""

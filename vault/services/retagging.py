@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vault.services.linking import Linking
-from vault.stores import batches, standings
+from vault.stores import batches, standings, tags
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Store
 
@@ -86,7 +86,7 @@ class Retagging:
             with self._directory.reading() as unit:
                 rows = standings.page(unit, after, _PAGE)
                 pids = {row.pid for row in rows}
-                local, person = standings.tags_by_pid(unit, pids), batches.tags(unit, pids)
+                local, person = tags.tags_by_pid(unit, pids), batches.tags(unit, pids)
             if not rows:
                 return
             after = rows[-1].pid
@@ -112,15 +112,15 @@ class Retagging:
             if stale:
                 with self._directory.writing() as unit:
                     for row in stale:
-                        standings.forget_person_tags(unit, row.pid, links[row.sector]["active"])
+                        tags.forget_person_tags(unit, row.pid, links[row.sector]["active"])
 
     def _forget_tags(self, found: Mapping[str, Any]) -> int:
         """Delete tags of versions that are not written any more; return how many bans keep under them."""
         bans = 0
         for version in range(1, found["active"][-1]):
             with self._directory.writing() as unit:
-                standings.forget_version(unit, version, kept=version not in found["known"])
-                bans += standings.kept_under(unit, version)
+                tags.forget_version(unit, version, kept=version not in found["known"])
+                bans += tags.kept_under(unit, version)
             self._linking.forget_fingerprints(version)
         return bans
 
