@@ -68,11 +68,14 @@ def _command(arguments: list[str], environment: dict[str, str], printed: int, er
         sys.argv = ["idvault", *arguments]
         with open(1, "w", closefd=False) as sys.stdout, open(2, "w", closefd=False) as sys.stderr:
             warnings.simplefilter("default")
-            main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
+            try:
+                main()
+            except SystemExit as ended:
+                return int(ended.code or 0)
+            except BaseException:  # noqa: BLE001 - told while there is where to
+                traceback.print_exc()
+                return 70
     except BaseException:  # noqa: BLE001 - a fork must not run on as a second test session
-        traceback.print_exc()
         return 70
     return 0
 

@@ -33,12 +33,6 @@ class SoftHsm:
     def init(self, label: str) -> None:
         self._util("--init-token", "--free", "--label", label, "--so-pin", "31415926", "--pin", PIN)
 
-    def change_pin(self) -> None:
-        """Have a new PIN of the token, as its security officer may."""
-        self._util("--delete-token", "--token", "vault")
-        self.init("vault")
-        self.pin_file.write_text("271828\n")
-
     def _util(self, *arguments: str) -> None:
         subprocess.run(["softhsm2-util", *arguments], check=True, capture_output=True, timeout=30)
 

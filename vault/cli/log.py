@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,10 +24,13 @@ from vault.log.policy import Policy
 from vault.log.proofs import LogProof
 from vault.log.sources import CHECKPOINT, Read, SourceError
 from vault.log.verify import BadLogError, Head, Verified, continues, head_of, verify
+from vault.services.reading_log import LogReader
 from vault.stores.leading import leading
 from vault.wiring import build_refilling
 
 EXIT_VERIFICATION_FAILED: Final = 4
+_SIGNED_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.2
 _LEAD_SECONDS: Final = 5.0
 """How long a refill waits for the sequencer to be gone."""
 _WHERE: Final = "A folder that mirrors the log, an export, or a URL; without it this vault's own log."
@@ -55,6 +59,23 @@ def read_from(where: str | None) -> Iterator[Read]:
         raise StartError(str(error)) from None
 
 
+def _newest(reader: LogReader) -> tuple[bytes, str, Head]:
+    """Return the newest checkpoint, the newest key, and what they say; right after a rotation, once it has signed.
+
+    Raises:
+        StartError: it does not.
+    """
+    end = time.monotonic() + _SIGNED_SECONDS
+    while True:
+        note, (key, _) = reader.checkpoint(), reader.signed_last()
+        try:
+            return note, key, head_of(note, key)
+        except BadLogError as error:
+            if time.monotonic() > end:
+                raise StartError(f"{error}; after a rotation it signs the next one: does the sequencer run?") from None
+        time.sleep(_PAUSE_SECONDS)
+
+
 @log.command()
 @json_option
 def checkpoint(*, as_json: bool) -> None:
@@ -63,8 +84,7 @@ def checkpoint(*, as_json: bool) -> None:
     Give the key to whoever is to verify the log, by a way of its own: a log that says its own key proves nothing.
     """
     with open_vault() as vault:
-        note, (key, _) = vault.log.checkpoint(), vault.log.signed_last()
-        head = head_of(note, key)
+        note, key, head = _newest(vault.log)
     if as_json:
         found = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "key": key, "note": note.decode()}
         show(found, as_json=True)
