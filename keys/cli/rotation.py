@@ -108,6 +108,8 @@ def rotate(purpose: str, sector: str, begun: int | None, home: Path, sockets: Pa
         )
         if purpose == "kek":
             text += "\nSeal what it wrapped anew: idvault-keys rewrap"
+        if purpose in ("link", "fingerprint"):
+            text += "\nBoth are written and asked until everybody's are made anew: idvault retag"
     _show(found, text, as_json=as_json)
 
 

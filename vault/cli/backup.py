@@ -95,7 +95,7 @@ def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files
     try:
         read = backups.Backup.read(folder)
         if check:
-            show(read.told(), as_json=as_json)
+            show(_shown(read.told(), as_json=as_json), as_json=as_json)
             return
         if key_file is None or (mirror is None) == (not no_mirror):
             raise StartError("--key-file is needed, and --mirror or --no-mirror")
