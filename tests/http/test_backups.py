@@ -338,7 +338,11 @@ def test_a_backup_holds_no_key_that_opens_it_and_nothing_of_what_was_deleted(pla
         restored = (other.home / "keys.db").read_bytes()
         assert left[0] in restored
         assert not any(key in restored for key in wrapped if key not in left), "a deleted key is in no copy"
-    assert there["token"]
+    place.server.stop()
+    other.start()
+    assert moved(chat, other).introspect(there["token"])["active"] is True
+    assert moved(chat, other).introspect(gone["token"])["active"] is False
+    other.stop()
 
 
 def test_a_vault_of_a_passphrase_comes_back_by_it(place: Place, tmp_path: Path) -> None:
@@ -434,7 +438,8 @@ def test_a_restore_or_a_backup_that_is_killed_leaves_nothing_half_done_and_is_sa
         is_clean(other)
         count = other.sql("keys", "SELECT count(*) FROM record_key")[0][0]
         assert count == len(made)
-    assert not (place.server.home / ".backup").exists() or place.backup("last")
+    place.backup("last")
+    assert not (place.server.home / ".backup").exists(), "what a kill left of the key store's copy goes with the next"
 
 
 def _killed(environment: dict[str, str], seconds: float, *arguments: str) -> None:

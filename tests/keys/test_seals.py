@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import ssl
 import subprocess
@@ -465,6 +466,7 @@ def test_the_driver_takes_nothing_from_the_command_line_and_tells_no_key_in_its_
         seal_root(backend, DEPLOYMENT, ROOT_ID, root)
     assert seen
     assert all(command.endswith("-m keys.seals.driver") for command in seen)
+    assert not any(root.expose_cleartext().decode() in value for value in os.environ.values())
 
 
 def test_a_driver_that_dies_or_says_nonsense_is_an_error_that_may_be_tried_again(
