@@ -1,8 +1,8 @@
 """`python -m bench.rewrapping`: how fast wrapped keys are sealed anew, by number, and what it costs introspections.
 
 At each size: the key encryption key is rotated (how long that takes), all records' keys are sealed anew, and the former
-version is destroyed; the memory is that of the holder `names` at its largest. Beside a load of introspections, in turn
-with and without: what these lose.
+version is destroyed; the memory is that of the holder `names` and of the processes that seal anew, each at its
+largest. Beside a load of introspections, in turn with and without: what these lose.
 """
 
 import statistics
@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +24,10 @@ from bench import load
 from bench.log import RESULTS
 from bench.served import Vault, cluster_of, served_vault
 from keys import records
+from keys.agent import rewrapper
 from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
+from keys.cli.rotation import batches
 from keys.engine import open_engine, writing
 from keys.keyring import Keyring
 from keys.primitives import random_bytes
@@ -33,8 +35,9 @@ from keys.seals import development
 from tests.http.test_processes import holders
 from vault import config
 
-BATCH: Final = 1_000
+BATCH: Final = 2_000
 _FILL: Final = 5_000
+_LOOK_SECONDS: Final = 0.1
 _FIELDS: Final = {"legal_name": 1, "birth_date": 1, "document": 1}
 
 
@@ -68,19 +71,30 @@ class Keys:
 
     def rewrap(self) -> int:
         """Seal all anew; return how many keys that were."""
-        sealed, after = 0, None
-        while after != b"":
-            found = self._agent.call("keys.rewrap", {"after": after or b"", "batch": BATCH})
-            sealed, after = sealed + found["sealed"], found["after"]
+        told = list(batches(self._agent, BATCH))
+        sealed, found = sum(int(one["sealed"]) for one in told), told[-1]
         if found["left"]:
             raise load.LoadError("keys are left under a former version")
         self._agent.call("keys.destroy", {"purpose": "kek", "version": found["version"] - 1, "sure": True})
         return sealed
 
-    def peak_bytes(self) -> int:
-        """Return the largest memory that the holder `names` had so far."""
-        status = Path(f"/proc/{holders(self._server)['names']}/status").read_text()
-        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    @contextmanager
+    def memory(self) -> Iterator[dict[int, int]]:
+        """Yield the largest memory of the holder `names` and of each rewrapper meanwhile, by process, in bytes."""
+        names, peaks, over = holders(self._server)["names"], dict[int, int](), threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_LOOK_SECONDS):
+                for pid in (names, *_named(rewrapper.NAME)):
+                    peaks[pid] = max(peaks.get(pid, 0), _peak_bytes(pid))
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield peaks
+        finally:
+            over.set()
+            thread.join()
 
     @contextmanager
     def rewrapping(self) -> Iterator[None]:
@@ -106,16 +120,34 @@ class Keys:
             raise failed[0]
 
 
+def _named(name: str) -> list[int]:
+    """Return the processes that show a name."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile
+            if (folder / "comm").read_text().strip() == name:
+                found.append(int(folder.name))
+    return found
+
+
+def _peak_bytes(pid: int) -> int:
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].partition("kB")[0] or 0)
+    return 0
+
+
 def at_size(keys: Keys, size: int) -> dict[str, Any]:
     """Return the figures of one size."""
     keys.fill(size)
     rotated = keys.rotate()
-    begun = time.perf_counter()
-    sealed = keys.rewrap()
-    seconds = time.perf_counter() - begun
+    with keys.memory() as peaks:
+        begun = time.perf_counter()
+        sealed = keys.rewrap()
+        seconds = time.perf_counter() - begun
     return {
         "records": size, "keys": sealed, "rotate_seconds": rotated, "seconds": seconds,
-        "keys_per_second": sealed / seconds, "peak_bytes": keys.peak_bytes(),
+        "keys_per_second": sealed / seconds, "peak_bytes": sum(peaks.values()), "processes": len(peaks),
     }  # fmt: skip
 
 
@@ -148,7 +180,15 @@ def show(found: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--database", default="postgresql", show_default=True, type=click.Choice(["postgresql", "sqlite"]))
-@click.option("--size", "sizes", multiple=True, type=click.IntRange(1), default=(10_000, 100_000), show_default=True)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    type=click.IntRange(1),
+    default=(5_000, 50_000, 500_000),
+    show_default=True,
+    help="Records; each has two keys.",
+)
 @click.option("--seconds", default=5, show_default=True, help="Length of each load.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Where the figures go; default: bench/results.")

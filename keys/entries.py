@@ -1,13 +1,13 @@
 """The entries of the keyring: one row of the key store for each version of each key, sealed at its place and state."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import Connection, insert
 
 from keys import store
 from keys.frame import Place, Purpose, open_frame, seal
-from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, P256Signer, Secret, random_bytes
+from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Expander, P256Signer, Secret, random_bytes
 from keys.states import State
 
 STANDING_KEK: Final = "standing-kek"
@@ -35,10 +35,15 @@ class Key:
     id: bytes
     state: State
     secret: Secret
+    _expander: Expander = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make ready what each of its frames is derived with."""
+        object.__setattr__(self, "_expander", Expander(self.secret))
 
     def seal(self, purpose: Purpose, place: Place, plaintext: bytes) -> bytes:
         """Return a frame that names this key."""
-        return seal(self.secret, purpose, place, plaintext, key_id=self.id, version=self.version)
+        return seal(self._expander, purpose, place, plaintext, key_id=self.id, version=self.version)
 
     def open(self, purpose: Purpose, place: Place, sealed: bytes) -> bytes:
         """Return the plaintext of a frame of this key.
@@ -46,7 +51,7 @@ class Key:
         Raises:
             OpenError: it does not open.
         """
-        return open_frame(self.secret, purpose, place, sealed, key_id=self.id, version=self.version)
+        return open_frame(self._expander, purpose, place, sealed, key_id=self.id, version=self.version)
 
 
 def place_of(deployment: bytes, key_id: bytes, purpose: str, scope: str, version: int, state: str) -> Place:

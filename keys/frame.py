@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Final
 
 from keys.errors import OpenError
-from keys.primitives import Aead, Secret, equal, expand_sha512, random_bytes
+from keys.primitives import Aead, Expander, Secret, equal, expand_sha512, random_bytes
 
 MAGIC: Final = b"IVR1"
 SUITE_COBBLESTONE_256: Final = 1
@@ -53,6 +53,9 @@ class Purpose(IntEnum):
     BACKUP = 15
 
 
+_BEGINNINGS: Final = {purpose: MAGIC + bytes((SUITE_COBBLESTONE_256, purpose)) for purpose in Purpose}
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a frame stands: it opens there and nowhere else.
@@ -72,9 +75,12 @@ class Place:
     revision: int | None = None
 
 
+_NAMED: Final = _LENGTH(10) + b"idvault/v1"
+
+
 def length_prefixed(*parts: bytes) -> bytes:
     """Return LP(part) ‖ …, where LP(x) = u32be length ‖ x: unambiguous whatever the parts hold."""
-    return b"".join([piece for part in parts for piece in (_LENGTH(len(part)), part)])
+    return b"".join([_LENGTH(len(part)) + part for part in parts])
 
 
 def split_length_prefixed(joined: bytes) -> list[bytes]:
@@ -95,7 +101,7 @@ def split_length_prefixed(joined: bytes) -> list[bytes]:
 
 def header_of(purpose: Purpose, key_id: bytes, version: int) -> bytes:
     """Return the 26 header bytes."""
-    return MAGIC + bytes((SUITE_COBBLESTONE_256, purpose)) + key_id + version.to_bytes(4, "big")
+    return _BEGINNINGS[purpose] + key_id + _LENGTH(version)
 
 
 def key_named_in(sealed: bytes) -> tuple[bytes, int]:
@@ -114,29 +120,37 @@ def key_named_in(sealed: bytes) -> tuple[bytes, int]:
 
 
 def _context(header: bytes, place: Place) -> bytes:
-    context = length_prefixed(b"idvault/v1", place.deployment) + header
-    context += length_prefixed(place.table.encode(), place.address, place.field.encode())
+    # Spelt out: each opening and each sealing goes this way.
+    deployment, address, table, field = place.deployment, place.address, place.table.encode(), place.field.encode()
+    pieces = (
+        _NAMED, _LENGTH(len(deployment)), deployment, header, _LENGTH(len(table)), table,
+        _LENGTH(len(address)), address, _LENGTH(len(field)), field,
+    )  # fmt: skip
+    context = b"".join(pieces)
     return context if place.revision is None else context + length_prefixed(place.revision.to_bytes(4, "big"))
 
 
-def _message_keys(key: Secret, salt: bytes, context: bytes) -> tuple[Aead, int, bytes]:
+def _message_keys(key: Secret | Expander, salt: bytes, context: bytes) -> tuple[Aead, bytes, bytes]:
     okm = expand_sha512(key, _LABEL + salt + context, 32 + _NONCE_BYTES + COMMITMENT_BYTES)
-    return Aead(okm[:32]), int.from_bytes(okm[32:44], "big"), okm[44:]
+    return Aead(okm[:32]), okm[32:44], okm[44:]
 
 
-def encrypt(key: Secret, context: bytes, plaintext: bytes, *, salt: bytes) -> bytes:
+def encrypt(key: Secret | Expander, context: bytes, plaintext: bytes, *, salt: bytes) -> bytes:
     """Cobblestone-256: return salt ‖ commitment ‖ chunks. `salt` is 24 fresh random bytes (an argument for vectors)."""
     aead, base, commitment = _message_keys(key, salt, context)
+    if len(plaintext) < CHUNK_BYTES:
+        return salt + commitment + aead.seal(base, plaintext)
+    number = int.from_bytes(base, "big")
     # The last chunk is always shorter than CHUNK_BYTES, and empty where need be: so truncation shows.
     count = len(plaintext) // CHUNK_BYTES + 1
     chunks = (
-        aead.seal((base ^ i).to_bytes(_NONCE_BYTES, "big"), plaintext[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES])
+        aead.seal((number ^ i).to_bytes(_NONCE_BYTES, "big"), plaintext[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES])
         for i in range(count)
     )
     return salt + commitment + b"".join(chunks)
 
 
-def decrypt(key: Secret, context: bytes, message: bytes) -> bytes:
+def decrypt(key: Secret | Expander, context: bytes, message: bytes) -> bytes:
     """Cobblestone-256: return the plaintext.
 
     Raises:
@@ -148,12 +162,21 @@ def decrypt(key: Secret, context: bytes, message: bytes) -> bytes:
     aead, base, commitment = _message_keys(key, message[:SALT_BYTES], context)
     if not equal(commitment, message[SALT_BYTES:start]):
         raise OpenError
+    if len(message) < start + step:
+        return aead.open(base, message[start:])
+    number = int.from_bytes(base, "big")
     chunks = [message[at : at + step] for at in range(start, len(message), step)]
-    return b"".join(aead.open((base ^ i).to_bytes(_NONCE_BYTES, "big"), chunk) for i, chunk in enumerate(chunks))
+    return b"".join(aead.open((number ^ i).to_bytes(_NONCE_BYTES, "big"), chunk) for i, chunk in enumerate(chunks))
 
 
 def seal(
-    key: Secret, purpose: Purpose, place: Place, plaintext: bytes, *, key_id: bytes = NO_KEY_ID, version: int = 0
+    key: Secret | Expander,
+    purpose: Purpose,
+    place: Place,
+    plaintext: bytes,
+    *,
+    key_id: bytes = NO_KEY_ID,
+    version: int = 0,
 ) -> bytes:
     """Return a frame that opens only under `key`, at `place`, for `purpose`.
 
@@ -175,7 +198,13 @@ def seal(
 
 
 def open_frame(
-    key: Secret, purpose: Purpose, place: Place, sealed: bytes, *, key_id: bytes = NO_KEY_ID, version: int = 0
+    key: Secret | Expander,
+    purpose: Purpose,
+    place: Place,
+    sealed: bytes,
+    *,
+    key_id: bytes = NO_KEY_ID,
+    version: int = 0,
 ) -> bytes:
     """Return what `seal` was given.
 

@@ -4,9 +4,11 @@ Guarantees: a wrapped key is read back under the new version before the old one 
 since it was read is left for the next batch; a batch is done whole or not at all.
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, Self
 
 from sqlalchemy import Connection, Engine, bindparam, func, select, update
 from sqlalchemy.types import ARRAY
@@ -17,25 +19,36 @@ from keys.driver import Prepared, run
 from keys.engine import reading, writing
 from keys.entries import KEK, Key
 from keys.errors import MissingError, OpenError
-from keys.frame import Place, Purpose
+from keys.frame import Place, Purpose, key_named_in
 from keys.keyring import Keyring
-from keys.primitives import equal
-from keys.records import Record
-from keys.rows import check_row, row_mac
+from keys.primitives import Mac, Secret, equal
+from keys.rows import key_of_rows, mac_of_row
 
 _RECORD: Final = store.record_key.c
+_RECORD_TABLE: Final = "keys.record_key"
 _EVIDENCE: Final = store.evidence_key.c
 _EVIDENCE_TABLE: Final = "keys.evidence_key"
 _EVIDENCE_BATCH: Final = 1000
 _KEY_ID_AT: Final = 7
 """Where a frame's header says the key's id, counted from 1: `keys.frame`."""
 _KEYS_OF_RECORD: Final = ("record_key", "commitment_key")
+_AT: Final = {name: at for at, name in enumerate(store.record_key.c.keys())}
 _CHANGED: Final = {
     "read_rid": _RECORD.rid, "read_version": _RECORD.kek_version, "read_mac": _RECORD.mac,
     "kek_version": _RECORD.kek_version, "record_key": _RECORD.record_key, "commitment_key": _RECORD.commitment_key,
     "mac": _RECORD.mac,
 }  # fmt: skip
 _WRITTEN: Final = ("kek_version", "record_key", "commitment_key", "mac")
+_written: Final = itemgetter(*(_AT[name] for name in _WRITTEN))
+_ALL: Final = b"\xff" * 16
+"""No rid comes after it."""
+_NEXT: Final = Prepared(
+    select(store.record_key)
+    .where(_RECORD.kek_version < bindparam("version"), _RECORD.rid > bindparam("after"),
+           _RECORD.rid <= bindparam("until"))
+    .order_by(_RECORD.rid)
+    .limit(bindparam("most"))
+)  # fmt: skip
 _ONE: Final = Prepared(
     update(store.record_key)
     .where(_RECORD.rid == bindparam("new_read_rid"), _RECORD.kek_version == bindparam("new_read_version"),
@@ -55,6 +68,49 @@ _MANY: Final = Prepared(
 )  # fmt: skip
 
 
+class Batch(NamedTuple):
+    """What became of a batch of records."""
+
+    sealed: int
+    """Keys that were sealed anew."""
+    last: bytes
+    """The last rid that was looked at, empty where there are no more."""
+    altered: int
+    """Records that another hand altered: they stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """What sealing anew takes of a keyring, and no more: the key encryption key's versions, and the key of row MACs."""
+
+    deployment: bytes
+    current: Key
+    keys: Mapping[int, Key]
+    rows: Secret
+
+    @classmethod
+    def of(cls, keyring: Keyring) -> Self:
+        """Return that of a keyring."""
+        return cls(keyring.deployment, keyring.current(KEK), dict(keyring.versions(KEK)), key_of_rows(keyring))
+
+    def sealed_anew(self, place: Place, wrapped: bytes) -> bytes:
+        """Return a wrapped key under the current version.
+
+        Raises:
+            OpenError: it does not open, or what was sealed does not.
+            MissingError: its version is gone.
+        """
+        key_id, version = key_named_in(wrapped)
+        former = self.keys.get(version)
+        if former is None or former.id != key_id:
+            raise MissingError("no key encryption key of that version")
+        secret = former.open(Purpose.WRAP, place, wrapped)
+        sealed = self.current.seal(Purpose.WRAP, place, secret)
+        if not equal(self.current.open(Purpose.WRAP, place, sealed), secret):
+            raise OpenError
+        return sealed
+
+
 def references(connection: Connection, key: Key) -> int:
     """Return how many wrapped keys lie under a version of a key; 0 for keys that wrap none."""
     if key.purpose != KEK:
@@ -67,82 +123,83 @@ def references(connection: Connection, key: Key) -> int:
     return int(found)
 
 
-def rewrap_records(engine: Engine, keyring: Keyring, kek: Key, after: bytes, most: int) -> tuple[int, bytes, int]:
-    """Seal the keys of the next records behind a rid anew, in one transaction; altered ones stay as they are.
+def rewrap_records(engine: Engine, wrapping: Wrapping, after: bytes, until: bytes, most: int) -> Batch:
+    """Seal the keys of the next records anew, in one transaction.
 
-    Returns:
-        How many keys were sealed, the last rid that was looked at, which is empty where there are no more, and how many
-        records were altered.
+    Args:
+        engine: of the key store.
+        wrapping: the keys.
+        after: rid that the batch begins behind, or nothing.
+        until: rid that it ends with, or nothing.
+        most: how many records at most.
     """
-    query = (
-        select(store.record_key).where(_RECORD.kek_version < kek.version, _RECORD.rid > after)
-        .order_by(_RECORD.rid).limit(most)
-    )  # fmt: skip
+    bounds = {"version": wrapping.current.version, "after": after, "until": until or _ALL, "most": most}
     with reading(engine) as connection:
-        rows = connection.execute(query).all()
+        rows: Sequence[Any] = run(connection, _NEXT.on(connection, **bounds))[0].rows
     if not rows:
-        return 0, b"", 0
-    changes = []
+        return Batch(0, b"", 0)
+    mac, changes = Mac(wrapping.rows), []
     for row in rows:
         with suppress(OpenError, MissingError):
-            changes.append(_changed(keyring, kek, Record.from_row(keyring, row)))
+            changes.append(_changed(wrapping, mac, row))
     with writing(engine) as connection:
         done = _write(connection, changes)
-    return len(_KEYS_OF_RECORD) * done, bytes(rows[-1].rid), len(rows) - len(changes)
+    last = bytes(rows[-1].rid) if len(rows) == most else b""
+    return Batch(len(_KEYS_OF_RECORD) * done, last, len(rows) - len(changes))
 
 
-def _changed(keyring: Keyring, kek: Key, record: Record) -> dict[str, Any]:
-    wrapped = {}
-    for name in _KEYS_OF_RECORD:
-        place, former = Place(keyring.deployment, "keys.record_key", record.rid, name), getattr(record, name)
-        secret = keyring.opener(KEK, former).open(Purpose.WRAP, place, former)
-        wrapped[name] = _sealed(kek, place, secret)
-    changed = replace(
-        record, kek_version=kek.version, record_key=wrapped["record_key"], commitment_key=wrapped["commitment_key"]
-    ).values(keyring)
-    return {
-        "read_rid": record.rid, "read_version": record.kek_version, "read_mac": record.mac,
-        **{name: changed[name] for name in _WRITTEN},
-    }  # fmt: skip
-
-
-def _sealed(kek: Key, place: Place, secret: bytes) -> bytes:
-    sealed = kek.seal(Purpose.WRAP, place, secret)
-    if not equal(kek.open(Purpose.WRAP, place, sealed), secret):
+def _changed(wrapping: Wrapping, mac: Mac, row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return what `_CHANGED` names. The row is read as it lies: making a record of it costs as much as a frame."""
+    values = list(row)
+    if not equal(mac_of_row(mac, _RECORD_TABLE, values[:-1]), values[-1]):
         raise OpenError
-    return sealed
+    rid = values[_AT["rid"]]
+    for name in _KEYS_OF_RECORD:
+        place = Place(wrapping.deployment, _RECORD_TABLE, rid, name)
+        values[_AT[name]] = wrapping.sealed_anew(place, values[_AT[name]])
+    values[_AT["kek_version"]] = wrapping.current.version
+    values[-1] = mac_of_row(mac, _RECORD_TABLE, values[:-1])
+    return rid, row[_AT["kek_version"]], row[-1], *_written(values)
 
 
-def _write(connection: Connection, changes: list[dict[str, Any]]) -> int:
+def _write(connection: Connection, changes: Sequence[tuple[Any, ...]]) -> int:
+    names = [f"new_{name}" for name in _CHANGED]
     if connection.dialect.name != "postgresql":
-        steps = [_ONE.on(connection, **{f"new_{name}": value for name, value in row.items()}) for row in changes]
+        steps = [_ONE.on(connection, **dict(zip(names, change, strict=True))) for change in changes]
     else:
-        lists = {f"new_{name}": listed(column, [row[name] for row in changes]) for name, column in _CHANGED.items()}
-        steps = [_MANY.on(connection, **lists)]
+        columns = zip(*changes, strict=True)
+        lists = [listed(kind, values) for kind, values in zip(_CHANGED.values(), columns, strict=True)]
+        steps = [_MANY.on(connection, **dict(zip(names, lists, strict=True)))] if changes else []
     return sum(outcome.count for step in steps for outcome in run(connection, step))
 
 
-def rewrap_evidence(engine: Engine, keyring: Keyring, kek: Key) -> int:
-    """Seal the keys of all pieces of evidence anew that lie under former versions; return how many.
+def rewrap_evidence(engine: Engine, wrapping: Wrapping) -> tuple[int, int]:
+    """Seal the keys of all pieces of evidence anew that lie under former versions.
 
     Pieces live for days, so that there are few.
 
-    Raises:
-        OpenError: one was altered.
+    Returns:
+        How many keys were sealed, and how many pieces were altered: those stay as they are.
     """
-    done, table = 0, store.evidence_key
+    table, kek, changes, mac = store.evidence_key, wrapping.current, [], Mac(wrapping.rows)
     query = select(table).where(func.substr(_EVIDENCE.wrapped, _KEY_ID_AT, len(kek.id)) != kek.id)
-    while True:
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    for row in rows:
+        with suppress(OpenError, MissingError):
+            changes.append((row, _changed_evidence(wrapping, mac, row)))
+    done = 0
+    for begin in range(0, len(changes), _EVIDENCE_BATCH):
         with writing(engine) as connection:
-            rows = connection.execute(query.limit(_EVIDENCE_BATCH)).all()
-            for row in rows:
-                check_row(keyring, _EVIDENCE_TABLE, (row.rid, row.name, row.wrapped, row.views), row.mac)
-                place = Place(keyring.deployment, _EVIDENCE_TABLE, row.rid + row.name.encode(), "wrapped")
-                secret = keyring.opener(KEK, row.wrapped).open(Purpose.WRAP, place, row.wrapped)
-                wrapped = _sealed(kek, place, secret)
-                mac = row_mac(keyring, _EVIDENCE_TABLE, (row.rid, row.name, wrapped, row.views))
+            for row, change in changes[begin : begin + _EVIDENCE_BATCH]:
                 same = (_EVIDENCE.rid == row.rid) & (_EVIDENCE.name == row.name) & (_EVIDENCE.mac == row.mac)
-                connection.execute(update(table).where(same).values(wrapped=wrapped, mac=mac))
-        done += len(rows)
-        if len(rows) < _EVIDENCE_BATCH:
-            return done
+                done += connection.execute(update(table).where(same).values(change)).rowcount
+    return done, len(rows) - len(changes)
+
+
+def _changed_evidence(wrapping: Wrapping, mac: Mac, row: Any) -> dict[str, bytes]:  # noqa: ANN401 - a SQL row
+    if not equal(mac_of_row(mac, _EVIDENCE_TABLE, (row.rid, row.name, row.wrapped, row.views)), row.mac):
+        raise OpenError
+    place = Place(wrapping.deployment, _EVIDENCE_TABLE, row.rid + row.name.encode(), "wrapped")
+    wrapped = wrapping.sealed_anew(place, row.wrapped)
+    return {"wrapped": wrapped, "mac": mac_of_row(mac, _EVIDENCE_TABLE, (row.rid, row.name, wrapped, row.views))}

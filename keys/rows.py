@@ -12,15 +12,25 @@ import msgpack
 from keys.errors import OpenError
 from keys.frame import length_prefixed
 from keys.keyring import Keyring
-from keys.primitives import equal
+from keys.primitives import Mac, Secret, equal, expand_sha256
 
 _LABEL = b"idvault/v1/rows"
 
 
 def row_mac(keyring: Keyring, table: str, values: Iterable[object]) -> bytes:
     """Return the MAC of one row, 32 bytes; `values` in the table's column order, without the MAC itself."""
+    return mac_of_row(keyring.mac("map", _LABEL), table, values)
+
+
+def mac_of_row(mac: Mac, table: str, values: Iterable[object]) -> bytes:
+    """Return the MAC of one row, 32 bytes, where only the key of rows is at hand."""
     pack = msgpack.Packer().pack  # one for the row: making one costs more than its values
-    return keyring.mac("map", _LABEL).of(length_prefixed(table.encode(), *[pack(value) for value in values]))
+    return mac.of(length_prefixed(table.encode(), *[pack(value) for value in values]))
+
+
+def key_of_rows(keyring: Keyring) -> Secret:
+    """Return the key that row MACs are made with."""
+    return expand_sha256(keyring.current("map").secret, _LABEL)
 
 
 def check_row(keyring: Keyring, table: str, values: Iterable[object], mac: bytes) -> None:

@@ -1,7 +1,7 @@
 """What the holder `names` works with, and the check that every act on a standing begins with."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, select
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, select
 from keys import records, store
 from keys.accounts import account_holds
 from keys.agent.arguments import Args, listed, mapping, octets, text
+from keys.agent.rewrapper import Rewrappers
 from keys.engine import reading
 from keys.errors import KeysError, MissingError, OpenError, RefusedError
 from keys.keyring import Keyring
@@ -50,6 +51,7 @@ class Names:
     now: Callable[[], int]
     limits: Limits
     officers: "Deciding"
+    rewrappers: Rewrappers = field(default_factory=Rewrappers)
 
     @property
     def minute(self) -> int:

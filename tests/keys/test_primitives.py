@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from keys.errors import OpenError
-from keys.primitives import Aead, Secret, Siv, equal, expand_sha256, expand_sha512, hmac_sha256, random_bytes
+from keys.primitives import Aead, Expander, Secret, Siv, equal, expand_sha256, expand_sha512, hmac_sha256, random_bytes
 from tests.keys import reference
 
 MATERIAL = b"correct horse battery staple...."
@@ -74,6 +74,7 @@ def test_hmac_gives_the_second_case_of_rfc_4231() -> None:
 def test_expansion_agrees_with_a_second_computation(size: int) -> None:
     key, info = bytes(range(32)), b"info"
     assert expand_sha512(Secret(key), info, size) == reference.hkdf_expand("sha512", key, info, size)
+    assert expand_sha512(Expander(Secret(key)), info, size) == reference.hkdf_expand("sha512", key, info, size)
     assert expand_sha256(Secret(key), info, size) == Secret(reference.hkdf_expand("sha256", key, info, size))
 
 

@@ -50,11 +50,10 @@ class Rewrap(Rotate):
         Rotate().act(agent)
 
     def act(self, agent: Agent) -> None:
-        after = None
-        while after != b"":
-            found = agent.officer.call("keys.rewrap", {"after": after or b"", "batch": 2})
-            after = found["after"]
-        assert found["left"] == 0
+        after, left = None, -1
+        while after != b"" or left:
+            found = agent.officer.call("keys.rewrap", {"after": after or b"", "until": b"", "batch": 2})
+            after, left = found["after"], found["left"]
 
     def check(self, agent: Agent) -> None:
         self.act(agent)

@@ -94,32 +94,34 @@ def rewrap(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     """Seal what lies under former versions of the key encryption key under the current one, a batch at a time.
 
     Idempotent and safe to cut off: each batch is one transaction; what another act changed meanwhile
-    waits for the next.
+    waits for the next. The first batch is the holder's own work; those behind it go to processes of their own, as many
+    as the act is called at a time.
 
     Args:
         names: the holder.
-        args: {after: rid that the batch begins behind, or nothing; batch: how many records at most}.
+        args: {after, until: rids that the batch begins behind and ends with, or nothing; batch: how many records at
+            most}.
         _: unused.
 
     Returns:
         {version, sealed: keys that were sealed anew, after: where the next batch begins, or nothing at the end; left:
-        keys under former versions, stated with the first batch and the last; altered: records that stay as they are}.
-
-    Raises:
-        OpenError: the key of a piece of evidence was altered.
+        keys under former versions, stated with the first batch; altered: records and pieces of evidence that another
+        hand altered, and that stay as they are}.
     """
-    after, batch = octets(args, "after"), whole(args, "batch")
+    after, until, batch = octets(args, "after"), octets(args, "until"), whole(args, "batch")
     if not 0 < batch <= MOST:
         raise ProtocolError(f"batch: from 1 to {MOST}")
-    kek = names.keyring.current(KEK)
-    sealed, last, altered = rewrapping.rewrap_records(names.engine, names.keyring, kek, after, batch)
-    if not last:
-        sealed += rewrapping.rewrap_evidence(names.engine, names.keyring, kek)
-    left = -1
-    if not after or not last:
+    wrapping, left = rewrapping.Wrapping.of(names.keyring), -1
+    if after:
+        sealed, last, altered = names.rewrappers.rewrap(names.engine, wrapping, after, until, batch)
+    else:
+        sealed, last, altered = rewrapping.rewrap_records(names.engine, wrapping, after, until, batch)
+        if not last:
+            pieces, bad = rewrapping.rewrap_evidence(names.engine, wrapping)
+            sealed, altered = sealed + pieces, altered + bad
         with reading(names.engine) as connection:
-            left = sum(rewrapping.references(connection, one) for one in _former(names, kek))
-    return {"version": kek.version, "sealed": sealed, "after": last, "left": left, "altered": altered}
+            left = sum(rewrapping.references(connection, one) for one in _former(names, wrapping.current))
+    return {"version": wrapping.current.version, "sealed": sealed, "after": last, "left": left, "altered": altered}
 
 
 def _former(names: Names, kek: Key) -> list[Key]:
