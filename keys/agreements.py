@@ -111,6 +111,17 @@ def with_client(connection: Connection, keyring: Keyring, client: str) -> list[A
     return [Agreement.from_row(keyring, row) for row in connection.execute(query)]
 
 
+def of_sector(connection: Connection, keyring: Keyring, sector: str) -> list[Agreement]:
+    """Return the agreements in which a sector gives or takes, revoked ones too.
+
+    Raises:
+        OpenError: a row was altered.
+    """
+    table = store.agreement
+    query = select(table).where((table.c.giver_sector == sector) | (table.c.taker_sector == sector))
+    return [Agreement.from_row(keyring, row) for row in connection.execute(query)]
+
+
 def reading_givers(connection: Connection, givers: Iterable[str]) -> Step:
     """Return the statement that reads all agreements of givers, revoked ones too, for `by_giver`."""
     return _OF_GIVERS.on(connection, givers=list(givers))

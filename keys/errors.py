@@ -67,6 +67,13 @@ class MissingError(KeysError):
     default = "not known to the key agent"
 
 
+class EndedError(MissingError):
+    """The keys of a sector were destroyed: nothing of it opens any more, for good."""
+
+    kind = "ended"
+    default = "the keys of this provider's sector were destroyed"
+
+
 class ProofError(KeysError):
     """A proof of the log does not show what it is for; deliberately not told why."""
 
@@ -190,7 +197,7 @@ BY_KIND: dict[str, type[KeysError]] = {
     cls.kind: cls
     for cls in (
         KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, BusyError,
-        CandidatesError, MissingError, BudgetError, CapError, ProofError, NoteError,
+        CandidatesError, MissingError, EndedError, BudgetError, CapError, ProofError, NoteError,
         ProtocolError, UnavailableError, SetupError, SealError, SealUnreachableError, BackupError, OfficerError,
         ShareError,
         QuorumError, ChainError, MessageError,

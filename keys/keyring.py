@@ -10,6 +10,7 @@ second line.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from threading import RLock
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ from keys.entries import (
     root_key,
     write_key,
 )
-from keys.errors import ConflictError, MissingError, OpenError, SetupError
+from keys.errors import ConflictError, EndedError, MissingError, OpenError, SetupError
 from keys.frame import Purpose, key_named_in
 from keys.links import Links
 from keys.primitives import Mac, Secret, expand_sha256
@@ -159,7 +160,7 @@ class Keyring:
         """Return the versions that may process, by version.
 
         Raises:
-            MissingError: there is none.
+            MissingError: there is none; EndedError where there were some, and all are destroyed.
         """
         known = self._usable.get((purpose, scope))
         if known is not None:
@@ -169,10 +170,17 @@ class Keyring:
             self.reload()
             found = self._keys.get((purpose, scope), {})
         usable = {version: key for version, key in found.items() if key.state in MAY_PROCESS}
+        if not found and self._ended(purpose, scope):
+            raise EndedError
         if not usable:
             raise MissingError(f"no key of purpose {purpose}")
         self._usable[purpose, scope] = usable
         return usable
+
+    def _ended(self, purpose: str, scope: str) -> bool:
+        query = select(store.key.c.id).where(store.key.c.purpose == purpose, store.key.c.scope == scope)
+        with reading(self._engine) as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def current(self, purpose: str, scope: str = "") -> Key:
         """Return the newest key that may protect.
@@ -300,14 +308,31 @@ class Keyring:
             ConflictError: a key in its state does not go there, it is the only one that protects, or another hand
                 moved it meanwhile.
         """
-        check_transition(key.state, state)
-        table, sealed = store.key, b""
+        table = store.key
         others = select(table.c.id).where(
             table.c.purpose == key.purpose, table.c.scope == key.scope, table.c.id != key.id,
             table.c.state == State.ACTIVE,
         )  # fmt: skip
         if key.state is State.ACTIVE and connection.execute(others.limit(1)).first() is None:
             raise ConflictError("the only active version of a key stays active")
+        self._move(connection, key, state)
+
+    def end(self, connection: Connection, purpose: str, scope: str) -> None:
+        """Destroy all versions of a sector's key, the active one too, within the caller's transaction.
+
+        Raises:
+            ConflictError: another hand moved one meanwhile.
+        """
+        for key in self.versions(purpose, scope).values():
+            retired = key
+            if key.state is State.ACTIVE:
+                self._move(connection, key, State.DEACTIVATED)
+                retired = replace(key, state=State.DEACTIVATED)
+            self._move(connection, retired, State.DESTROYED)
+
+    def _move(self, connection: Connection, key: Key, state: State) -> None:
+        check_transition(key.state, state)
+        table, sealed = store.key, b""
         if state is not State.DESTROYED:
             place = place_of(self.deployment, key.id, key.purpose, key.scope, key.version, state)
             sealed = self._wrapper_of(key.purpose).seal(Purpose.KEYRING, place, key.secret.expose_cleartext())

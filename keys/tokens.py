@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from keys.errors import OpenError
+from keys.errors import EndedError, OpenError
 from keys.frame import length_prefixed, split_length_prefixed
 from keys.primitives import Secret, Siv
 
@@ -84,14 +84,20 @@ class Ciphers:
 
     def __init__(self, keys: Mapping[int, Secret]) -> None:
         self._by_version = {version: Siv(key) for version, key in keys.items()}
-        self.current = max(keys)
+        self.current = max(keys, default=0)
 
     def __contains__(self, version: object) -> bool:
         return version in self._by_version
 
     def seal(self, plaintext: bytes, *associated: bytes, row: bytes | None = None) -> tuple[bytes, int]:
-        """Return (sealed, version); the associated data are those given, the version and, where given, the row."""
-        cipher, version = self._by_version[self.current], self.current
+        """Return (sealed, version); the associated data are those given, the version and, where given, the row.
+
+        Raises:
+            EndedError: there is no version: all were destroyed.
+        """
+        cipher, version = self._by_version.get(self.current), self.current
+        if cipher is None:
+            raise EndedError
         return cipher.seal(plaintext, *associated, *_bound(version, row)), version
 
     def seal_under(self, version: int, plaintext: bytes, *associated: bytes) -> bytes:

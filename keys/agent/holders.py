@@ -21,6 +21,7 @@ from keys.agent.acts import (
     agreeing,
     backing_up,
     checkpointing,
+    delinking,
     draining,
     enrolling,
     erasing,
@@ -53,7 +54,7 @@ from keys.agent.process import log
 from keys.agent.settings import AgentSettings
 from keys.agent.wire import Dialogue
 from keys.engine import open_engine, writing
-from keys.errors import KeysError, LockdownError, RefusedError, SealedError, SealUnreachableError
+from keys.errors import EndedError, KeysError, LockdownError, RefusedError, SealedError, SealUnreachableError
 from keys.heads import Heads
 from keys.identity import FILE_NAME, open_identity, words
 from keys.intents import drop_unplanned
@@ -118,6 +119,7 @@ OFFICER_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
     "keys.rotate": rotating.rotate,
     "keys.rewrap": rotating.rewrap,
     "keys.destroy": rotating.destroy,
+    "keys.destroy_sector": delinking.destroy_sector,
     "keys.migrate_seal": resealing.migrate_seal,
     "backup.begin": backing_up.begin,
     "backup.sign": backing_up.sign,
@@ -383,7 +385,11 @@ def _sector_keys(keyring: Keyring, args: Args, _: Dialogue) -> dict[str, Any]:
     """
     sector = text(args, "sector")
     keyring.refresh("token", sector)
-    return {"keys": {v: s.expose_cleartext() for v, s in keyring.secrets("token", sector).items()}}
+    try:
+        secrets = keyring.secrets("token", sector)
+    except EndedError:
+        secrets = {}  # no token of the sector leads to anybody: they are inactive, as those of no sector are
+    return {"keys": {v: s.expose_cleartext() for v, s in secrets.items()}}
 
 
 def _account_bind(keyring: Keyring, args: Args, _: Dialogue) -> dict[str, Any]:

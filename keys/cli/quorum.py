@@ -26,19 +26,20 @@ _HOURS_OPTION = click.option(
 
 
 @click.command()
-@click.argument("kind", metavar="KIND", type=click.Choice(["policy", "raise-budget", "rekey"]))
+@click.argument("kind", metavar="KIND", type=click.Choice(["policy", "raise-budget", "rekey", "destroy-sector"]))
 @click.argument("subject", default="")
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A member of the detail; VALUE as JSON.")
 @_HOURS_OPTION
 @_YES
 @seated
 def request(seat: Seat, kind: str, subject: str, given: tuple[str, ...], hours: int, *, yes: bool) -> None:
-    """Ask for an act of KIND on SUBJECT, and sign it as the first: policy, raise-budget or rekey.
+    """Ask for an act of KIND on SUBJECT, and sign it as the first: policy, raise-budget, rekey or destroy-sector.
 
     \b
       idvault-keys request raise-budget creates_per_hour --set per_hour=500000 --as anna.officer
       idvault-keys request policy --set disclose=3 --as anna.officer      disclosures then need three
       idvault-keys request rekey --as anna.officer                        the ceremony that waits, once it is confirmed
+      idvault-keys request destroy-sector chat.example --as anna.officer  then, on the host: idvault-keys destroy sector
 
     The asker's signature is one of those that are needed; another person must sign too. What a command on the host asks
     for (`idvault provider add` and the like) is listed by `requests`; `approve` signs it.

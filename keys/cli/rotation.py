@@ -196,20 +196,31 @@ def _at_once(client: AgentClient, after: bytes, batch: int) -> Iterator[dict[str
 
 
 @click.command()
-@_PURPOSE
+@click.argument("purpose", type=click.Choice([*PURPOSES, "sector"]))
 @_SECTOR
-@click.option("--version", type=click.IntRange(min=1), required=True, help="Which version.")
+@click.option("--version", type=click.IntRange(min=1), help="Which version; of `sector` all of them go.")
 @click.option("--yes", "sure", is_flag=True, help="Do it; without this it is only said what would be done.")
 @click.option("--lose-bans", is_flag=True,
               help="Of fingerprint: end bans of the erased known by it (idvault retag: how many).")  # fmt: skip
 @_beside_agent
-def destroy(purpose: str, sector: str, version: int, home: Path, sockets: Path | None, *, sure: bool, lose_bans: bool,
-            as_json: bool) -> None:  # fmt: skip
+def destroy(purpose: str, sector: str, version: int | None, home: Path, sockets: Path | None, *, sure: bool,
+            lose_bans: bool, as_json: bool) -> None:  # fmt: skip
     """Destroy a former version of the key PURPOSE for good; refused while anything is sealed under it.
 
     A destroyed `token` version ends the tokens that it made. In a vault of officers this prints a request, and is said
     again once they approved it.
-    """
+
+    \b
+    sector    ends all token and link keys of one provider's sector (--sector): its tokens lead to nobody any more, and
+              nobody can follow them or bring them back. Erase first, through that provider, whom it owes erasure.
+    """  # noqa: D301 - \b keeps click from wrapping the lines
+    if purpose == "sector":
+        if version is not None or not sector:
+            raise click.UsageError("sector: with --sector, and without --version")
+        _destroy_sector(sector, home, sockets, sure=sure, as_json=as_json)
+        return
+    if version is None:
+        raise click.UsageError("Missing option '--version'.")
     args = {"purpose": purpose, "sector": sector, "version": version, "sure": sure, "lose_bans": lose_bans}
     with failing():
         found = _asked(home, sockets, "keys.destroy", args)
@@ -219,4 +230,16 @@ def destroy(purpose: str, sector: str, version: int, home: Path, sockets: Path |
     else:
         text += f"{found['state']}, {found['references']} keys are sealed under it"
         text += "; say it with --yes to destroy it." if not found["references"] else "; idvault-keys rewrap first."
+    _show(found, text, as_json=as_json)
+
+
+def _destroy_sector(sector: str, home: Path, sockets: Path | None, *, sure: bool, as_json: bool) -> None:
+    with failing():
+        found = _asked(home, sockets, "keys.destroy_sector", {"sector": sector, "sure": sure})
+    text = f"sector {sector}: destroyed; its tokens lead to nobody. Now: idvault provider suspend"
+    if not sure:
+        text = f"sector {sector}: {found['state']}"
+        if found["state"] == "active":
+            held = ", ".join(f"{number} of {purpose}" for purpose, number in found["versions"].items())
+            text += f", versions: {held}; {found['agreements']} agreements in force; say it with --yes to destroy it"
     _show(found, text, as_json=as_json)

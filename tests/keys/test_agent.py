@@ -34,7 +34,7 @@ ACTS = {
                  "handoff.expire", "unite", "intents", "verify"),
     "directory": ("hello", "keys.directory", "keys.sector", "account.bind"),
     "officer": ("enrol", "reviewer.disable", "verify.own", "verify.lines", "keys.list", "keys.rotate", "keys.rewrap",
-                "keys.destroy"),
+                "keys.destroy", "keys.destroy_sector"),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from keys.errors import UnavailableError
 from keys.primitives import random_bytes
 from tests.keys.agents import Agent, until
 from tests.keys.killing import at_writes, killed_at, writes_in
-from tests.keys.stores import SHOP
+from tests.keys.stores import BANK, SHOP
 
 PEOPLE: Final = 5
 
@@ -75,7 +75,25 @@ class Destroy(Rewrap):
         assert _states(agent, "kek", "") == {1: "destroyed", 2: "active"}
 
 
-ACTS: Final[tuple[type[Rotate], ...]] = (Rotate, RotateToken, Rewrap, Destroy)
+class DestroySector(Rotate):
+    """The end of a sector: both keys and its agreements, or nothing."""
+
+    def prepare(self, agent: Agent) -> None:
+        RotateToken().act(agent)
+        agent.officer.call("enrol", {"what": "provider", "sector": BANK, "client": "cli_b", "name": "Bank"})
+
+    def act(self, agent: Agent) -> None:
+        found = agent.officer.call("keys.destroy_sector", {"sector": BANK, "sure": True})
+        assert found["state"] == "destroyed"
+
+    def check(self, agent: Agent) -> None:
+        self.act(agent)
+        assert _states(agent, "token", BANK) == _states(agent, "link", BANK) == {1: "destroyed"}
+        assert set(agent.directory.call("keys.sector", {"sector": SHOP})["keys"]) == {1, 2}
+        assert agent.directory.call("keys.sector", {"sector": BANK})["keys"] == {}
+
+
+ACTS: Final[tuple[type[Rotate], ...]] = (Rotate, RotateToken, Rewrap, Destroy, DestroySector)
 
 
 def _states(agent: Agent, purpose: str, sector: str) -> dict[int, str]:

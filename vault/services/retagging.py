@@ -107,7 +107,8 @@ class Retagging:
             stale = [
                 row
                 for row in rows
-                if any(tag[-1] not in links[row.sector]["active"] for tag in person.get(row.pid, ()))
+                if row.sector in links
+                and any(tag[-1] not in links[row.sector]["active"] for tag in person.get(row.pid, ()))
             ]
             if stale:
                 with self._directory.writing() as unit:

@@ -54,6 +54,7 @@ _KEY_KINDS: Final[tuple[tuple[type[key_errors.KeysError], Kind], ...]] = (
     (key_errors.CapError, Kind.CAP_REACHED),
     (key_errors.BudgetError, Kind.TOO_MANY_REQUESTS),
     (key_errors.ConflictError, Kind.CONFLICT),
+    (key_errors.EndedError, Kind.CONFLICT),
 )
 _STATUS_KINDS: Final = {
     status: kind

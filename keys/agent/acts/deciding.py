@@ -38,9 +38,10 @@ AT_ONCE: Final = frozenset(
 )
 """Done by the approval that completes them."""
 REKEYS: Final = frozenset({Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE})
-BY_COMMAND: Final = frozenset(
-    {Kind.PROVIDER_ADD, Kind.ALLOW_EXCHANGE, Kind.REVIEWER_ADD, Kind.ROTATE, Kind.DESTROY, Kind.MIGRATE_SEAL}
-)
+BY_COMMAND: Final = frozenset({
+    Kind.PROVIDER_ADD, Kind.ALLOW_EXCHANGE, Kind.REVIEWER_ADD, Kind.ROTATE, Kind.DESTROY, Kind.DESTROY_SECTOR,
+    Kind.MIGRATE_SEAL,
+})  # fmt: skip
 """Carried out by a command on the host, once they are approved."""
 BUDGETS: Final = frozenset({"creates_per_hour", "exchanges_per_hour"})
 """What `raise-budget` is about: limits of the agent, by their names."""

@@ -14,7 +14,7 @@ from keys.agent.names import Names, check_accounts, check_standing, open_record
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement
 from keys.engine import reading, snapshot
-from keys.errors import ChainError, KeysError, OpenError, ProtocolError
+from keys.errors import ChainError, EndedError, KeysError, OpenError, ProtocolError
 from keys.frame import Place, Purpose, open_frame
 from keys.primitives import Secret
 from keys.records import Assurance, Record
@@ -48,6 +48,8 @@ def verify(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
 def _holds(names: Names, connection: Connection, check: Callable[[Names, Connection, Any], None], row: object) -> bool:
     try:
         check(names, connection, row)
+    except EndedError:
+        return True  # of a sector whose keys were destroyed: it leads nowhere, and shows nothing any more
     except KeysError:
         return False
     return True
