@@ -69,7 +69,7 @@ def stores_of(folder: Path, database: str) -> Iterator[Cluster | None]:
         yield serving.cluster
     finally:
         serving.cluster.stop()
-        serving.cluster = None
+        serving.cluster, Server.made = None, None  # what was made beforehand lay in it
 
 
 def _sizes(server: Server) -> dict[str, float]:

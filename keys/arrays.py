@@ -1,13 +1,16 @@
-"""Lists as PostgreSQL takes them in binary form: the driver's own way costs many times as much for each value.
+"""Lists and rows as PostgreSQL takes them in binary form: the driver's own way costs many times as much for each value.
 
     array = i32 dimensions ‖ i32 has nulls ‖ u32 element type ‖ i32 length ‖ i32 lower bound ‖ (i32 size ‖ value)…
     size  = -1 for a null                          (src/backend/utils/adt/arrayfuncs.c, array_send)
+    rows  = signature(11) ‖ i32 flags ‖ i32 extension ‖ (i16 columns ‖ (i32 size ‖ value)…)… ‖ i16 -1
+                                                   (PostgreSQL, COPY, "Binary Format")
 
-Leaves to its caller: that the values of one list are of one type, or None.
+Leaves to its caller: that the values of one list, or of one column, are of one type, or None.
 """
 
 import struct
 from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Any, ClassVar, Final, Protocol
 
 import psycopg
@@ -19,6 +22,9 @@ _EMPTY: Final = struct.Struct("!iiI").pack
 _SIZE: Final = struct.Struct("!i").pack
 _INT8: Final = struct.Struct("!iq").pack
 _NULL: Final = _SIZE(-1)
+_COLUMN_COUNT: Final = struct.Struct("!h").pack
+_SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_TRAILER: Final = _COLUMN_COUNT(-1)
 
 
 class Listed(Protocol):
@@ -54,16 +60,16 @@ class Numbers:
         self.values = values
 
 
-def _octets(values: Sequence[bytes | None]) -> bytes:
-    return b"".join([_NULL if value is None else _SIZE(len(value)) + value for value in values])
+def _octets(values: Sequence[bytes | None]) -> list[bytes]:
+    return [_NULL if value is None else _SIZE(len(value)) + value for value in values]
 
 
-def _texts(values: Sequence[str | None]) -> bytes:
+def _texts(values: Sequence[str | None]) -> list[bytes]:
     return _octets([None if value is None else value.encode() for value in values])
 
 
-def _numbers(values: Sequence[int | None]) -> bytes:
-    return b"".join([_NULL if value is None else _INT8(8, value) for value in values])
+def _numbers(values: Sequence[int | None]) -> list[bytes]:
+    return [_NULL if value is None else _INT8(8, value) for value in values]
 
 
 class _ListDumper(Dumper):
@@ -71,13 +77,13 @@ class _ListDumper(Dumper):
 
     format = Format.BINARY
     element: ClassVar[int]
-    written: ClassVar["staticmethod[[Sequence[Any]], bytes]"]
+    written: ClassVar["staticmethod[[Sequence[Any]], list[bytes]]"]
 
     def dump(self, obj: Listed) -> bytes:
         values = obj.values
         if not values:
             return _EMPTY(0, 0, self.element)
-        return _HEAD(1, None in values, self.element, len(values), 1) + self.written(values)
+        return _HEAD(1, None in values, self.element, len(values), 1) + b"".join(self.written(values))
 
 
 class _OctetsDumper(_ListDumper):
@@ -94,6 +100,21 @@ class _NumbersDumper(_ListDumper):
 
 for _kind, _dumper in ((Octets, _OctetsDumper), (Texts, _TextsDumper), (Numbers, _NumbersDumper)):
     psycopg.adapters.register_dumper(_kind, _dumper)
+
+_COLUMNS: Final = {"bytea": _octets, "text": _texts, "int8": _numbers}
+
+
+def copied(rows: Sequence[Sequence[Any]], types: Sequence[str]) -> bytes:
+    """Return rows as COPY takes them in binary form.
+
+    Args:
+        rows: at least one; each has a value for each type.
+        types: of the columns: bytea, text or int8.
+    """
+    columns = [_COLUMNS[kind](column) for kind, column in zip(types, zip(*rows, strict=True), strict=True)]
+    begin = repeat(_COLUMN_COUNT(len(types)))
+    return _SIGNATURE + b"".join(chain.from_iterable(zip(begin, *columns, strict=False))) + _TRAILER
+
 
 _KINDS: Final[dict[type, type[Octets] | type[Texts] | type[Numbers]]] = {bytes: Octets, str: Texts, int: Numbers}
 

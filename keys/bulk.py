@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Column, Connection, Engine, LargeBinary, Table, Text, insert
 from sqlalchemy.dialects import sqlite
 
-from keys.arrays import Numbers, Octets, Texts
+from keys.arrays import Numbers, Octets, Texts, copied
 from keys.driver import Outcome, Speaking, Step, begun, end, once, run
 from keys.engine import driver_errors, writing
 
@@ -62,9 +62,7 @@ class Bulk:
     def _copy(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         driver: Any = connection.connection.driver_connection
         with driver_errors(connection), driver.cursor() as cursor, cursor.copy(self._statement) as copy:
-            copy.set_types(self._types)
-            for row in rows:
-                copy.write_row(row)
+            copy.write(copied(rows, self._types))
 
     @cached_property
     def _names(self) -> str:

@@ -36,7 +36,7 @@ def test_a_destroyed_sectors_tokens_lead_to_nobody_and_no_other_provider_notices
     assert chat.introspect(token)["active"]
     for _ in range(2):
         assert keys(served, "destroy", *CHAT, "--yes")["state"] == "destroyed"
-    eventually(lambda: chat.introspect(token) == {"active": False})
+    assert eventually(lambda: chat.introspect(token) == {"active": False})
     assert chat.introspect(other["token"]) == {"active": False}
     refused = chat.register(person(2), "third")
     assert (refused.status_code, refused.json()["type"]) == (409, "urn:idvault:problem:conflict")
@@ -89,6 +89,6 @@ def test_officers_destroy_a_sector_together_and_their_approval_is_of_that_sector
     other = keys(server, "destroy", "sector", "--sector", "blog.example", "--yes")
     assert other["state"] == "pending"
     assert keys(server, "destroy", *CHAT, "--yes")["state"] == "destroyed"
-    eventually(lambda: not chat.introspect(made["token"])["active"])
+    assert eventually(lambda: not chat.introspect(made["token"])["active"])
     assert blog.registered(citizen(2), "ben")
     assert keys(server, "destroy", *CHAT, "--yes")["state"] == "destroyed", "said again"

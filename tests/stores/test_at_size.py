@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Engine
 
-from keys import handoffs, intents, records
+from keys import handoffs, intents, migrating, records
 from keys.engine import open_engine, reading, snapshot
 from keys.keyring import Keyring
 from tests.databases import Cluster
@@ -20,6 +20,7 @@ from tests.keys.stores import KeyStore
 from tests.stores.filling import BIG, DAY, NOW, fill, id_of, nodes, sent
 from vault.stores import answers, batches, clients, imports, introspected, reviews, sanctions, standings
 from vault.stores.reviews import START
+from vault.stores.schema import HISTORIES
 
 Call = Callable[[Connection, int, Keyring], object]
 """Of a unit of work, the number of rows, a keyring."""
@@ -196,3 +197,18 @@ def test_the_check_sees_a_whole_read(postgresql: dict[str, Engine], rows: int) -
         plan = connection.exec_driver_sql(sql).scalar_one()[0]["Plan"]
     assert {"Seq Scan", "Sort"} <= {node["Node Type"].removeprefix("Parallel ") for node in nodes(plan)}
     assert rows >= SMALL
+
+
+def test_a_plan_that_was_made_while_the_store_was_empty_finds_handles_by_provider_and_handle(
+    cluster: Cluster,
+) -> None:
+    """PostgreSQL keeps such a plan: by another index it would read all handles of a provider that imports."""
+    engine = open_engine(cluster.vault()["IDVAULT_DIRECTORY_URL"])
+    migrating.upgrade(engine, HISTORIES["directory"])
+    with reading(engine) as connection:
+        step = standings.taking(connection, "cli_1", [f"user{number}" for number in range(500)])
+        plan = connection.exec_driver_sql("EXPLAIN (FORMAT JSON) " + step.text, step.values).scalar_one()[0]["Plan"]
+    [found] = [node["Index Cond"] for node in nodes(plan) if "Index Cond" in node]
+    assert "provider" in found
+    assert "handle = ANY" in found
+    engine.dispose()

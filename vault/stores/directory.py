@@ -77,7 +77,7 @@ handle = Table(
     Index("handle_pid", "pid"),
     Column("account", LargeBinary, nullable=False),
     Column("skeleton", Text, nullable=False),
-    Index("handle_provider_skeleton", "provider", "skeleton"),
+    Index("handle_skeleton_provider", "skeleton", "provider"),
 )
 
 standing = Table(
