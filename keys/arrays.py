@@ -9,7 +9,7 @@ Leaves to its caller: that the values of one list, or of one column, are of one 
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 from typing import Any, ClassVar, Final, Protocol
 
@@ -101,7 +101,7 @@ class _NumbersDumper(_ListDumper):
 for _kind, _dumper in ((Octets, _OctetsDumper), (Texts, _TextsDumper), (Numbers, _NumbersDumper)):
     psycopg.adapters.register_dumper(_kind, _dumper)
 
-_COLUMNS: Final = {"bytea": _octets, "text": _texts, "int8": _numbers}
+_COLUMNS: Final[dict[str, Callable[[Sequence[Any]], list[bytes]]]] = {"bytea": _octets, "text": _texts, "int8": _numbers}
 
 
 def copied(rows: Sequence[Sequence[Any]], types: Sequence[str]) -> bytes:

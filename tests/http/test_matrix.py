@@ -6,6 +6,7 @@ not do is the same gate for all of them; batches and imports are routes of their
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -117,12 +118,11 @@ def _described(server: Server) -> set[str]:
     return {f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item}
 
 
-def _names(server: Server) -> str:
+def _is(server: Server, state: str) -> bool:
     try:
-        told: str = httpx.get(f"{server.url}/v1/keys/status", verify=NO_TLS).json()["names"]
+        return bool(httpx.get(f"{server.url}/v1/keys/status", verify=NO_TLS).json()["names"] == state)
     except httpx.TransportError:  # workers are being replaced
-        return ""
-    return told
+        return False
 
 
 def _tokens(server: Server) -> dict[str, str]:
@@ -166,7 +166,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     for state in STATES:
         if state != "open":
             keys(server, {"lockdown": "lockdown", "sealed": "seal"}[state])
-            assert eventually(lambda wanted=state: _names(server) == wanted)
+            assert eventually(partial(_is, server, state))
         with httpx.Client(base_url=server.url, verify=NO_TLS, timeout=30) as http:
             for operation in (*MAY, *WITHOUT_BEARER):
                 for caller, token in tokens.items():
