@@ -101,7 +101,11 @@ class _NumbersDumper(_ListDumper):
 for _kind, _dumper in ((Octets, _OctetsDumper), (Texts, _TextsDumper), (Numbers, _NumbersDumper)):
     psycopg.adapters.register_dumper(_kind, _dumper)
 
-_COLUMNS: Final[dict[str, Callable[[Sequence[Any]], list[bytes]]]] = {"bytea": _octets, "text": _texts, "int8": _numbers}
+_COLUMNS: Final[dict[str, Callable[[Sequence[Any]], list[bytes]]]] = {
+    "bytea": _octets,
+    "text": _texts,
+    "int8": _numbers,
+}
 
 
 def copied(rows: Sequence[Sequence[Any]], types: Sequence[str]) -> bytes:
