@@ -1,7 +1,9 @@
 """Group commit: what several threads ask for at the same time is carried out together, in one transaction.
 
 The first thread that comes leads: it takes whatever waits by then and carries it out, while others come and wait for
-the next group. So a group costs no waiting: where nobody else comes, it is a group of one.
+the next group. So a group costs no waiting: where nobody else comes, it is a group of one. An owner may have the leader
+wait a moment for those of the last group, if there were several: callers who are answered together come back together,
+and would else find that one of them has gone ahead alone.
 
 Guarantees: each caller gets the result of its own item, or the error that concerns it; one item that is refused does
 not fail the others. Leaves to its owner: that carrying out is all or nothing when it raises a refusal.
@@ -49,15 +51,18 @@ class Group(Generic[_Item, _Result]):
         refusals: tuple[type[Exception], ...],
         *,
         most: int = DEFAULT_MOST,
+        gather_seconds: float = 0,
     ) -> None:
         """Take what carries items out, and the errors that say: nothing of this happened, an item was at fault.
 
-        After such an error each item of the group is carried out by itself; any other error is everyone's.
+        After such an error each item of the group is carried out by itself; any other error is everyone's. A leader
+        waits for up to `gather_seconds` until as many wait as the last group had.
         """
         self._carry_out, self._refusals, self._most = carry_out, refusals, most
         self._lock = threading.Lock()
         self._waiting: list[_Asked[_Item, _Result]] = []
         self._led = False
+        self._gather_seconds, self._last, self._enough = gather_seconds, 1, _taken()
 
     def do(self, item: _Item, seconds: float = -1) -> _Result:
         """Have an item carried out, with those of others that wait; return its own result.
@@ -74,6 +79,8 @@ class Group(Generic[_Item, _Result]):
         with self._lock:
             self._waiting.append(mine)
             leads, self._led = not self._led, True
+            if len(self._waiting) == self._last and self._enough.locked():
+                self._enough.release()
         if not leads and not mine.turn.acquire(timeout=seconds):
             self._give_up(mine)
         if not mine.settled:
@@ -98,8 +105,12 @@ class Group(Generic[_Item, _Result]):
 
     def _lead(self, mine: _Asked[_Item, _Result]) -> None:
         """Carry out what waits, the leader's own item first, and hand the lead on."""
+        if len(self._waiting) < self._last:
+            self._enough.acquire(timeout=self._gather_seconds)
         with self._lock:
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            self._last = len(group) if self._gather_seconds else 1
+            self._enough.acquire(blocking=False)  # of this group: the next has its own
         try:
             self._settle(group)
         except BaseException as error:  # the leader's own end too: nobody may wait for ever

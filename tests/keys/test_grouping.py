@@ -57,6 +57,23 @@ def test_one_who_comes_alone_does_not_wait_for_others() -> None:
     assert carrier.groups == [[5]]
 
 
+def test_a_leader_waits_for_as_many_as_the_last_group_had_and_no_longer_than_it_was_told() -> None:
+    carrier = Carrier()
+    group = Group[int, int](carrier, (ConflictError,), gather_seconds=10)
+    with ThreadPoolExecutor(8) as pool:
+        assert [future.result(10) for future in joined(group, carrier, [1, 2, 3, 4], pool)] == [2, 4, 6, 8]
+        first = pool.submit(group.do, 5)
+        with pytest.raises(FutureTimeoutError):
+            first.result(0.05)  # three were answered together: it waits for two more
+        others = [pool.submit(group.do, item) for item in (6, 7)]
+        assert [future.result(5) for future in (first, *others)] == [10, 12, 14]
+        group._gather_seconds = 0.05
+        assert group.do(8) == 16
+        group._gather_seconds = 10
+        assert group.do(9) == 18, "the last group was of one: nobody is waited for"
+    assert [sorted(one) for one in carrier.groups] == [[1], [2, 3, 4], [5, 6, 7], [8], [9]]
+
+
 def test_one_that_is_refused_fails_alone() -> None:
     carrier = Carrier(refused=frozenset({3}))
     group = Group[int, int](carrier, (ConflictError,))

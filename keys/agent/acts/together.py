@@ -4,7 +4,7 @@ Each call gets its own answer; one that is refused fails alone, since the others
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from keys.agent.acts.registering import Claims, Drawn, claims_of, complete, draw_all, insert_drawn
 from keys.agent.arguments import Args
@@ -14,12 +14,18 @@ from keys.errors import KeysError, RefusedError
 from keys.grouping import Group
 from keys.records import State
 
+_GATHER_SECONDS: Final = 0.003
+"""How long calls wait for those of other workers that were answered together before."""
+
 
 class Creations:
     """The act `create`."""
 
     def __init__(self, names: Names) -> None:
-        self._names, self._group = names, Group[Drawn, None](self._carry_out, (KeysError,))
+        self._names, self._group = (
+            names,
+            Group[Drawn, None](self._carry_out, (KeysError,), gather_seconds=_GATHER_SECONDS),
+        )
 
     def __call__(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Do what `registering.create` does; what is drawn is sealed before it waits for others."""
@@ -36,7 +42,10 @@ class Completions:
     """The act `create.done`."""
 
     def __init__(self, names: Names) -> None:
-        self._names, self._group = names, Group[Claims, None](self._carry_out, (KeysError,))
+        self._names, self._group = (
+            names,
+            Group[Claims, None](self._carry_out, (KeysError,), gather_seconds=_GATHER_SECONDS),
+        )
 
     def __call__(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Do what `registering.create_done` does."""
