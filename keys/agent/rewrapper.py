@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -163,10 +164,11 @@ def main() -> None:
     os.nice(_NICENESS)
     holder = socket.socket(fileno=int(sys.argv[1]))
     threading.Thread(target=_end_with, args=(holder,), daemon=True).start()
-    told = receive(holder)
-    engine, wrapping = open_engine(told["url"], busy_seconds=_BUSY_SECONDS), _wrapping(told)
-    while True:
-        send(holder, _answered(engine, wrapping, receive(holder)))
+    with suppress(UnavailableError, OSError):  # the holder ended
+        told = receive(holder)
+        engine, wrapping = open_engine(told["url"], busy_seconds=_BUSY_SECONDS), _wrapping(told)
+        while True:
+            send(holder, _answered(engine, wrapping, receive(holder)))
 
 
 if __name__ == "__main__":
