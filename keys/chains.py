@@ -22,12 +22,13 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys import audit, store
 from keys.chain import Head, Record, State, after, folded
+from keys.deployments import deployment_of
 from keys.engine import reading
 from keys.entries import OFFICER_HEAD
 from keys.errors import ChainError
 from keys.files import replace_durably
 from keys.frame import length_prefixed
-from keys.keyring import Keyring, deployment_of
+from keys.keyring import Keyring
 from keys.primitives import equal
 from keys.quorum import Approval
 

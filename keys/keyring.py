@@ -14,9 +14,10 @@ from dataclasses import replace
 from threading import RLock
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, select, update
 
 from keys import store
+from keys.deployments import deployment_of
 from keys.engine import reading
 from keys.entries import (
     MAX_VERSION,
@@ -392,33 +393,3 @@ class Keyring:
                 sealed = new.seal(Purpose.KEYRING, place, secret)
                 new.open(Purpose.KEYRING, place, sealed)
                 connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))
-
-
-def deployment_of(engine: Engine) -> bytes:
-    """Return the deployment id, 16 bytes.
-
-    Raises:
-        SetupError: the key store has none, or more than one.
-    """
-    with reading(engine) as connection:
-        ids = connection.execute(select(store.deployment.c.id)).scalars().all()
-    if len(ids) != 1:
-        raise SetupError("the key store has no deployment id; it was never set up, or was restored in part")
-    return bytes(ids[0])
-
-
-def create(connection: Connection, deployment: bytes, root_id: bytes, root: Secret, now: int) -> None:
-    """Write a new deployment: its id and the first version of every key that is not a sector's.
-
-    Args:
-        connection: an open transaction on an empty key store.
-        deployment: the deployment id, 16 random bytes.
-        root_id: 16 bytes that name the root key.
-        root: 32 bytes.
-        now: seconds since 1970.
-    """
-    connection.execute(insert(store.deployment).values(id=deployment, created=now))
-    wrapper = root_key(root_id, root)
-    made = {purpose: write_key(connection, deployment, wrapper, purpose, "", now) for purpose in ROOT_PURPOSES}
-    for purpose in STANDING_PURPOSES:
-        write_key(connection, deployment, made[STANDING_KEK], purpose, "", now)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from keys import keyring, store
+from keys import deployments, store
 from keys.chains import head_of
 from keys.engine import reading, writing
 from keys.errors import SetupError
+from keys.keyring import Keyring
 from keys.primitives import random_bytes
 from keys.seals import development
 from keys.seals.configs import DEVELOPMENT, SHARES
@@ -27,7 +28,7 @@ def create_development(engine: Engine, seal: Path, now: int) -> None:
     """
     root_id, root = development.create(seal)
     with writing(engine) as connection:
-        keyring.create(connection, random_bytes(16), root_id, root, now)
+        deployments.create(connection, random_bytes(16), root_id, root, now)
     root.close()
 
 
@@ -86,6 +87,6 @@ def complete_development(engine: Engine, seal: Path, now: int) -> list[str]:
     root_id, root = development.open_seal(seal)
     try:
         with writing(engine) as connection:
-            return keyring.Keyring.of_earlier_version(engine, root_id, root).complete(connection, now)
+            return Keyring.of_earlier_version(engine, root_id, root).complete(connection, now)
     finally:
         root.close()

@@ -8,11 +8,12 @@ from sqlalchemy import insert
 
 from keys import entries, setup
 from keys import store as tables
+from keys.deployments import deployment_of
 from keys.engine import writing
 from keys.entries import STANDING_KEK, Key, place_of
 from keys.errors import MissingError, OpenError, SetupError
 from keys.frame import Place, Purpose
-from keys.keyring import Keyring, deployment_of
+from keys.keyring import Keyring
 from keys.primitives import Secret
 from keys.seals import development
 from keys.states import State

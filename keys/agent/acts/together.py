@@ -22,10 +22,8 @@ class Creations:
     """The act `create`."""
 
     def __init__(self, names: Names) -> None:
-        self._names, self._group = (
-            names,
-            Group[Drawn, None](self._carry_out, (KeysError,), gather_seconds=_GATHER_SECONDS),
-        )
+        self._names = names
+        self._group = Group[Drawn, None](self._carry_out, (KeysError,), gather_seconds=_GATHER_SECONDS)
 
     def __call__(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Do what `registering.create` does; what is drawn is sealed before it waits for others."""
@@ -42,10 +40,8 @@ class Completions:
     """The act `create.done`."""
 
     def __init__(self, names: Names) -> None:
-        self._names, self._group = (
-            names,
-            Group[Claims, None](self._carry_out, (KeysError,), gather_seconds=_GATHER_SECONDS),
-        )
+        self._names = names
+        self._group = Group[Claims, None](self._carry_out, (KeysError,), gather_seconds=_GATHER_SECONDS)
 
     def __call__(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Do what `registering.create_done` does."""

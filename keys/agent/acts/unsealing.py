@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Engine, select
 
-from keys import ceremonies, chain, keyring, store
+from keys import ceremonies, chain, deployments, store
 from keys.agent.arguments import Args, listed, text, whole
 from keys.ceremonies import Held, Stage
 from keys.chain import Record
@@ -129,7 +129,7 @@ class Unsealing:
     def _put_in_force(self, held: Held, root: Secret) -> None:
         record = held.record
         with writing(self.engine) as connection:
-            keyring.create(connection, record.deployment, record.root_id, root, self.now())
+            deployments.create(connection, record.deployment, record.root_id, root, self.now())
             made = Chain(self.engine, Keyring.within(connection, record.root_id, root), self.home)
             signatures = [one.confirmation for one in ceremonies.shares_of(connection, record.generation)]
             said = Record(held.first or b"", tuple(one for one in signatures if one is not None))
