@@ -2,6 +2,7 @@
 alone does it go (A7, A9, A10)."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,17 @@ def test_a_rewrapper_knows_no_key_that_it_does_not_need(store: KeyStore) -> None
     assert {key["id"] for key in told["keys"]} == {key.id for key in store.keyring.versions("kek").values()}
     assert set(told) == {"deployment", "keys", "current", "rows"}
     assert told["rows"] not in {secret.expose_cleartext() for secret in store.keyring.secrets("map").values()}
+
+
+def test_two_sweeps_at_once_seal_each_record_anew_once(store: KeyStore) -> None:
+    people = [registered(store) for _ in range(12)]
+    before = {one.rid: opens(store.keyring, one.rid) for one in people}
+    rotate(store)
+    with ThreadPoolExecutor(2) as pool:
+        told = [one for sweep in pool.map(lambda _: rewrap(store, batch=2), range(2)) for one in sweep]
+    assert sum(one["sealed"] for one in told) == 2 * len(people)
+    fresh = store.opened()
+    assert {rid: opens(fresh, rid) for rid in before} == before
 
 
 def test_two_parts_at_a_time_leave_nothing_out_and_nothing_twice(store: KeyStore) -> None:
