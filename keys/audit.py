@@ -2,8 +2,11 @@
 
 A row is {random id, type, minute, address, sealed detail}. It becomes one leaf of the log when it is drained. An act on
 several records is one row, so that its leaf does not tell how many there were.
+
+    address = rid…, or of a disclosure rid ‖ digest of the request(32) ‖ u64be minute in which its notice is due, or 0
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
@@ -16,8 +19,10 @@ from keys.bulk import Bulk, Rows
 from keys.frame import Place, Purpose, length_prefixed, seal
 from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
-from keys.records import Opened, detail_key
+from keys.records import RID_BYTES, Opened, detail_key
 
+_DIGEST_BYTES: Final = 32
+_DISCLOSURES: Final = frozenset({"disclosure.granted", "disclosure.deferred", "disclosure.notified"})
 _OUTBOX: Final = Bulk(store.audit_outbox)
 _COLUMNS: Final = itemgetter(*store.audit_outbox.c.keys())
 
@@ -87,6 +92,21 @@ def sealed_row(
     place = Place(keyring.deployment, "keys.audit_outbox", audit_id, "detail")
     sealed = keyring.current("map").seal(Purpose.AUDIT, place, msgpack.packb(dict(detail)))
     return {"id": audit_id, "type": kind, "minute": minute, "address": address, "detail": sealed}
+
+
+def disclosure_address(rid: bytes, digest: bytes, notice_due: int = 0) -> bytes:
+    """Return the address of an audit row about a disclosure: with what its leaf says, for the record may be gone."""
+    return rid + digest + notice_due.to_bytes(8, "big")
+
+
+def read_address(kind: str, address: bytes) -> tuple[list[bytes], dict[str, object]]:
+    """Return the rids of an audit row, and the facts that its leaf says."""
+    if kind not in _DISCLOSURES:
+        return [address[place : place + RID_BYTES] for place in range(0, len(address), RID_BYTES)], {}
+    rid, rest = address[:RID_BYTES], address[RID_BYTES:]
+    digest, due = rest[:_DIGEST_BYTES], int.from_bytes(rest[_DIGEST_BYTES:], "big")
+    facts: dict[str, object] = {"disclosure": base64.urlsafe_b64encode(digest).rstrip(b"=").decode()}
+    return [rid], facts | ({"notice_due": due} if due else {})
 
 
 def write_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

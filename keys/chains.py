@@ -87,11 +87,16 @@ class Chain:
         Raises:
             ChainError: it names the first record that does not hold, or says that the head was put back.
         """
+        # The file first: it is written after the store, so that it is never ahead of what is read after it.
+        noted = self._noted()
         with reading(self.engine) as connection:
-            return self.state_in(connection)
+            return self._state(connection, noted)
 
     def state_in(self, connection: Connection) -> State | None:
-        """Return the same within a transaction."""
+        """Return the same within a transaction, of whoever has the lock under which records are appended."""
+        return self._state(connection, self._noted())
+
+    def _state(self, connection: Connection, noted: tuple[int, str] | None) -> State | None:
         found = records(connection)
         row = connection.execute(select(store.officer_head)).one_or_none()
         if row is None:
@@ -102,7 +107,7 @@ class Chain:
         if not equal(bytes(row.mac), self._mac(head)):
             raise ChainError("the head of the chain was altered")
         state = folded(found, self.keyring.deployment, head)
-        self._check_file(found, head)
+        _check_noted(noted, found, head)
         return state
 
     def append(self, connection: Connection, state: State | None, record: Record, minute: int) -> State:
@@ -143,20 +148,27 @@ class Chain:
     def _path(self) -> Path:
         return self.home / FILE_NAME
 
-    def _check_file(self, found: Sequence[Record], head: Head) -> None:
-        """A file that is behind, or is not there, tells nothing: it is written after the record."""
+    def _noted(self) -> tuple[int, str] | None:
+        """Return number and digest of the head that the file says; None where there is no file."""
         try:
             said = json.loads(self._path.read_bytes())
-            number, digest = int(said["number"]), str(said["digest"])
+            return int(said["number"]), str(said["digest"])
         except FileNotFoundError:
-            return
+            return None
         except (OSError, ValueError, KeyError, TypeError):
             raise ChainError(f"{FILE_NAME} cannot be read") from None
-        if number > head.number:
-            raise ChainError(f"the key store was put back to an earlier state: record {number} was in force")
-        if found[number].digest != digest:
-            raise ChainError("not the record that was in force", number)
 
     def _mac(self, head: Head) -> bytes:
         values = (self.keyring.deployment, head.number.to_bytes(8, "big"), head.digest.encode())
         return self.keyring.mac(OFFICER_HEAD, _LABEL).of(length_prefixed(*values))
+
+
+def _check_noted(noted: tuple[int, str] | None, found: Sequence[Record], head: Head) -> None:
+    """A file that is behind, or is not there, tells nothing: it is written after the record."""
+    if noted is None:
+        return
+    number, digest = noted
+    if number > head.number:
+        raise ChainError(f"the key store was put back to an earlier state: record {number} was in force")
+    if found[number].digest != digest:
+        raise ChainError("not the record that was in force", number)

@@ -46,6 +46,13 @@ class ConflictError(KeysError):
     default = "the record is no longer in the state that the act needs"
 
 
+class HeldError(ConflictError):
+    """A legal hold keeps a record from being erased; nothing was changed."""
+
+    kind = "held"
+    default = "a legal hold keeps this record"
+
+
 class BusyError(ConflictError):
     """Another act on the same person is under way, or was left half-way; finish what is due and try again."""
 
@@ -196,7 +203,7 @@ class AlreadyServedError(SetupError):
 BY_KIND: dict[str, type[KeysError]] = {
     cls.kind: cls
     for cls in (
-        KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, BusyError,
+        KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, HeldError, BusyError,
         CandidatesError, MissingError, EndedError, BudgetError, CapError, ProofError, NoteError,
         ProtocolError, UnavailableError, SetupError, SealError, SealUnreachableError, BackupError, OfficerError,
         ShareError,

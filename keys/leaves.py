@@ -7,8 +7,8 @@
               a place that stands for nobody is random
 
 Guarantees: entries of one type have one length and one number of subjects, whoever took part and whatever came of it;
-a subject tells nothing to whoever has not its key, and once that was destroyed, nobody. Two types say something more
-(`FACTS`), which is about nobody: a count, or the counts of a month.
+a subject tells nothing to whoever has not its key, and once that was destroyed, nobody. Some types say something more
+(`FACTS`), which names nobody: a count, the counts of a month, which disclosure and by when its person is to be told.
 """
 
 import base64
@@ -47,6 +47,11 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
         "evidence.dropped": 1,
         "exchange.opened": 1,
         "exchange.redeemed": 1,
+        "disclosure.granted": 1,
+        "disclosure.deferred": 1,
+        "disclosure.notified": 1,
+        "hold.lifted": 1,
+        "hold.set": 1,
         "person.split": 2,
         "import.chunk": 1,
         # of the key store: acts of officers
@@ -98,10 +103,19 @@ BY_SUBJECT: Final = frozenset(
 """Acts whose rows hold the subject itself: the digest of the officers' record or request that they made or were about,
 which holds random bits; or what a record was named by whose keys went with the act."""
 FACTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {"attempt.refused": frozenset({"kind", "count"}), "report.tallied": frozenset({"tally"})}
+    {
+        "attempt.refused": frozenset({"kind", "count"}),
+        "disclosure.granted": frozenset({"disclosure", "notice_due"}),
+        "disclosure.deferred": frozenset({"disclosure", "notice_due"}),
+        "disclosure.notified": frozenset({"disclosure"}),
+        "report.tallied": frozenset({"tally"}),
+    }
 )
 """What entries of a type say beside what all say."""
-_FACT_BYTES: Final[Mapping[str, int]] = MappingProxyType({"attempt.refused": 64, "report.tallied": 3840})
+_FACT_BYTES: Final[Mapping[str, int]] = MappingProxyType({
+    "attempt.refused": 64, "disclosure.granted": 96, "disclosure.deferred": 96, "disclosure.notified": 96,
+    "report.tallied": 3840,
+})  # fmt: skip
 """Room for them, in the form of RFC 8785."""
 _KEYS: Final = MappingProxyType({kind: _MEMBERS | FACTS.get(kind, frozenset()) for kind in PLACES})
 PUBLIC: Final[Mapping[str, str]] = MappingProxyType({"exchange.made": "exchange.redeemed"})

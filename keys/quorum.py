@@ -57,6 +57,7 @@ class Kind(StrEnum):
     RESTORE = "restore"
     DISCLOSE = "disclose"
     HOLD = "hold"
+    DEFER_NOTICE = "defer-notice"
     LIFT_HOLD = "lift-hold"
     END_LOCKDOWN = "end-lockdown"
     RAISE_BUDGET = "raise-budget"

@@ -8,14 +8,14 @@ row which another hand altered is another request, without approvals.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
 import rfc8785
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys import store
@@ -25,6 +25,8 @@ from keys.quorum import NONCE_BYTES, Approval, Kind, Request
 
 ID_DIGITS: Final = 16
 """Hexadecimal digits of the digest by which people name a request."""
+_NOT_ASKED: Final = frozenset({"proposal", "made"})
+"""Members of a detail that are not what is asked for: by what it is known, and what a first try chose."""
 _REQUEST: Final = store.request.c
 _APPROVAL: Final = store.approval.c
 
@@ -37,6 +39,8 @@ class Stage(StrEnum):
     PENDING = "pending"
     DONE = "done"
     WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    """Its time was over when somebody looked; a clock that is set back afterwards does not bring it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,14 @@ class Held:
         proposal = self.said_detail().get("proposal")
         return str(proposal) if isinstance(proposal, str) else self.digest.hex()[:ID_DIGITS]
 
+    @property
+    def subject(self) -> str:
+        """What it is about; nothing of a row that cannot be read."""
+        try:
+            return str(json.loads(self.said)["subject"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return ""
+
     def said_detail(self) -> dict[str, Any]:
         """Return the detail, whether it is a proposal's or a request's."""
         try:
@@ -64,13 +76,32 @@ class Held:
             detail = None
         return detail if isinstance(detail, dict) else {}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the request of its digest: the chain keeps digests of what was used, not what they said."""
+        return hashlib.sha256(self.said).digest() == self.digest
+
+    def is_about(self, kind: Kind, subject: str) -> bool:
+        """Tell whether a request is of a kind and about a subject, whatever else it says."""
+        try:
+            said = json.loads(self.said)
+            return bool((said["kind"], said["subject"]) == (kind.value, subject))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return False
+
+    def is_of(self, kind: Kind, subject: str, detail: Mapping[str, Any]) -> bool:
+        """Tell whether a request is for exactly this; what the command chose anew each time stands in `made`."""
+        asked = {name: value for name, value in self.said_detail().items() if name not in _NOT_ASKED}
+        wanted = {name: value for name, value in detail.items() if name not in _NOT_ASKED}
+        return self.is_about(kind, subject) and asked == wanted
+
     def request(self) -> Request:
         """Return the request.
 
         Raises:
             QuorumError: it is not as it was written.
         """
-        if hashlib.sha256(self.said).digest() != self.digest:
+        if not self.is_whole:
             raise QuorumError("request: altered in the key store")
         return Request.parse(self.said)
 
@@ -128,6 +159,25 @@ def find(connection: Connection, name: str) -> Held:
     if len({one.id for one in asked}) > 1:
         raise ConflictError("request: these digits stand for several; give more of them")
     return asked[-1]
+
+
+def of_kind(connection: Connection, kind: Kind, subject: str | None = None) -> list[Held]:
+    """Return all requests of a kind, or those about a subject, proposals too."""
+    return [one for one in every(connection) if one.is_about(kind, one.subject if subject is None else subject)]
+
+
+def expire(connection: Connection, now: int) -> None:
+    """End requests and proposals whose time is over, in seconds since 1970."""
+    waiting = _REQUEST.state.in_([Stage.PENDING, Stage.PROPOSED])
+    connection.execute(update(store.request).where(waiting, _REQUEST.expires <= now).values(state=Stage.EXPIRED))
+
+
+def forget(connection: Connection, before: int, kept: Collection[str]) -> None:
+    """Delete requests that expired before a time in seconds since 1970, but for those about a kept subject."""
+    old = connection.execute(select(store.request).where(_REQUEST.expires < before)).all()
+    for digest in [row.digest for row in old if _held(row, []).subject not in kept]:
+        connection.execute(delete(store.approval).where(_APPROVAL.digest == digest))
+        connection.execute(delete(store.request).where(_REQUEST.digest == digest))
 
 
 def every(connection: Connection) -> list[Held]:

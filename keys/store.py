@@ -207,6 +207,31 @@ approval = Table(
     Column("said", LargeBinary, nullable=False),
 )
 
+disclosure = Table(
+    "disclosure",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("rid", LargeBinary, nullable=False),
+    Column("package", LargeBinary, nullable=True),
+    Column("made", BigInteger, nullable=False),
+    Column("notice_due", BigInteger, nullable=False),
+    Column("notified", BigInteger, nullable=True),
+    Column("mac", LargeBinary, nullable=False),
+    Index("disclosure_rid", "rid"),
+    Index("disclosure_notified_notice_due", "notified", "notice_due"),
+)
+
+hold = Table(
+    "hold",
+    metadata,
+    Column("rid", LargeBinary, primary_key=True),
+    Column("case_number", Text, primary_key=True),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+
 audit_outbox = Table(
     "audit_outbox",
     metadata,

@@ -28,22 +28,24 @@ SECRET: Final = re.compile(
 PUBLIC: Final = frozenset(
     {
         # Digests of what everybody may read, and of what stands in the same store.
-        ("keys/agent/acts/deciding.py", "hashlib.sha256(held.said).digest() == held.digest"),
         ("keys/agent/acts/reviewing.py", "shown != digest(_shown(matchings))"),
         ("keys/agent/acts/verifying.py", "hashlib.sha256(row.said).digest() != row.digest"),
         ("keys/agent/desk.py", "self._seen[0] != head.digest"),
         ("keys/chain.py", "digests[head.number] != head.digest"),
         ("keys/chains.py", "found[number].digest != digest"),
         ("keys/pins.py", "hashlib.sha256(self.next_record).hexdigest() != stated.ceremony"),
-        ("keys/requests.py", "hashlib.sha256(self.said).digest() != self.digest"),
+        ("keys/agent/acts/disclosing.py", "again.digest != held.digest"),
+        ("keys/requests.py", "hashlib.sha256(self.said).digest() == self.digest"),
         # Whether a row is still the one that was read: both values are of the store.
         ("keys/agent/acts/exchanging.py", "macs.get(item.record.rid) != item.record.mac"),
         # Conditions of statements, which the database evaluates.
+        ("keys/disclosures.py", "_ROW.mac == made.values(keyring)['mac']"),
         ("keys/records.py", "store.record_key.c.mac == bindparam('read_mac')"),
         ("keys/records.py", "store.record_key.c.mac == bindparam('new_read_mac')"),
         ("keys/records.py", "store.record_key.c.mac == _lists.c.read_mac"),
         ("keys/records.py", "table.c.mac == record.mac"),
         ("keys/requests.py", "_REQUEST.digest == digest"),
+        ("keys/requests.py", "_APPROVAL.digest == digest"),
         ("keys/rewrapping.py", "_RECORD.mac == bindparam('new_read_mac')"),
         ("keys/rewrapping.py", "_RECORD.mac == _lists.c.read_mac"),
         ("keys/rewrapping.py", "_EVIDENCE.mac == row.mac"),

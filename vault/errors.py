@@ -17,6 +17,7 @@ class Kind(StrEnum):
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     CONFLICT = "conflict"
+    HELD = "held"
     HANDLE_TAKEN = "handle-taken"
     CAP_REACHED = "cap-reached"
     CANDIDATES_CHANGED = "candidates-changed"

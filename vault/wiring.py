@@ -20,12 +20,14 @@ from vault.services.approving import Approving
 from vault.services.checking import Checking
 from vault.services.creating import Creating
 from vault.services.credentials import Credentials
+from vault.services.disclosing import Disclosing
 from vault.services.enrolling import Enrolling
 from vault.services.erasing import Erasing
 from vault.services.exchanging import Exchanging
 from vault.services.existing import Existing
 from vault.services.figures import Figures
 from vault.services.held_keys import HeldKeys
+from vault.services.holding import Holding
 from vault.services.housekeeping import Housekeeping
 from vault.services.idempotency import Idempotent
 from vault.services.importing import Importing
@@ -80,6 +82,8 @@ class Vault:
     credentials: Credentials
     enrolling: Enrolling
     agreeing: Agreeing
+    disclosing: Disclosing
+    holding: Holding
     tokens: Tokens
     exchanging: Exchanging
     checking: Checking
@@ -267,6 +271,8 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         credentials=Credentials(settings, directory, keys, idempotent, now),
         enrolling=Enrolling(directory, sockets["officer"], keys, now),
         agreeing=Agreeing(directory, sockets["officer"], keys, now),
+        disclosing=Disclosing(directory, linking, idempotent, now),
+        holding=Holding(directory, sockets["officer"], linking),
         tokens=tokens,
         exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
         checking=Checking(directory, linking, sockets["officer"], log, now),

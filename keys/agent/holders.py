@@ -18,33 +18,20 @@ from sqlalchemy import Engine
 from keys.accounts import account_mac
 from keys.agent import handover
 from keys.agent.acts import (
-    agreeing,
-    backing_up,
     checkpointing,
-    delinking,
     draining,
-    enrolling,
-    erasing,
-    evidence,
     exchanging,
-    expiring,
     figures,
-    importing,
     lines,
     redeeming,
     registering,
     renewing,
-    resealing,
-    retagging,
-    reviewing,
-    rotating,
     signing,
-    splitting,
     stating,
     together,
-    verifying,
 )
 from keys.agent.acts.deciding import Deciding
+from keys.agent.acts.offered import EXCHANGE_ACTS, IDENTITY_ACTS, OFFICER_ACTS
 from keys.agent.acts.unsealing import Unsealing
 from keys.agent.arguments import Args, listed, mapping, octets, text
 from keys.agent.desk import Desk, after_answer
@@ -81,49 +68,6 @@ Control = Callable[[str], dict[str, Any]]
 """Asks the supervisor: status, seal, lockdown; or tells it: opened, opened.directory."""
 Report = Callable[[str], None]
 """Tells the supervisor in which state the holder is."""
-IDENTITY_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
-    "create.check": registering.create_check,
-    "create.undo": registering.create_undo,
-    "import.create": importing.create,
-    "import.done": importing.done,
-    "import.close": importing.close,
-    "create.open": registering.create_open,
-    "revise": registering.revise,
-    "revise.done": registering.revise_done,
-    "review.open": reviewing.review_open,
-    "review.decide": reviewing.review_decide,
-    "evidence": evidence.evidence,
-    "evidence.drop": evidence.drop,
-    "handoff.expire": expiring.expire,
-    "unite": reviewing.unite,
-    "split": splitting.split,
-    "erase": erasing.erase,
-    "erase.done": erasing.erase_done,
-    "intents": reviewing.intents_due,
-    "retag": retagging.retag,
-    "retag.versions": retagging.versions,
-    "retag.done": retagging.done,
-    "verify": verifying.verify,
-}
-EXCHANGE_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
-    "exchange.done": redeeming.done,
-}
-OFFICER_ACTS: dict[str, Callable[[Names, Args, Dialogue], dict[str, Any]]] = {
-    "enrol": enrolling.enrol,
-    "reviewer.disable": enrolling.disable_reviewer,
-    "agreement.allow": agreeing.allow,
-    "agreement.revoke": agreeing.revoke,
-    "agreement.list": agreeing.listed,
-    "verify.own": verifying.verify_own,
-    "keys.list": rotating.keys_listed,
-    "keys.rotate": rotating.rotate,
-    "keys.rewrap": rotating.rewrap,
-    "keys.destroy": rotating.destroy,
-    "keys.destroy_sector": delinking.destroy_sector,
-    "keys.migrate_seal": resealing.migrate_seal,
-    "backup.begin": backing_up.begin,
-    "backup.sign": backing_up.sign,
-}
 
 
 def _now() -> int:

@@ -38,6 +38,9 @@ class Limits:
     """After which an exchange that was cut off is finished or undone by others."""
     import_lease_seconds: int = 20
     """The same for a chunk of an import."""
+    disclosures_per_hour: int = 20
+    package_days: int = 90
+    """How long the recipient of a disclosure can fetch its package."""
     backup_keep_days: int = 90
     """How long a backup can be restored after its backup key was replaced; then that key is destroyed."""
 
@@ -175,6 +178,26 @@ def _account(names: Names, pid: bytes, account: object) -> tuple[bytes, str, str
     if not account_holds(key, deployment, provider, handle, pid, account_id, octets(row, "mac", 32)):
         raise OpenError
     return account_id, provider, handle
+
+
+def check_named(names: Names, connection: Connection, args: Args) -> tuple[Standing, dict[str, Any]]:
+    """Return the standing behind an account, and {account, handle, link}, by which an order names it.
+
+    Args:
+        names: the holder.
+        connection: on the key store.
+        args: {client, standing, account: its id}.
+
+    Raises:
+        RefusedError: the rows do not agree, or the account is not that client's.
+    """
+    subject = check_standing(names, connection, args.get("standing"))
+    client, account = text(args, "client"), octets(args, "account", 16)
+    handle = next((shown for own, provider, shown in subject.accounts if (own, provider) == (account, client)), None)
+    if handle is None:
+        raise RefusedError
+    link = octets(mapping(args["standing"], "standing"), "link")
+    return subject, {"account": account.hex(), "handle": handle, "link": link.hex()}
 
 
 def open_record(names: Names, record: Record) -> Opened:

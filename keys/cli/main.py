@@ -18,6 +18,7 @@ from keys.agent.settings import AgentSettings, socket_folder
 from keys.agent.supervisor import run_agent
 from keys.cli.ceremony import confirm, init, share_file_option, trust, type_option, unseal_as, verify_share
 from keys.cli.officer import officer
+from keys.cli.package import open_package
 from keys.cli.quorum import approve, reject, rekey, request, requests, show, watch, withdraw
 from keys.cli.rotation import destroy, list_keys, rewrap, rotate
 from keys.cli.sealing import migrate_seal
@@ -190,7 +191,7 @@ def _order(seat: Seat, verb: str, follows: tuple[str, ...]) -> None:
 
 for command in (
     init, trust, confirm, verify_share, rekey, request, requests, show, approve, reject, withdraw, watch, list_keys,
-    rotate, rewrap, destroy, migrate_seal,
+    rotate, rewrap, destroy, migrate_seal, open_package,
 ):  # fmt: skip
     cli.add_command(command)
 cli.add_command(officer)

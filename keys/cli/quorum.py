@@ -17,6 +17,8 @@ from keys.errors import OfficerError, QuorumError
 from keys.officers import Card, words_of
 from keys.quorum import Approval, Kind, Request
 
+_ASKED: Final = ("policy", "raise-budget", "rekey", "destroy-sector", "defer-notice")
+"""Kinds that an officer asks for by himself; the others begin with a command on the host or a provider's call."""
 _HOURS: Final = 72
 _WATCH_SECONDS: Final = 5
 _YES = click.option("--yes", is_flag=True, help="Do not ask whether exactly this is to be signed.")
@@ -26,20 +28,21 @@ _HOURS_OPTION = click.option(
 
 
 @click.command()
-@click.argument("kind", metavar="KIND", type=click.Choice(["policy", "raise-budget", "rekey", "destroy-sector"]))
+@click.argument("kind", metavar="KIND", type=click.Choice(_ASKED))
 @click.argument("subject", default="")
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A member of the detail; VALUE as JSON.")
 @_HOURS_OPTION
 @_YES
 @seated
 def request(seat: Seat, kind: str, subject: str, given: tuple[str, ...], hours: int, *, yes: bool) -> None:
-    """Ask for an act of KIND on SUBJECT, and sign it as the first: policy, raise-budget, rekey or destroy-sector.
+    """Ask for an act of KIND on SUBJECT, and sign it as the first.
 
     \b
       idvault-keys request raise-budget creates_per_hour --set per_hour=500000 --as anna.officer
       idvault-keys request policy --set disclose=3 --as anna.officer      disclosures then need three
       idvault-keys request rekey --as anna.officer                        the ceremony that waits, once it is confirmed
       idvault-keys request destroy-sector chat.example --as anna.officer  then, on the host: idvault-keys destroy sector
+      idvault-keys request defer-notice dis_… --set days=90 --set ordered_by="…" --set law="…" --as anna.officer
 
     The asker's signature is one of those that are needed; another person must sign too. What a command on the host asks
     for (`idvault provider add` and the like) is listed by `requests`; `approve` signs it.
@@ -120,6 +123,9 @@ def _short(detail: Mapping[str, Any]) -> dict[str, Any]:
     if "cards" in detail:
         cards = [Card.parse(text) for text in detail["cards"]]
         shown["officers"] = {card.name: " ".join(card.words()) for card in cards}
+    if "recipient" in detail:
+        card = Card.parse(str(detail["recipient"]))
+        shown["recipient"] = f"{card.name}: {' '.join(card.words())}"
     if "ceremony" in detail:
         shown["threshold"], shown["generation"] = (detail["ceremony"][name] for name in ("threshold", "generation"))
     return shown

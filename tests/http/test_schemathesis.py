@@ -71,6 +71,7 @@ OPERATIONS = [
     "POST /v1/sanctions/{id}/lift", "POST /v1/provider/secrets", "DELETE /v1/provider/secrets",
     "POST /v1/tokens/introspect", "POST /v1/tokens/translate", "POST /v1/tokens/exchange",
     "POST /v1/imports", "GET /v1/imports/{id}", "PUT /v1/imports/{id}/chunks/{number}", "GET /v1/imports/{id}/results",
+    "POST /v1/disclosures", "GET /v1/disclosures/{id}", "GET /v1/disclosures/{id}/package",
     "GET /v1/imports/{id}/refused", "POST /v1/imports/{id}/undo", "POST /v1/imports/{id}/decision",
 ]  # fmt: skip
 

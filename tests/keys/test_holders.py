@@ -13,6 +13,7 @@ import msgpack
 import pytest
 
 from keys.agent import handover, holders, process, supervisor
+from keys.agent.acts import offered
 from keys.agent.holder import Door
 from keys.agent.settings import AgentSettings
 from keys.agent.supervisor import DOORS, run_agent
@@ -86,8 +87,8 @@ def test_names_hands_over_the_standing_key_alone_and_serves_identity_and_officer
     assert set(doors["exchange"].acts) == {"hello", "exchange.open", "exchange.redeem", "exchange.done"}
     assert set(doors["message"].acts) == MESSAGE
     assert (set(doors["identity"].uids), set(doors["officer"].uids)) == ({7}, set())
-    assert set(doors["identity"].acts) == {*holders.IDENTITY_ACTS, "create", "create.done", "hello"}
-    assert set(doors["officer"].acts) == {*holders.OFFICER_ACTS, "verify.lines", *CONTROL}
+    assert set(doors["identity"].acts) == {*offered.IDENTITY_ACTS, "create", "create.done", "hello"}
+    assert set(doors["officer"].acts) == {*offered.OFFICER_ACTS, "verify.lines", *CONTROL}
     assert names.told == ["open"]
     assert _act(doors["identity"], "hello") == {"deployment": store.keyring.deployment, "development": True}
     assert _act(doors["officer"], "seal")["names"] == "open"

@@ -17,6 +17,9 @@ ROOT: Final = Path(__file__).parents[2]
 SUBJECTS: Final = st.lists(st.binary(min_size=32, max_size=32), max_size=8)
 FACTS: Final[dict[str, dict[str, object]]] = {
     "attempt.refused": {"kind": "scope", "count": 7},
+    "disclosure.granted": {"disclosure": "_" * 43, "notice_due": 29_969_538},
+    "disclosure.deferred": {"disclosure": "_" * 43, "notice_due": 29_969_538},
+    "disclosure.notified": {"disclosure": "_" * 43},
     "report.tallied": {"tally": {"month": "2026-11", "sanctions": {"by_rung": {"warn": 12}}}},
 }
 _KIND: Final = re.compile(r'"([a-z]+\.[a-z_]+)"')

@@ -151,7 +151,8 @@ DISTRIBUTED = {
     },
     "keys": {
         "record_key": "rid", "person": "uid", "evidence_key": "rid", "statement_key": "address", "handoff": "hash",
-        "intent": "id", "intent_lock": "key", "audit_outbox": "id", "leaf_count": "rid",
+        "intent": "id", "intent_lock": "key", "audit_outbox": "id", "leaf_count": "rid", "disclosure": "id",
+        "hold": "rid",
     },
     "log": {"leaf": "number", "detail": "number", "tile": "number", "checkpoint": "size", "drained": "id",
             "unsettled": "id", "daily": "day", "tally": "month"},

@@ -13,6 +13,7 @@ from vault.cli import (
     database,
     demo,
     enrolment,
+    hold,
     importing,
     inspection,
     log,
@@ -60,6 +61,7 @@ cli.add_command(report.report)
 cli.add_command(witness.witness)
 cli.add_command(database.db)
 cli.add_command(retag.retag)
+cli.add_command(hold.hold)
 cli.add_command(backup.backup)
 cli.add_command(backup.restore)
 cli.add_command(importing.import_)

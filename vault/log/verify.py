@@ -26,8 +26,11 @@ _ED25519: Final = b"\x01"
 _SIGNED_PARTS: Final = 68
 """Key id and an Ed25519 signature."""
 _MEMBERS: Final = frozenset({"v", "type", "minute", "subjects", "pad"})
+_DISCLOSURE: Final = "disclosure"
 _NOTICE: Final = "notice_due"
+_GRANTED: Final = "disclosure.granted"
 _MINUTES_A_DAY: Final = 24 * 60
+_DEFERRED_DAYS: Final = 90
 _TALLIED: Final = "report.tallied"
 _SANCTION: Final = "sanction.set"
 
@@ -56,6 +59,12 @@ class Verified:
     head: Head
     types: dict[str, int] = field(default_factory=dict)
     overdue: list[int] = field(default_factory=list)
+    """Entries of disclosures whose person was to be told by now, and that no later entry tells to have been."""
+    granted: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
+    """disclosure → (entry, minute)."""
+    dues: dict[str, list[tuple[int, int]]] = field(default_factory=dict, repr=False)
+    """disclosure → [(by which minute its person is to be told, the entry that says so)]."""
+    told: set[str] = field(default_factory=set, repr=False)
     days: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict, repr=False)
     """(day since 1970, type) → (entries, how many attempts they say)."""
     tallies: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict, repr=False)
@@ -168,11 +177,12 @@ def verify(read: Read, vkey: str, now_minute: int, progress: Progress = lambda _
             place = (index - first) * _HASH
             if hashes[place : place + _HASH] != hashed:
                 raise BadLogError("it is not the one that the tree was made of", index)
-            _count(found, _said(entry, index), index, len(entry), sizes, now_minute)
+            _count(found, _said(entry, index), index, len(entry), sizes)
             found.hashes.append(hashed)
         if len(hashes) != width * _HASH:
             raise BadLogError("its tile has another width", first)
         progress(first + width)
+    _check_notices(found, now_minute)
     _check_tallies(found)
     _check_levels(read, found.hashes)
     if _root(found.hashes) != found.head.root:
@@ -187,7 +197,7 @@ def _need(read: Read, path: str, index: int | None) -> bytes:
         raise BadLogError(f"{path} is missing", index) from None
 
 
-def _count(found: Verified, said: dict[str, Any], index: int, length: int, sizes: dict[str, int], now: int) -> None:
+def _count(found: Verified, said: dict[str, Any], index: int, length: int, sizes: dict[str, int]) -> None:
     kind = str(said["type"])
     if sizes.setdefault(kind, length) != length:
         raise BadLogError("its size is not that of others of its type", index)
@@ -197,8 +207,36 @@ def _count(found: Verified, said: dict[str, Any], index: int, length: int, sizes
     found.days[day] = entries + 1, times + said.get("count", 0)
     if kind == _TALLIED and found.tallies.setdefault(said["tally"]["month"], (index, said["tally"]))[0] != index:
         raise BadLogError("the month has a tally already", index)
-    if isinstance(said.get(_NOTICE), int) and said[_NOTICE] < now:
-        found.overdue.append(index)
+    if _DISCLOSURE in said:
+        _notice(found, str(said[_DISCLOSURE]), said, index)
+
+
+def _notice(found: Verified, disclosure: str, said: dict[str, Any], index: int) -> None:
+    """Note by when the person of a disclosure is to be told, or that he was."""
+    if said["type"] == _GRANTED and found.granted.setdefault(disclosure, (index, said["minute"]))[0] != index:
+        raise BadLogError("it is of a disclosure that was granted before", index)
+    if _NOTICE not in said:
+        found.told.add(disclosure)
+    elif isinstance(said[_NOTICE], int):
+        found.dues.setdefault(disclosure, []).append((said[_NOTICE], index))
+    else:
+        raise BadLogError("it has not the members of an entry", index)
+
+
+def _check_notices(found: Verified, now: int) -> None:
+    """Find notices that are overdue, and check that none was deferred by more than one order may.
+
+    What was drained together stands in no order, so that all entries of a disclosure are looked at together.
+    """
+    for disclosure, (first, granted) in found.granted.items():
+        before, dues = granted, sorted(found.dues.get(disclosure, []))
+        for due, index in dues:
+            if due - before > _DEFERRED_DAYS * _MINUTES_A_DAY:
+                raise BadLogError("it has the person told later than one order may defer it", index)
+            before = due
+        if disclosure not in found.told and before < now:
+            found.overdue.append(first)
+    found.overdue.sort()
 
 
 def _check_tallies(found: Verified) -> None:

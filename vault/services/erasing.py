@@ -9,12 +9,13 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from keys.errors import ConflictError
+from keys.errors import ConflictError, HeldError
 from keys.primitives import random_bytes
 from keys.tokens import PID_BYTES
 from vault.domain.errors import DomainError
 from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
+from vault.logs import event
 from vault.services.access import Client
 from vault.services.accounts import Accounts
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
@@ -50,6 +51,7 @@ class Erasing:
 
         Raises:
             VaultError: there is none of this id that is this client's to end.
+            HeldError: a case needs it.
         """
         row, standing = self._registration(client, reg)
         if row.state == WITHDRAWN:
@@ -65,6 +67,8 @@ class Erasing:
             with self._directory.writing() as unit:
                 reviews.withdraw_one(unit, row.reg)
             return
+        if row.representative is not None:
+            self._linking.act("hold.check", standing, {})  # before the representative goes, and his organisation stays
         self._end_representative(row, WITHDRAWN, client.id, reviewer=reviewer)
         self._end(standing, WITHDRAWN, client.id, reviewer=reviewer)
 
@@ -132,8 +136,12 @@ class Erasing:
             with self._directory.reading() as unit:
                 standing = standings.find(unit, row.pid)
             if standing is not None and standing.link is not None:
-                self._end_representative(row, REJECTED, "policy", reviewer=False)
-                self._end(standing, REJECTED, "policy", reviewer=False)
+                try:
+                    self._linking.act("hold.check", standing, {})
+                    self._end_representative(row, REJECTED, "policy", reviewer=False)
+                    self._end(standing, REJECTED, "policy", reviewer=False)
+                except HeldError as error:
+                    event("record_kept", cause=error.kind)
         return len(rows)
 
     def split(self, client: Client, reg: str, reason: str, idempotency: Idempotency | None) -> Answer:

@@ -4,6 +4,7 @@
     scope         a client asked for what its role or its scopes do not allow
     agreement     an exchange with an audience, or for a purpose, that was not agreed
     budget        what was agreed, or one review may take, is used up
+    hold          an erasure of what a case needs
     evidence      the agent refused: the rows of an act do not agree, or it is not what this act opens
 
 Guarantees: none of these depends on whether a person is known to the vault; who names a client that there is not leaves
@@ -36,6 +37,7 @@ class Refused(StrEnum):
     AGREEMENT = "agreement"
     BUDGET = "budget"
     EVIDENCE = "evidence"
+    HOLD = "hold"
 
 
 class Refusing:

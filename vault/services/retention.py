@@ -5,6 +5,9 @@
 | stored answers of requests with an idempotency key | after their time | `idempotency_hours` |
 | revocations of access tokens | once the token has expired anyway | `access_token_seconds` |
 | hand-offs | once they have expired | the agent's own limit |
+| legal holds | once they are over | none |
+| packages of disclosures | after their time; their persons are told when that is due | the agent's own limit |
+| what is kept of disclosures, and officers' requests | at the end of the year after them | none |
 | records of rejected registrations | after their time | `rejected_days` |
 | evidence of returned registrations that was not faulted | after its time | `evidence_days` |
 | sanctions | after their time, from their end or their lifting | `sanction_retention_days` |
@@ -52,7 +55,8 @@ class Retention:
             answers.expire(unit, now - settings.idempotency_hours * _HOUR_SECONDS, now, most)
             sanctions.expire(unit, now - settings.sanction_retention_days * _DAY_SECONDS, most)
             imports.expire(unit, now - settings.import_results_days * _DAY_SECONDS, most)
-        self._linking.agent.call("handoff.expire", {})
+        for act in ("handoff.expire", "hold.expire", "orders.due"):
+            self._linking.agent.call(act, {})
         self._erasing.forget_rejected(settings.rejected_days, ACTS)
         self._forget_evidence(now - settings.evidence_days * _DAY_SECONDS)
         if now >= self._next_bans:

@@ -122,6 +122,12 @@ def account_by_id(unit: Unit, owner: str, account_id: bytes) -> AccountRow | Non
     return None if row is None else AccountRow(*row)
 
 
+def any_account(unit: Unit, account_id: bytes) -> AccountRow | None:
+    """Return an account, whoever its provider is: for commands of the host."""
+    row = unit.execute(select(account).where(account.c.id == account_id)).one_or_none()
+    return None if row is None else AccountRow(*row)
+
+
 def accounts_page(
     unit: Unit, owner: str, after: bytes, limit: int, pid: bytes | None, external_id: str | None = None
 ) -> list[AccountRow]:

@@ -49,6 +49,12 @@ class RegistrationPath(BaseModel):
     id: str
 
 
+class DisclosurePath(BaseModel):
+    """The place of one disclosure."""
+
+    id: str
+
+
 class EvidencePath(RegistrationPath):
     """The place of one piece of evidence."""
 

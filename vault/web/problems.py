@@ -25,6 +25,7 @@ PROBLEMS: Final[dict[Kind, tuple[int, str]]] = {
     Kind.NOT_FOUND: (404, "There is no such thing here"),
     Kind.METHOD_NOT_ALLOWED: (405, "This method is not offered here"),
     Kind.CONFLICT: (409, "The state does not allow this"),
+    Kind.HELD: (409, "A legal hold keeps this record"),
     Kind.HANDLE_TAKEN: (409, "The handle is taken"),
     Kind.CAP_REACHED: (409, "The cap is reached"),
     Kind.CANDIDATES_CHANGED: (409, "The candidates changed since they were shown"),
@@ -53,6 +54,7 @@ _KEY_KINDS: Final[tuple[tuple[type[key_errors.KeysError], Kind], ...]] = (
     (key_errors.UnavailableError, Kind.UNAVAILABLE),
     (key_errors.CapError, Kind.CAP_REACHED),
     (key_errors.BudgetError, Kind.TOO_MANY_REQUESTS),
+    (key_errors.HeldError, Kind.HELD),
     (key_errors.ConflictError, Kind.CONFLICT),
     (key_errors.EndedError, Kind.CONFLICT),
 )

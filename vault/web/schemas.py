@@ -357,6 +357,33 @@ class Sanction(Body):
     source: Literal["own_initiative", "report", "trusted_flagger", "authority"] = Field(default=ABSENT)
 
 
+Order = Annotated[str, _text(500)]
+
+
+class Deferral(Body):
+    """Who ordered that a person is told later, by how many days, and under which law."""
+
+    days: int = Field(ge=1, le=90)
+    ordered_by: Order
+    law: Order
+
+
+class Disclosure(Body):
+    """Which fields of whom are to be disclosed: to whom, in which case, on what basis and on whose order."""
+
+    account: Id
+    case: Annotated[str, _text(128)]
+    legal_basis: Order
+    authority: Order
+    ordered_by: Order
+    retrieved_by: Order
+    fields: list[Literal["legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration"]] = (
+        Field(min_length=1, max_length=8)
+    )
+    recipient: Annotated[str, _text(2048)]
+    defer: Deferral = Field(default=ABSENT)
+
+
 class Lift(Body):
     """Why a sanction is lifted before its end."""
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from flask import request
 
-from keys.errors import BudgetError, RefusedError
+from keys.errors import BudgetError, HeldError, RefusedError
 from vault.errors import Kind, VaultError
 from vault.services.refusing import Refused
 from vault.web.gate import CLIENT_KEY, current_vault
@@ -27,6 +27,8 @@ def refused_of(error: Exception) -> Refused | None:
         return _KINDS.get(error.kind)
     if isinstance(error, BudgetError):
         return Refused.BUDGET
+    if isinstance(error, HeldError):
+        return Refused.HOLD
     return Refused.EVIDENCE if isinstance(error, RefusedError) else None
 
 

@@ -5,7 +5,6 @@ carries out (a provider, a reviewer, an agreement) is used by the agent's own ac
 record of the use and what was asked for come to be together, or neither does.
 """
 
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -17,8 +16,8 @@ from typing import Any, Final
 import rfc8785
 from sqlalchemy import Connection, Engine
 
-from keys import audit, chain, requests
-from keys.agent.acts import renewing
+from keys import audit, chain, orders, requests
+from keys.agent.acts import deferring, renewing
 from keys.agent.acts.unsealing import approval_of
 from keys.agent.arguments import text
 from keys.agent.names import Limits
@@ -34,16 +33,19 @@ from keys.requests import Held, Stage
 from keys.seals.kept import Kept
 
 AT_ONCE: Final = frozenset(
-    {Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE, Kind.POLICY, Kind.RAISE_BUDGET}
-)
+    {
+        Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE, Kind.POLICY, Kind.RAISE_BUDGET,
+        Kind.DEFER_NOTICE,
+    }
+)  # fmt: skip
 """Done by the approval that completes them."""
 REKEYS: Final = frozenset({Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE})
 BY_COMMAND: Final = frozenset({
     Kind.PROVIDER_ADD, Kind.ALLOW_EXCHANGE, Kind.REVIEWER_ADD, Kind.ROTATE, Kind.DESTROY, Kind.DESTROY_SECTOR,
-    Kind.MIGRATE_SEAL,
+    Kind.MIGRATE_SEAL, Kind.HOLD, Kind.LIFT_HOLD, Kind.DISCLOSE,
 })  # fmt: skip
-"""Carried out by a command on the host, once they are approved."""
-BUDGETS: Final = frozenset({"creates_per_hour", "exchanges_per_hour"})
+"""Carried out by a command on the host or a provider's call, once they are approved."""
+BUDGETS: Final = frozenset({"creates_per_hour", "disclosures_per_hour", "exchanges_per_hour"})
 """What `raise-budget` is about: limits of the agent, by their names."""
 _MAX_REASON_CHARS: Final = 500
 
@@ -134,6 +136,10 @@ class Deciding:
                 raise QuorumError(f"request: {request.kind} is not carried out in this version")
             if request.kind is Kind.RAISE_BUDGET and request.subject not in BUDGETS:
                 raise QuorumError(f"request: the budget is one of {', '.join(sorted(BUDGETS))}")
+            orders.check(request.kind, request.detail, self.now())
+            if request.kind is Kind.DEFER_NOTICE:
+                with reading(self.engine) as connection:
+                    deferring.deferred(connection, self.keyring, request)
             self._check_open(state, request)
             chain.needed(state, request, self.now())
             approval = self._signed(said, request)
@@ -252,7 +258,7 @@ class Deciding:
         told = str(held.stage)
         if held.stage is Stage.PENDING:
             told = self._progress(state, held)
-        if held.stage is Stage.DONE and not (held.digest in state.used and _is_whole(held)):
+        if held.stage is Stage.DONE and not (held.digest in state.used and held.is_whole):
             told = "altered"
         return {
             "id": held.id, "kind": kind.value, "subject": subject, "state": told, "by": names.get(by, ""),
@@ -292,6 +298,8 @@ class Deciding:
         else:
             with writing(self.engine) as connection:
                 made = self.use(connection, state, held, request)
+                if request.kind is Kind.DEFER_NOTICE:
+                    deferring.defer(connection, self.keyring, request, self.now() // 60)
         self.chain.note(made.head)
         self.apply_budgets()
         return made
@@ -325,17 +333,39 @@ class Deciding:
         state = self.chain.state_in(connection)
         if state is None:
             return Use(allowed=True, detail=detail)
-        found = [one for one in requests.every(connection) if _is_of(one, kind, subject, detail)]
+        found = [one for one in requests.every(connection) if one.is_of(kind, subject, detail)]
         progress = [(one, self._progress(state, one)) for one in found if one.stage is Stage.PENDING]
         for held in (one for one, how in progress if how == "approved"):
             head = self.use(connection, state, held, held.request()).head
             return Use(allowed=True, detail=held.said_detail(), after=partial(self.chain.note, head))
-        for held in (one for one in found if stands and one.digest in state.used and _is_whole(one)):
+        for held in (one for one in found if stands and one.digest in state.used and one.is_whole):
             return Use(allowed=True, detail=held.said_detail())
         asked = [one for one, how in progress if how == "pending"]
         taken = {one.id for one in found if one.stage is not Stage.PROPOSED}
         asked += [one for one in found if one.stage is Stage.PROPOSED and one.id not in taken]
         return Use(allowed=False, detail=detail, id=asked[0].id if asked else "")
+
+    def approved(self, connection: Connection, kind: Kind, subject: str) -> tuple[State, Held]:
+        """Return what is in force, and the request about a subject that enough officers approved and nobody used yet.
+
+        Raises:
+            ConflictError: there are no officers, or none approved one so far.
+        """
+        state = self.chain.state_in(connection)
+        if state is None:
+            raise ConflictError("this vault has no officers, who alone can approve that")
+        for held in requests.of_kind(connection, kind, subject):
+            if held.stage is Stage.PENDING and self._progress(state, held) == "approved":
+                return state, held
+        raise ConflictError("not enough officers have approved it")
+
+    def progress_of(self, held: Held) -> dict[str, Any]:
+        """Return {state, needed, missing, expires} of a request: what whoever asked for the act is told."""
+        state = self.state()
+        if state is None:
+            raise ConflictError("this vault has no officers, who alone can approve that")
+        told = self._told(state, held)
+        return {name: told.get(name, 0) for name in ("state", "needed", "missing", "expires")}
 
     def pending(self, kind: Kind, subject: str, use: "Use") -> dict[str, Any]:
         """Return {pending: id} for what was not allowed yet: proposed now, where nobody asked for it before."""
@@ -361,19 +391,3 @@ class Use:
     """Of the request that waits, where one does."""
     after: Callable[[], None] = lambda: None
     """Called once the transaction was committed."""
-
-
-def _is_of(held: Held, kind: Kind, subject: str, detail: Mapping[str, Any]) -> bool:
-    """Tell whether a request is for exactly this; what the command chose anew each time stands in `made`."""
-    try:
-        said = json.loads(held.said)
-        asked = {name: value for name, value in said["detail"].items() if name not in {"proposal", "made"}}
-        wanted = {name: value for name, value in detail.items() if name not in {"proposal", "made"}}
-        return bool((said["kind"], said["subject"], asked) == (kind.value, subject, wanted))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def _is_whole(held: Held) -> bool:
-    """Tell whether a row is the request of its digest: the chain keeps digests of what was used, not what they said."""
-    return hashlib.sha256(held.said).digest() == held.digest

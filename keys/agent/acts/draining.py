@@ -13,20 +13,19 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from keys import leaves, records, store
+from keys import audit, leaves, records, store
 from keys.agent.arguments import Args, listed, whole
 from keys.agent.names import Names
 from keys.agent.wire import Dialogue
 from keys.engine import reading, writing
 from keys.errors import KeysError, ProtocolError
 from keys.primitives import Secret
-from keys.records import RID_BYTES
 
 MOST: Final = 10_000
 _AT_ONCE: Final = 500
 """Values in one statement's list: within what either database takes."""
 _COUNTED: Final = select(store.leaf_count).where(store.leaf_count.c.rid.in_(bindparam("rids", expanding=True)))
-_FOUND: Final = select(store.audit_outbox.c.id, store.audit_outbox.c.address).where(
+_FOUND: Final = select(store.audit_outbox.c.type, store.audit_outbox.c.address).where(
     store.audit_outbox.c.id.in_(bindparam("ids", expanding=True))
 )
 _DELETE: Final = delete(store.audit_outbox).where(store.audit_outbox.c.id.in_(bindparam("ids", expanding=True)))
@@ -43,18 +42,20 @@ def take(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         raise ProtocolError(f"limit: from 1 to {MOST}")
     with reading(names.engine) as connection:
         found = connection.execute(select(store.audit_outbox).limit(limit)).all()
-        rids = sorted({rid for row in found for rid in _rids(row.address)})
+        told = [audit.read_address(row.type, row.address) for row in found]
+        rids = sorted({rid for named, _ in told for rid in named})
         keys = commitment_keys(names, connection, rids)
         numbers = Counter(_counted(connection, rids))
     rows = []
-    for row in found:
+    for row, (named, facts) in zip(found, told, strict=True):
         of_subject = row.type in leaves.BY_SUBJECT and len(row.address) == leaves.SUBJECT_BYTES
         subjects = [row.address] if of_subject else []
-        for rid in _rids(row.address):
+        for rid in named:
             if rid in keys:
                 subjects.append(leaves.record_subject(keys[rid], numbers[rid]))
                 numbers[rid] += 1
-        rows.append({"id": row.id, "entry": leaves.entry(row.type, row.minute, subjects), "detail": row.detail})
+        entry = leaves.entry(row.type, row.minute, subjects, facts)
+        rows.append({"id": row.id, "entry": entry, "detail": row.detail})
     return {"rows": rows}
 
 
@@ -70,7 +71,7 @@ def settle(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         new = Counter[bytes]()
         for some in _parts(ids):
             for row in connection.execute(_FOUND, {"ids": some}):
-                new.update(_rids(row.address))
+                new.update(audit.read_address(row.type, row.address)[0])
             connection.execute(_DELETE, {"ids": some})
         _count(connection, new)
     return {}
@@ -80,10 +81,6 @@ def forget(connection: Connection, rids: Iterable[bytes]) -> None:
     """Forget how many leaves records have: in the transaction that destroys their keys."""
     for rid in rids:
         connection.execute(delete(store.leaf_count).where(store.leaf_count.c.rid == rid))
-
-
-def _rids(address: bytes) -> list[bytes]:
-    return [address[place : place + RID_BYTES] for place in range(0, len(address), RID_BYTES)]
 
 
 def _parts(values: Sequence[bytes]) -> Iterable[list[bytes]]:

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete
 
-from keys import audit, intents, leaves, records, statements, store
+from keys import audit, disclosures, holds, intents, leaves, records, statements, store
 from keys.accounts import account_mac
-from keys.agent.acts import draining
+from keys.agent.acts import deferring, draining
 from keys.agent.acts.matching import (
     ask_fingerprints,
     ask_records,
@@ -50,6 +50,7 @@ def erase(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
 
     Raises:
         RefusedError: the evidence does not hold, or he may not.
+        HeldError: a case holds one of the records.
         BusyError: another act on the same person runs.
     """
     legacy, why = octets(args, "legacy", PID_BYTES), text(args, "why")
@@ -81,6 +82,7 @@ def _subject(names: Names, connection: Connection, args: Args) -> Standing:
         raise RefusedError
     if text(args, "why") == _REJECTED and subject.record.state is not State.REJECTED:
         raise ConflictError
+    holds.check(connection, subject.rids, names.now())
     return subject
 
 
@@ -150,10 +152,14 @@ def _destroy(
 ) -> None:
     """Write the audit row under the record's commitment key, then delete every key of these records."""
     subject = _subject(names, connection, args)
+    for made in disclosures.of_records(connection, names.keyring, subject.rids):
+        # Nobody will be there to be told: strangers see that nothing is left open, and no package outlives the record.
+        told = made if made.notified is not None else deferring.tell(connection, names.keyring, made, names.minute)
+        disclosures.change(connection, names.keyring, told, package=None)
     detail = {"by": text(args, "by"), "why": text(args, "why")}
     opened = open_record(names, subject.record)
-    told = audit.row(names.keyring.deployment, opened, "registration.erased", names.minute, detail)
-    audit.write_all(connection, [told | {"address": leaves.erased_subject(opened.commitment_key)}])
+    row = audit.row(names.keyring.deployment, opened, "registration.erased", names.minute, detail)
+    audit.write_all(connection, [row | {"address": leaves.erased_subject(opened.commitment_key)}])
     for rid in (*subject.rids, *(standing.record.rid for standing in bare)):
         records.remove(connection, records.load(connection, names.keyring, rid))
         connection.execute(delete(store.evidence_key).where(store.evidence_key.c.rid == rid))

@@ -13,9 +13,11 @@ from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, t
 from keys.agent.names import Names, check_accounts, check_standing, open_record
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement
+from keys.disclosures import Made
 from keys.engine import reading, snapshot
 from keys.errors import ChainError, EndedError, KeysError, OpenError, ProtocolError
 from keys.frame import Place, Purpose, open_frame
+from keys.holds import Hold
 from keys.primitives import Secret
 from keys.records import Assurance, Record
 from keys.rows import check_row
@@ -133,6 +135,8 @@ def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
             "handoff": lambda row: handoffs.from_row(names.keyring, row),
             "statement_key": lambda row: statements.unwrap(names.keyring, row.address, row.wrapped),
             "request": _request,
+            "disclosure": lambda row: Made.from_row(names.keyring, row),
+            "hold": lambda row: Hold.from_row(names.keyring, row),
         }
         result = {name: _count(connection, name, check) for name, check in tables.items()}
         rows, bad = names.keyring.verify()
@@ -163,7 +167,7 @@ def _officers(names: Names, connection: Connection) -> dict[str, Any]:
     counted = select(func.count()).select_from(store.officer_record)
     told: dict[str, Any] = {"rows": int(connection.execute(counted).scalar_one()), "bad": 0}
     try:
-        names.officers.chain.state_in(connection)
+        names.officers.state()
     except ChainError as error:
         told |= {"bad": 1, "why": str(error)}
     return told

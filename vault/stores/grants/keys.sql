@@ -2,8 +2,8 @@
 -- reached through their parent alone; the agent makes one for a new version, and drops that of a destroyed one, by functions of the owner's.
 GRANT SELECT ON alembic_version TO idvault_keys;
 GRANT SELECT, INSERT ON deployment, officer_record TO idvault_keys;
-GRANT SELECT, INSERT, UPDATE ON key, officer_head, request, approval TO idvault_keys;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ceremony, share TO idvault_keys;
+GRANT SELECT, INSERT, UPDATE ON key, officer_head TO idvault_keys;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ceremony, share, request, approval, disclosure, hold TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE ON reviewer, agreement, budget TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON record_key, evidence_key, intent TO idvault_keys;
 GRANT SELECT, INSERT, DELETE ON person, statement_key, handoff, intent_lock TO idvault_keys;

@@ -1,0 +1,360 @@
+"""Disclosures and holds inside the agent: what was signed and nothing else is opened, once; a notice keeps its time."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from keys import audit, disclosures, leaves, orders
+from keys.accounts import account_mac
+from keys.agent.acts import disclosing, draining, erasing, holding
+from keys.engine import reading, writing
+from keys.errors import (
+    BudgetError,
+    ConflictError,
+    EndedError,
+    HeldError,
+    KeysError,
+    MissingError,
+    OpenError,
+    QuorumError,
+    RefusedError,
+)
+from keys.fields import FieldValue, open_field, seal_field
+from keys.officers import Card, Officer
+from keys.primitives import Secret
+from keys.quorum import Kind, Request
+from tests.keys.stores import NOW, SHOP, KeyStore, Registration, dialogue, registered
+from tests.keys.test_chain import PEOPLE
+from tests.keys.test_deciding import ANNA, DAY, MARIA, NIKOS, Room
+
+COURT: Final = PEOPLE[4]
+ORDER: Final = {
+    "case": "4 Js 17/26", "legal_basis": "section 100j StPO", "authority": "Public prosecutor", "ordered_by": "Judge",
+    "retrieved_by": "Registry", "fields": ["legal_name"], "recipient": str(COURT.card), "notice_days": 30,
+}  # fmt: skip
+ACCOUNT: Final = {"client": "prov", "account": bytes(16)}
+
+
+class House(Room):
+    """A vault of officers in which somebody is registered."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        with writing(self.engine) as connection:
+            self.ring.add_sector(connection, SHOP, NOW)
+        self.ring.reload()
+        self.anna = self.registered()
+
+    def registered(self) -> Registration:
+        return registered(cast("KeyStore", SimpleNamespace(names=lambda: self.names, keyring=self.ring)))
+
+    def evidence(self, made: Registration | None = None, account: bytes = bytes(16)) -> dict[str, Any]:
+        own = made or self.anna
+        key, place = self.ring.current("account-mac").secret, (self.ring.deployment, "prov", "anna", own.pid, account)
+        row = {"id": account, "provider": "prov", "handle": "anna", "mac": account_mac(key, *place)}
+        return own.evidence(cast("KeyStore", SimpleNamespace(keyring=self.ring)), accounts=[row])
+
+    def asked(
+        self, subject: str = "dis_1", account: bytes = bytes(16), standing: Any = None, **order: Any
+    ) -> dict[str, Any]:
+        given = {"id": subject, "standing": standing or self.evidence(), "client": "prov", "account": account}
+        return self.act(disclosing.ask, order={**ORDER, **order}, **given)
+
+    def request_of(self, asked: Mapping[str, Any], who: Officer = ANNA, **more: Any) -> Request:
+        shown = self.say(who, "show", request=asked["request"])["request"]
+        detail = {**shown["detail"], "proposal": asked["request"], **more}
+        return self.request(who, Kind(shown["kind"]), shown["subject"], **detail)
+
+    def approved(self, subject: str = "dis_1", **order: Any) -> Request:
+        request = self.request_of(self.asked(subject, **order))
+        self.ask(ANNA, request)
+        self.approve(MARIA, request)
+        return request
+
+    def disclose(self, subject: str = "dis_1", made: Registration | None = None, **args: Any) -> bytes:
+        own = made or self.anna
+        sealed = {
+            name: seal_field(
+                Secret(key), self.ring.deployment, own.rid, name, 1, FieldValue(f'"{name} shown"'.encode())
+            )
+            for name, key in own.keys.items()
+        }
+        own_args = {"id": subject, "standing": self.evidence(made), **ACCOUNT, **args}
+        with dialogue(lambda _what, _args: [{"rid": own.rid, "fields": sealed}]) as talk:
+            return bytes(disclosing.disclose(self.names, own_args, talk)["package"])
+
+    def shown(self, subject: str = "dis_1") -> dict[str, Any]:
+        return self.act(disclosing.show, id=subject, client="prov")
+
+    def facts(self) -> list[dict[str, Any]]:
+        with dialogue() as talk:
+            rows = draining.take(self.names, {"limit": 1000}, talk)["rows"]
+        found = [leaves.read(row["entry"]) for row in rows]
+        return [leaf for leaf in found if leaf["type"].startswith("disclosure.")]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_the_fields_that_were_signed_for_are_opened_and_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    real = open_field
+
+    def counting(key: Secret, deployment: bytes, rid: bytes, field: str, revision: int, sealed: bytes) -> FieldValue:
+        opened.append(field)
+        return real(key, deployment, rid, field, revision, sealed)
+
+    monkeypatch.setattr(disclosing, "open_field", counting)
+    house.approved(fields=["birth_date", "legal_name"])
+    package = house.disclose()
+    assert opened == ["legal_name"], "the record has no birth date, and its phone was not asked for"
+    found = disclosures.open_package(package, COURT)
+    assert found["fields"] == {"birth_date": None, "legal_name": "legal_name shown"}
+    assert house.disclose() == package
+    assert opened == ["legal_name"]
+
+
+def test_a60_a_grant_is_used_once_with_one_row_and_whoever_asks_again_gets_the_same(house: House) -> None:
+    request = house.approved()
+    house.disclose()
+    assert request.digest in house.state().used
+    assert len([leaf for leaf in house.facts() if leaf["type"] == "disclosure.granted"]) == 1
+    with writing(house.engine) as connection:
+        connection.execute(text("DELETE FROM disclosure"))
+    with pytest.raises(ConflictError):
+        house.disclose()  # A59: whoever takes the row away has not the approvals back
+
+
+@pytest.mark.parametrize(("seconds", "allowed"), [(3599, True), (3600, False), (3601, False)])
+def test_a56_an_approval_is_good_until_its_end_and_not_beyond(house: House, seconds: int, allowed: bool) -> None:  # noqa: FBT001
+    house.approved()
+    house.now += seconds
+    if allowed:
+        assert house.disclose()
+        return
+    with pytest.raises(ConflictError, match="not enough officers"):
+        house.disclose()
+    assert house.act(disclosing.due) == {"told": 0}
+    house.now -= 3000
+    with pytest.raises(ConflictError):
+        house.disclose()  # a clock that is set back does not bring it back
+    assert house.shown()["state"] == "expired"
+
+
+def test_a57_and_a58_approvals_are_of_these_words_by_two_persons(house: House) -> None:
+    asked = house.asked()
+    request = house.request_of(asked)
+    house.ask(ANNA, request)
+    with pytest.raises(ConflictError):
+        house.disclose()
+    for change in ({"fields": ["legal_name", "phone"]}, {"case": "5 Js 1/26"}, {"recipient": str(NIKOS.card)}):
+        other = house.request_of(asked, MARIA, **change)
+        house.ask(MARIA, other)
+        with pytest.raises(ConflictError):
+            house.disclose()
+    house.approve(NIKOS, request)
+    found = disclosures.open_package(house.disclose(), COURT)
+    assert found["request"]["detail"]["fields"] == ["legal_name"]
+
+
+def test_rows_that_do_not_agree_disclose_nothing(house: House) -> None:
+    other = house.registered()
+    house.approved()
+    swapped = house.evidence() | {"link": other.link}
+    for standing in (swapped, house.evidence(other), house.evidence() | {"accounts": []}):
+        with pytest.raises((RefusedError, ConflictError)):
+            house.disclose(standing=standing)
+    for wrong in ({"client": "another"}, {"account": bytes(15) + b"\1"}, {"id": "dis_2"}):
+        with pytest.raises((RefusedError, MissingError)):
+            house.disclose(**wrong)
+    with pytest.raises(RefusedError):
+        house.act(disclosing.ask, id="dis_3", standing=swapped, order=ORDER, **ACCOUNT)
+    assert house.rows("disclosure") == 0
+    assert house.disclose()
+    with writing(house.engine) as connection:
+        connection.execute(text("UPDATE disclosure SET notice_due = notice_due + 1"))
+    with pytest.raises(OpenError):
+        house.disclose()
+
+
+def test_a61_more_disclosures_than_an_hour_may_have_wait_until_officers_raise_it(house: House) -> None:
+    house.limits.disclosures_per_hour = 1
+    house.approved("dis_1")
+    house.approved("dis_2", fields=["phone"])
+    house.disclose("dis_1")
+    with pytest.raises(BudgetError):
+        house.disclose("dis_2")
+    assert house.rows("disclosure") == 1
+    raised = house.request(ANNA, Kind.RAISE_BUDGET, "disclosures_per_hour", per_hour=2)
+    house.ask(ANNA, raised)
+    house.approve(MARIA, raised)
+    assert house.disclose("dis_2")
+
+
+def test_a61_a_second_subject_of_a_case_is_refused_though_both_were_approved(house: House) -> None:
+    second: dict[str, Any] = {"account": b"\1" * 16, "standing": house.evidence(account=b"\1" * 16)}
+    asked = [house.asked("dis_1"), house.asked("dis_2", **second)]
+    for request in [house.request_of(one) for one in asked]:
+        house.ask(ANNA, request)
+        house.approve(MARIA, request)
+    house.disclose("dis_1")
+    with pytest.raises(ConflictError, match="one case is about one"):
+        house.disclose("dis_2", **second)
+    with pytest.raises(ConflictError, match="one case is about one"):
+        house.asked("dis_3", case="4 JS  17/26", **second)
+    assert house.asked("dis_3", case="4 Js 18/26", **second)
+
+
+def test_a_person_is_told_when_his_notice_is_due_and_not_before(house: House) -> None:
+    house.approved()
+    house.disclose()
+    due = house.shown()["notice_due"] * 60
+    assert due == house.now // 60 * 60 + 30 * DAY
+    house.now = due - 1
+    assert house.act(disclosing.due) == {"told": 0}
+    house.now = due
+    assert [house.act(disclosing.due)["told"] for _ in range(2)] == [1, 0]
+    assert house.shown()["notified"] == due // 60
+    granted, told = sorted(house.facts(), key=lambda leaf: leaf["minute"])
+    assert (granted["type"], told["type"]) == ("disclosure.granted", "disclosure.notified")
+    assert (granted["disclosure"], granted["notice_due"]) == (told["disclosure"], due // 60)
+
+
+def test_officers_defer_a_notice_by_ninety_days_at_a_time_and_say_who_ordered_it(house: House) -> None:
+    order: dict[str, Any] = {"ordered_by": "Judge", "law": "section 101 StPO"}
+    house.approved(notice_days=90, defer=order)
+    house.disclose()
+    first = house.shown()["notice_due"]
+    for step in (1, 2):
+        request = house.request(ANNA, Kind.DEFER_NOTICE, "dis_1", days=90, **order)
+        house.ask(ANNA, request)
+        assert house.shown()["notice_due"] == first + (step - 1) * 90 * DAY // 60
+        house.approve(MARIA, request)
+        assert house.shown()["notice_due"] == first + step * 90 * DAY // 60
+    assert sorted(leaf["notice_due"] for leaf in house.facts()) == [first + n * 90 * DAY // 60 for n in range(3)]
+    house.now = (first + 180 * DAY // 60) * 60
+    house.act(disclosing.due)
+    late = house.request(ANNA, Kind.DEFER_NOTICE, "dis_1", days=1, **order)
+    with pytest.raises(QuorumError, match="no disclosure of this id"):
+        house.ask(ANNA, late)
+
+
+def test_a_package_has_its_time_and_all_words_go_at_the_end_of_the_year_after(house: House) -> None:
+    house.approved()
+    made = datetime.fromtimestamp(house.now, UTC)
+    house.disclose()
+    house.now += 91 * DAY
+    house.act(disclosing.due)
+    with pytest.raises(EndedError):
+        house.disclose()
+    assert house.shown()["package"] is False
+    house.now = int(datetime(made.year + 2, 1, 1, tzinfo=UTC).timestamp()) - 1
+    house.act(disclosing.due)
+    assert (house.rows("disclosure"), house.rows("request")) == (1, 2)
+    house.now += 1
+    house.act(disclosing.due)
+    assert [house.rows(name) for name in ("disclosure", "request", "approval")] == [0, 0, 0]
+    assert house.state().used, "the chain knows what was used, and no words of it"
+
+
+def test_an_erased_record_closes_its_notice_and_a_held_one_is_not_erased(house: House) -> None:
+    house.approved()
+    house.disclose()
+    until = house.now + DAY
+    order = {name: ORDER[name] for name in ("case", "legal_basis", "authority", "ordered_by")} | {"until": until}
+    hold = {"id": "acc_1", "standing": house.evidence(), "order": order, **ACCOUNT}
+    pending = house.act(holding.put, **hold)
+    request = house.request_of({"request": pending["pending"]})
+    house.ask(ANNA, request)
+    house.approve(MARIA, request)
+    assert house.act(holding.put, **hold) == house.act(holding.put, **hold) == {
+        "case": "4 js 17/26", "until": until, "held": True,
+    }  # fmt: skip
+    assert house.act(holding.listed, standing=house.evidence(), **ACCOUNT)["holds"][0]["until"] == until
+    with pytest.raises(HeldError):
+        _erase(house)
+    with pytest.raises(HeldError):
+        house.act(holding.check, standing=house.evidence())
+    with writing(house.engine) as connection:
+        connection.execute(text("UPDATE hold SET case_number = 'another'"))
+    with pytest.raises(HeldError):
+        _erase(house)  # an altered row holds all the same
+    house.now = until
+    assert house.act(holding.expire) == {"gone": 1}
+    _erase(house)
+    assert {leaf["type"] for leaf in house.facts()} == {"disclosure.granted", "disclosure.notified"}
+    with reading(house.engine) as connection:
+        (row,) = connection.execute(text("SELECT package, notified FROM disclosure")).all()
+    assert (row.package, row.notified) == (None, until // 60)
+
+
+def _erase(house: House) -> None:
+    args = {"standing": house.evidence(), "by": "prov", "reviewer": False, "why": "withdrawn", "legacy": bytes(16),
+            "memo": {}}  # fmt: skip
+    with dialogue(lambda _what, _args: []) as talk:
+        erasing.erase(house.names, args, talk)
+
+
+NAMED: Final = {"client": "prov", "account": "00" * 16, "handle": "anna", "link": "ab"}
+
+
+@pytest.mark.parametrize("change", [
+    {"case": ""}, {"case": "1;2"}, {"case": "1, 2"}, {"case": "%"}, {"case": "1\n2"}, {"case": 7}, {"fields": []},
+    {"fields": ["*"]}, {"fields": "legal_name"}, {"fields": ["phone", "legal_name"]}, {"fields": ["phone", "phone"]},
+    {"recipient": ""}, {"recipient": None}, {"recipient": str(COURT.card)[:-1]}, {"notice_days": 31},
+    {"notice_days": -1}, {"notice_days": True}, {"notice_days": "30"}, {"more": 1}, {"handle": ""}, {"link": None},
+    {"defer": {}}, {"defer": {"ordered_by": "a"}}, {"defer": {"ordered_by": "a", "law": ""}}, {"until": 1},
+    {"notice_days": 91, "defer": {"ordered_by": "a", "law": "b"}}, {"ordered_by": "x" * 501}, {"authority": "\u202ea"},
+])  # fmt: skip
+def test_an_order_that_says_more_or_less_than_one_disclosure_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(QuorumError):
+        orders.Disclosure.of({**NAMED, **ORDER, **change})
+    assert orders.Disclosure.of({**NAMED, **ORDER}).recipient == COURT.card
+
+
+_ANYTHING: Final[st.SearchStrategy[object]] = st.none() | st.integers() | st.text() | st.lists(st.text()) | st.just({})
+
+
+@given(st.dictionaries(st.sampled_from([*NAMED, *ORDER, "defer", "until"]), _ANYTHING, max_size=4))
+def test_an_order_of_any_form_is_one_or_refused_in_words(change: dict[str, Any]) -> None:
+    try:
+        found = orders.Disclosure.of({**NAMED, **ORDER, **change})
+    except QuorumError:
+        return
+    assert set(found.fields) <= set(orders.FIELDS)
+    assert found.notice_days <= orders.DEFERRED_DAYS
+
+
+@given(st.binary(max_size=400))
+def test_what_is_no_package_is_told_as_such(raw: bytes) -> None:
+    with pytest.raises(KeysError, match="package"):
+        disclosures.open_package(raw, COURT)
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(min_size=32, max_size=32), st.integers(0, 2**40))
+def test_the_address_of_a_disclosure_reads_back(rid: bytes, digest: bytes, due: int) -> None:
+    address = audit.disclosure_address(rid, digest, due)
+    rids, facts = audit.read_address("disclosure.granted", address)
+    assert rids == [rid]
+    assert facts.get("notice_due", 0) == due
+    assert leaves.subject_of(facts["disclosure"]) == digest
+
+
+def test_a_package_is_padded_so_that_its_length_tells_little() -> None:
+    request = json.dumps({"detail": {}}).encode()
+    sizes = {
+        len(disclosures.seal_package("dis_1", bytes(16), request, Card.parse(str(COURT.card)).receives,
+                                     {"made": "", "state": "", "assurance": "", "fields": {"legal_name": "x" * n}}))
+        for n in (1, 40, 400)
+    }  # fmt: skip
+    assert len(sizes) == 1
