@@ -18,14 +18,16 @@ from sqlalchemy import Engine, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys import store
-from keys.checkpoints import Checkpoint
+from keys.checkpoints import Checkpoint, log_key, log_signature_holds
 from keys.engine import reading, writing
-from keys.errors import ConflictError, NoteError, RefusedError
+from keys.entries import SIGN_LOG
+from keys.errors import ConflictError, NoteError, RefusedError, SetupError
 from keys.files import replace_durably
 from keys.frame import length_prefixed
 from keys.keyring import Keyring
+from keys.merkle import EMPTY_ROOT
 from keys.notes import Note
-from keys.primitives import equal
+from keys.primitives import Ed25519Signer, equal
 
 FILE_NAME: Final = "log.head"
 _LABEL: Final = b"idvault/v1/log-head"
@@ -35,6 +37,7 @@ _LOST: Final = (
     "mirror or witness has it"
 )
 _NO_HEAD: Final = "the file log.head holds no checkpoint of this log"
+_NO_MIRROR: Final = "IDVAULT_LOG_MIRROR: its checkpoint cannot be read, or is not signed by this log"
 _ALTERED: Final = "what the key store says was signed last was altered"
 
 
@@ -81,6 +84,36 @@ class Heads:
             statement = upsert(store.log_head).values(row)
             with writing(self.engine) as connection:
                 connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
+
+    def check_mirror(self, mirror: Path) -> None:
+        """Check that a mirror of the log has no later checkpoint than this key store and the file beside it know.
+
+        A whole home folder that was put back to an earlier state agrees with itself; a mirror elsewhere does not.
+
+        Args:
+            mirror: a folder as `idvault log mirror` fills it; one that holds no checkpoint yet tells nothing.
+
+        Raises:
+            SetupError: it has a later one, or another of the same size; or its checkpoint is none of this log.
+        """
+        try:
+            note = Note.parse((mirror / "checkpoint").read_bytes())
+            seen = Checkpoint.parse(note.text)
+            keys = [log_key(seen.origin, Ed25519Signer(key.secret)) for key in self.keyring.versions(SIGN_LOG).values()]
+            signed = note.signed_by(keys, log_signature_holds)
+        except FileNotFoundError:
+            return
+        except (OSError, NoteError):
+            raise SetupError(_NO_MIRROR) from None
+        if not signed:
+            raise SetupError(_NO_MIRROR)
+        known = [head for head in (self._row(), self._file()) if head is not None]
+        last = max(known, key=lambda head: head.size, default=Checkpoint(seen.origin, 0, EMPTY_ROOT))
+        if seen.size > last.size or (seen.size == last.size and seen.root != last.root):
+            raise SetupError(
+                f"the log's mirror has a checkpoint of {seen.size} entries, this vault signed {last.size}: it was put "
+                "back to an earlier state; bring a newer backup (idvault restore), or find out who did it"
+            )
 
     def take_row(self) -> None:
         """Take what the key store says was signed last for all that was: of a vault that came back without a copy of

@@ -83,6 +83,7 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
         "operator.disabled": 1,
         "operator.enrolled": 1,
         "operator.removed": 1,
+        "provider.changed": 1,
         "provider.enrolled": 1,
         "provider.renewed": 1,
         "provider.suspended": 1,

@@ -197,6 +197,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     try:
         agent_settings.limits(environment, development_seal=True)
         agent_settings.peers(environment)
+        agent_settings.mirror(environment)
     except SetupError as error:
         raise StartError(str(error)) from None
     return settings

@@ -34,6 +34,7 @@ from keys.agent.acts.deciding import Deciding
 from keys.agent.acts.offered import EXCHANGE_ACTS, IDENTITY_ACTS, OFFICER_ACTS
 from keys.agent.acts.unsealing import Unsealing
 from keys.agent.arguments import Args, listed, mapping, octets, text
+from keys.agent.backoff import BackOff
 from keys.agent.desk import Desk, after_answer
 from keys.agent.holder import Act, Door, serve
 from keys.agent.names import Names
@@ -87,10 +88,12 @@ class _Names:
     state: str
     over: threading.Event = field(default_factory=threading.Event)
     desk: Desk = field(init=False)
+    backoff: BackOff = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Serve what needs no key."""
+        self.backoff = BackOff(self.settings.home, _now)
         unsealing = Unsealing(self.engine, self.settings.home, _now, self.open_with)
         identity = open_identity(self.settings.home / FILE_NAME)
         self.desk = Desk(
@@ -123,12 +126,14 @@ class _Names:
         Raises:
             RefusedError: it is officers who open this one, or one of them shut it.
             SealError: the seal does not open: a wrong passphrase, or its backend refused.
+            BudgetError: too soon after wrong passphrases.
         """
         kind, directory = self.settings.seal_kind, bool(args.get("directory", False))
         if kind == DEVELOPMENT:
             self.open_with(*development.open_seal(self.settings.seal), directory=directory)
         elif kind == PASSPHRASE:
-            self.open_by(Passphrase(text(args, "passphrase", max_chars=MAX_BYTES)), directory=directory)
+            with self.backoff.attempt():
+                self.open_by(Passphrase(text(args, "passphrase", max_chars=MAX_BYTES)), directory=directory)
         elif kind in AUTOMATIC and not self.control("status")["shut"]:
             self.open_by(None, directory=directory)
         else:
@@ -191,9 +196,11 @@ class _Names:
         """Open what needs keys.
 
         Raises:
-            SetupError, OpenError: the key store cannot be opened with this root key.
+            SetupError, OpenError: the key store cannot be opened with this root key, or was put back.
         """
         keyring = self._keyring(root_id, root)
+        if self.settings.mirror is not None:
+            Heads(self.engine, keyring, self.settings.home).check_mirror(self.settings.mirror)
         drop_unplanned(self.engine)
         limits, home = self.settings.limits, self.settings.home
         deciding = Deciding(self.engine, keyring, home, _now, limits, self._shut)

@@ -29,7 +29,8 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _UIDS: Final = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*", re.ASCII)
 _LIMITS: Final = {_PREFIX + one.name.upper(): one.name for one in fields(Limits)}
 _DOORS: Final = {f"{_PREFIX}{name.upper()}_SOCKET_{what}": name for name in SOCKETS for what in ("UIDS", "GID")}
-NAMES: Final = frozenset((*_LIMITS, *_DOORS))
+MIRROR: Final = "IDVAULT_LOG_MIRROR"
+NAMES: Final = frozenset((*_LIMITS, *_DOORS, MIRROR))
 """The environment variables that are the agent's alone; `idvault serve` hands them on to the agent it starts."""
 _MAX_SOCKET_PATH_BYTES: Final = 100
 """sockaddr_un.sun_path holds 108 bytes (unix(7)); some are kept for the longest name."""
@@ -51,6 +52,8 @@ class AgentSettings:
     limits: Limits = field(default_factory=Limits)
     uids: Mapping[str, frozenset[int]] = field(default_factory=dict)
     gids: Mapping[str, int] = field(default_factory=dict)
+    mirror: Path | None = None
+    """A folder with a mirror of the log, which is asked for its newest checkpoint before names are opened."""
 
     @property
     def seal(self) -> Path:
@@ -113,6 +116,20 @@ def peers(environment: Mapping[str, str]) -> tuple[dict[str, frozenset[int]], di
         uids[name] = frozenset(int(uid) for uid in environment[users].split(","))
         gids[name] = int(environment[group])
     return uids, gids
+
+
+def mirror(environment: Mapping[str, str]) -> Path | None:
+    """Return the folder of the log's mirror, if one is named.
+
+    Raises:
+        SetupError: there is no such folder.
+    """
+    if MIRROR not in environment:
+        return None
+    folder = Path(environment[MIRROR])
+    if not folder.is_dir():
+        raise SetupError(f"{MIRROR}: a folder, as idvault log mirror fills it")
+    return folder
 
 
 def socket_folder(home: Path) -> Path:

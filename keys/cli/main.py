@@ -66,7 +66,8 @@ def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int
         development_seal = kind_at(home / FILE_NAME) == DEVELOPMENT
         limits = agent_settings.limits(os.environ, development_seal=development_seal)
         uids, gids = agent_settings.peers(os.environ)
-    settings = AgentSettings(home, url, sockets or socket_folder(home), limits, uids, gids)
+        mirror = agent_settings.mirror(os.environ)
+    settings = AgentSettings(home, url, sockets or socket_folder(home), limits, uids, gids, mirror)
     sys.exit(run_agent(settings, parent_fd))
 
 

@@ -1,6 +1,7 @@
 """Officers at their own machines, by the command line and over the vault's address, as the handbook has it."""
 
 import json
+import shutil
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from keys.identity import Statement
 from keys.passphrases import Cost
 from keys.pins import Pins
 from keys.primitives import Ed25519Signer, Secret
+from tests.http.test_processes import eventually
 from tests.people import person
 from tests.serving import NO_TLS, Server
 
@@ -208,6 +210,71 @@ def test_another_root_key_and_another_officer(machines: Machines) -> None:
     assert machines.done("nikos", "unseal").exit_code == 1
     assert machines.say("maria", "unseal")["needed"] == 1  # her new share is fetched
     assert machines.say("petra", "unseal")["needed"] == 0
+
+
+def test_what_widens_a_provider_waits_for_officers_and_what_narrows_it_does_not(
+    machines: Machines, tmp_path: Path
+) -> None:
+    machines.ceremony()
+    server = machines.server
+    machines.approved(server.json("provider", "add", "chat", "--sector", "chat.example")["request"], "anna", "maria")
+    server.json("provider", "add", "chat", "--sector", "chat.example")
+    soon, later = ("renew", "chat", "--until", "2027-06-30"), ("renew", "chat", "--until", "2028-06-30")
+    assert server.json("provider", *soon)["state"] == "active", "an end where there was none is narrower"
+    assert server.json("provider", "suspend", "chat")["state"] == "suspended"
+    renewed = server.json("provider", *soon)
+    assert renewed["state"] == "pending"
+    machines.approved(renewed["request"], "anna", "maria")
+    assert server.json("provider", *later)["request"] != renewed["request"], "approved is that day alone"
+    assert server.json("provider", *soon)["state"] == "active"
+    server.json("provider", "suspend", "chat")
+    again = server.json("provider", *soon)
+    assert (again["state"], again["request"] != renewed["request"]) == ("pending", True), "an approval is used once"
+    file = tmp_path / "policy.toml"
+    file.write_text("[policy]\ncaps = {personal = 2}\n")
+    change = ("provider", "change", "chat", "--file", str(file))
+    machines.approved(server.json(*change)["request"], "maria", "anna")
+    file.write_text("[policy]\ncaps = {personal = 3}\n")
+    assert server.json(*change)["state"] == "pending"
+    file.write_text("[policy]\ncaps = {personal = 2}\n")
+    assert server.json(*change)["policy"] == {"caps": {"personal": 2}}
+
+
+def test_a_whole_home_folder_that_was_put_back_does_not_open_while_a_mirror_knows_better(
+    machines: Machines, tmp_path: Path
+) -> None:
+    server, mirror, before = machines.server, tmp_path / "mirror", tmp_path / "before"
+    mirror.mkdir()
+    server.environment |= {"IDVAULT_SEQUENCER": "yes", "IDVAULT_LOG_MILLISECONDS": "100",
+                           "IDVAULT_LOG_MIRROR": str(mirror)}  # fmt: skip
+    machines.ceremony()
+    server.stop()
+    server.start(httpx.codes.SERVICE_UNAVAILABLE)
+    machines.say("anna", "unseal")
+    machines.say("maria", "unseal")
+    assert eventually(lambda: httpx.get(f"{server.url}/log/checkpoint", verify=NO_TLS).status_code == httpx.codes.OK)
+    server.stop()
+    shutil.copytree(server.home, before, ignore=shutil.ignore_patterns("*.sock"))
+    server.start(httpx.codes.SERVICE_UNAVAILABLE)
+    machines.say("anna", "unseal")
+    machines.say("maria", "unseal")
+    asked = machines.say("anna", "request", "raise-budget", "creates_per_hour", "--set", "per_hour=5", "--yes")
+    machines.approved(asked["id"], "maria")
+    size = status_of_log(server)
+    assert eventually(lambda: status_of_log(server) > size)
+    server.json("log", "mirror", str(mirror))
+    server.stop()
+    shutil.rmtree(server.home)
+    shutil.copytree(before, server.home)
+    server.start(httpx.codes.SERVICE_UNAVAILABLE)
+    machines.say("anna", "unseal")
+    assert "put back to an earlier state" in str(machines.say("maria", "unseal", code=1))
+    assert status(server)["names"] == "sealed"
+
+
+def status_of_log(server: Server) -> int:
+    """Return how many entries the newest checkpoint has."""
+    return int(httpx.get(f"{server.url}/log/checkpoint", verify=NO_TLS).text.splitlines()[1])
 
 
 def test_what_waits_is_listed_shown_rejected_withdrawn_and_watched(machines: Machines) -> None:

@@ -102,6 +102,20 @@ def test_the_operator_rotates_suspends_and_renews(served: Server) -> None:
     assert "expires" not in served.json("provider", "renew", "life")
 
 
+def test_a_policy_is_changed_as_a_whole_and_in_force_at_the_next_call(served: Server, tmp_path: Path) -> None:
+    chat, file = served.provider("strict"), tmp_path / "policy.toml"
+    file.write_text('[policy]\nrequired = ["birth_date"]\ncaps = {personal = 1}\n')
+    for _ in range(2):
+        assert served.json("provider", "change", "strict", "--file", str(file))["policy"]["caps"] == {"personal": 1}
+    bare = {"legal_name": "ANNA MARIA ERIKSSON"}
+    assert chat.register(bare, "bare").status_code == httpx.codes.UNPROCESSABLE_ENTITY
+    file.write_text("")
+    assert served.json("provider", "change", "strict", "--file", str(file))["policy"] == {}
+    assert chat.register(bare, "bare").status_code == httpx.codes.ACCEPTED
+    file.write_text("[policy]\nnonsense = 1\n")
+    served.run("provider", "change", "strict", "--file", str(file), code=1)
+
+
 @pytest.mark.parametrize("until", ["2020-01-01", "2040-01-01", "tomorrow", "2027-02-30"])
 def test_a_day_that_is_over_too_far_or_none_is_refused(served: Server, until: str) -> None:
     name = f"until{until}"

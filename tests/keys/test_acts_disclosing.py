@@ -14,7 +14,8 @@ from sqlalchemy import text
 
 from keys import audit, disclosures, leaves, orders
 from keys.accounts import account_mac
-from keys.agent.acts import disclosing, draining, erasing, holding
+from keys.agent.acts import disclosing, draining, erasing, figures, holding
+from keys.agent.names import Limits
 from keys.engine import reading, writing
 from keys.errors import (
     BudgetError,
@@ -199,6 +200,9 @@ def test_a61_more_disclosures_than_an_hour_may_have_wait_until_officers_raise_it
     house.ask(ANNA, raised)
     house.approve(MARIA, raised)
     assert house.disclose("dis_2")
+    with dialogue() as talk:
+        told = figures.figures(house.engine, Limits(), lambda: house.now, {}, talk)["budgets"]["disclosures"]
+    assert told == {"used": 2, "fullest": 1.0}, "of what officers raised it to, not of the settings"
 
 
 def test_a61_a_second_subject_of_a_case_is_refused_though_both_were_approved(house: House) -> None:

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from keys.checkpoints import Checkpoint
-from keys.errors import ConflictError, RefusedError
+from keys.checkpoints import Checkpoint, signed
+from keys.entries import SIGN_LOG
+from keys.errors import ConflictError, RefusedError, SetupError
 from keys.heads import FILE_NAME, Heads
+from keys.notes import Note
+from keys.primitives import Ed25519Signer, Secret
 from tests.keys.stores import KeyStore
 
 ORIGIN = "vault.example/log"
@@ -94,3 +97,38 @@ def test_a_crash_between_file_and_row_leaves_the_newer_head(heads: Heads, store:
         heads.advance(head(5), head(9))
     assert heads.last() == head(9)
     assert not list(tmp_path.glob("*.new"))
+
+
+def mirrored(heads: Heads, checkpoint: Checkpoint, secret: Secret | None = None) -> Path:
+    """Return a mirror with a checkpoint, signed by the log's key or by another's."""
+    folder = heads.home / "mirror"
+    folder.mkdir(exist_ok=True)
+    signer = Ed25519Signer(secret or heads.keyring.current(SIGN_LOG).secret)
+    (folder / "checkpoint").write_text(str(Note(str(checkpoint), (signed(checkpoint, signer),))))
+    return folder
+
+
+def test_a_mirror_with_a_later_checkpoint_shows_that_all_was_put_back(heads: Heads) -> None:
+    heads.check_mirror(heads.home / "nothing")
+    with pytest.raises(SetupError, match="5 entries, this vault signed 0"):
+        heads.check_mirror(mirrored(heads, head(5)))
+    heads.advance(None, head(5))
+    for known in (head(1), head(4), head(5)):
+        heads.check_mirror(mirrored(heads, known))
+    for later in (head(6), head(5, fill=8), head(2**40)):
+        with pytest.raises(SetupError, match="put back"):
+            heads.check_mirror(mirrored(heads, later))
+    heads.advance(head(5), head(6))
+    heads.check_mirror(mirrored(heads, head(6)))
+    (heads.home / FILE_NAME).unlink()  # the row alone says it as well
+    heads.check_mirror(mirrored(heads, head(6)))
+
+
+def test_a_mirror_of_another_log_or_of_none_is_told_as_such(heads: Heads) -> None:
+    heads.advance(None, head(5))
+    folder = mirrored(heads, head(5), Secret(bytes(32)))
+    for raw in (None, b"", b"\xff", str(head(5)).encode()):
+        if raw is not None:
+            (folder / "checkpoint").write_bytes(raw)
+        with pytest.raises(SetupError, match="cannot be read, or is not signed by this log"):
+            heads.check_mirror(folder)

@@ -459,10 +459,10 @@ ACTS: Final[tuple[type[Init], ...]] = (Init, Confirm, Unseal, Approve, Rekey, Ta
 def test_an_officers_act_that_is_killed_at_any_write_is_done_or_not_and_shares_of_one_generation_open_all(
     tmp_path: Path, kind: type[Init], drawn: random.Random, *, full: bool
 ) -> None:
-    at_writes(lambda nth: _run(tmp_path / f"at{nth}", kind, nth), drawn, full=full)
+    at_writes(lambda nth: run_killed(tmp_path / f"at{nth}", kind, nth), drawn, full=full)
 
 
-def _run(folder: Path, kind: type[Init], nth: int) -> int:
+def run_killed(folder: Path, kind: type[Init], nth: int) -> int:
     folder.mkdir()
     agent = Agent(folder / "home", sealed=kind.development).start()
     try:

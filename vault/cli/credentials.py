@@ -33,7 +33,10 @@ def suspend(name: str, *, as_json: bool) -> None:
 @click.option("--until", help="The last day, such as 2029-12-31, at most three years ahead; without it, no end.")
 @json_option
 def renew(name: str, until: str | None, *, as_json: bool) -> None:
-    """Make the credentials of the provider NAME valid again."""
+    """Make the credentials of the provider NAME valid again, or until another day.
+
+    In a vault of officers, what makes them valid for longer prints a request, and is said again once it was approved.
+    """
     with open_vault() as vault:
         show(vault.credentials.renew(name, until), as_json=as_json)
 

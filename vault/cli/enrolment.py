@@ -86,6 +86,20 @@ def provider_add(name: str, sector: str, file: Path | None, *, as_json: bool) ->
         show(vault.enrolling.add_provider(name, sector, policy), as_json=as_json)
 
 
+@provider.command("change")
+@click.argument("name")
+@click.option(
+    "--file", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An enrolment in TOML, as of `provider add`: its table [policy] takes the place of the one in force.",
+)  # fmt: skip
+@json_option
+def provider_change(name: str, file: Path, *, as_json: bool) -> None:
+    """Give the provider NAME (or client id) another policy. In a vault of officers this prints a request first."""
+    policy = _policy(file)
+    with open_vault() as vault:
+        show(vault.enrolling.change_policy(name, policy), as_json=as_json)
+
+
 @provider.command("list")
 @json_option
 def provider_list(*, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any, Final
 
+from keys.agent.client import AgentClient
 from keys.primitives import random_bytes
 from vault.config import Settings
 from vault.domain.clock import from_epoch, to_text
@@ -33,9 +34,10 @@ class Credentials:
     """The work of `/v1/provider/secrets` and of `idvault provider rotate-secret`, `suspend` and `renew`."""
 
     def __init__(
-        self, settings: Settings, directory: Store, keys: HeldKeys, idempotent: Idempotent, now: Callable[[], int]
-    ) -> None:
-        self._settings, self._directory, self._keys = settings, directory, keys
+        self, settings: Settings, directory: Store, officer: AgentClient, keys: HeldKeys, idempotent: Idempotent,
+        now: Callable[[], int],
+    ) -> None:  # fmt: skip
+        self._settings, self._directory, self._officer, self._keys = settings, directory, officer, keys
         self._idempotent, self._now = idempotent, now
 
     def rotate(self, client: Client, idempotency: Idempotency | None) -> Answer:
@@ -97,12 +99,23 @@ class Credentials:
     def renew(self, name: str, until: str | None) -> dict[str, Any]:
         """Make a provider's credentials valid again, up to and with a day, or without an end.
 
+        Where there are officers, what makes it valid longer than it is returns {request, state: pending} until they
+        approved it; then say it again.
+
         Raises:
             VaultError: no such provider, or the day is not in the next three years.
+            KeysError: the agent refused.
         """
         expires = None if until is None else self._end_of(until)
-        with self._directory.writing() as unit:
+        with self._directory.reading() as unit:
             row = _provider(unit, name)
+        if not row.enabled or (row.expires is not None and (expires is None or expires > row.expires)):
+            now = {"enabled": row.enabled, "expires": row.expires}
+            detail = {"client": row.id, "expires": expires, "from": now}
+            given = self._officer.call("provider.widen", {"name": row.name, "detail": detail})
+            if "pending" in given:
+                return {"request": given["pending"], "state": "pending"}
+        with self._directory.writing() as unit:
             clients.set_provider(unit, row.id, "active", expires)
             self._audit(unit, "provider.renewed", row.id)
         shown = {} if expires is None else {"expires": to_text(from_epoch(expires))}

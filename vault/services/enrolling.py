@@ -54,6 +54,25 @@ class Enrolling:
             clients.add_provider(unit, client_id=client_id, name=name, sector=sector, policy=stored)
         return {"client_id": client_id, "client_secret": secret, "sector": sector}
 
+    def change_policy(self, name: str, policy: Mapping[str, Any]) -> dict[str, Any]:
+        """Write another policy of a provider, in place of the one that it has.
+
+        Where there are officers, it returns {request, state: pending} until they approved just that; then say it again.
+
+        Raises:
+            VaultError: no such provider, or the policy says what it may not.
+        """
+        stored, row = policies.checked(policy), self.find("provider", name)
+        if stored != row.policy:
+            detail = {"client": row.id, "policy": stored, "from": row.policy}
+            given = self._officer.call("provider.widen", {"name": row.name, "detail": detail})
+            if "pending" in given:
+                return pending(given)
+            with self._directory.writing() as unit:
+                clients.set_policy(unit, row.id, stored)
+                self._audit(unit, "provider.changed", row.id)
+        return {"client_id": row.id, "policy": stored}
+
     def add_reviewer(self, name: str, provider: str | None) -> dict[str, str]:
         """Enrol a reviewer, bound to a provider or, without one, a vault reviewer.
 

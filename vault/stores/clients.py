@@ -137,6 +137,11 @@ def drop_former(unit: Unit, client_id: str) -> None:
     unit.execute(update(client).where(client.c.id == client_id).values(former_hash=None, former_until=None))
 
 
+def set_policy(unit: Unit, client_id: str, policy: dict[str, Any]) -> None:
+    """Write another policy of a provider."""
+    unit.execute(update(provider).where(provider.c.client == client_id).values(policy=orjson.dumps(policy).decode()))
+
+
 def set_provider(unit: Unit, client_id: str, state: str, expires: int | None) -> None:
     """Change whether, and until when, a provider's credentials are valid, and those of its reviewers."""
     unit.execute(update(provider).where(provider.c.client == client_id).values(state=state, expires=expires))

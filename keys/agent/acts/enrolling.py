@@ -1,4 +1,7 @@
-"""The act `enrol` and `reviewer.disable`: who the agent itself knows. Reached through the officers' socket only."""
+"""The acts `enrol`, `provider.widen` and `reviewer.disable`: who is known, and what officers allow him.
+
+Reached through the officers' socket only.
+"""
 
 import re
 from typing import Any, Final
@@ -91,6 +94,29 @@ def _put_reviewer(names: Names, connection: Connection, client: str, sector: str
         connection.execute(insert(table).values(**_values(names, client, sector, "active")))
     elif row.sector != sector:
         raise ConflictError("this reviewer is enrolled for another sector")
+
+
+def widen(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
+    """Use the officers' approval of what a provider may from now on; the directory, which holds it, is told after.
+
+    Used once: where the directory was not told, it is asked for anew.
+
+    Args:
+        names: the holder.
+        args: {name, detail}; the detail says what it is now and what it becomes, as plain values.
+        _: unused.
+
+    Returns:
+        {}; or {pending: id} until officers approved exactly that.
+    """
+    name, detail = text(args, "name"), mapping(args.get("detail"), "detail")
+    with names.officers.lock:
+        with writing(names.engine) as connection:
+            use = names.officers.used(connection, Kind.PROVIDER_WIDEN, name, detail, stands=False)
+        if not use.allowed:
+            return names.officers.pending(Kind.PROVIDER_WIDEN, name, use)
+        use.after()
+    return {}
 
 
 def disable_reviewer(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
