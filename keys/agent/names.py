@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, select
 
@@ -21,6 +21,10 @@ from keys.tokens import PID_BYTES
 
 if TYPE_CHECKING:
     from keys.agent.acts.deciding import Deciding
+
+
+BULK: Final = "bulk:"
+"""How the state of a reviewer begins who is officers' word for so many registrations of one sector."""
 
 
 @dataclass(slots=True)
@@ -230,6 +234,10 @@ class Reviewer:
 
     client: str
     sector: str | None
+    most: int | None = None
+    """How many he may approve; None for a person, who is not counted."""
+    within: str | None = None
+    """The one sector whose registrations he may approve, where officers' word stands in a reviewer's place."""
 
     @property
     def vault(self) -> bool:
@@ -238,21 +246,27 @@ class Reviewer:
 
     def may_review(self, sector: str) -> bool:
         """Whether a registration in this sector is his to see."""
-        return self.sector in (None, sector)
+        return self.sector in (None, sector) and self.within in (None, sector)
 
 
-def reviewer_of(names: Names, client: str) -> Reviewer:
+def reviewer_of(names: Names, client: str, *, bulk: bool = False) -> Reviewer:
     """Return an enrolled, enabled reviewer.
+
+    Args:
+        names: the holder.
+        client: his id.
+        bulk: whether officers' word for so many registrations counts too: for decisions, never to open anything.
 
     Raises:
         RefusedError: there is none of that name, he is disabled, or the row was altered.
     """
     with reading(names.engine) as connection:
         row = connection.execute(select(store.reviewer).where(store.reviewer.c.client == client)).one_or_none()
-    if row is None or row.state != "active":
+    most = None if row is None or not row.state.startswith(BULK) else int(row.state.removeprefix(BULK))
+    if row is None or not (row.state == "active" or (bulk and most is not None)):
         raise RefusedError("no such reviewer is enrolled")
     try:
         check_row(names.keyring, "keys.reviewer", (row.client, row.sector, row.state), row.mac)
     except OpenError:
         raise RefusedError from None
-    return Reviewer(row.client, row.sector)
+    return Reviewer(row.client, row.sector) if most is None else Reviewer(row.client, None, most, row.sector)

@@ -217,6 +217,24 @@ def test_a_vault_reviewer_approves_an_import_and_who_matches_somebody_stays_in_t
     assert chat.introspect(made[0]["token"])["scope"] == "read publish"
 
 
+def test_the_host_approves_an_import_as_a_whole_where_there_are_no_officers(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    anna = chat.registered(person(1), "before")
+    rita.approve(anna["id"])
+    imported = begin(chat)["id"]
+    approve = ("approve-import", imported, "--method", "provider_attested")
+    fresh.run(*approve, code=1)  # there is nothing in it
+    stands(chat, imported, 1, [row(10), row(12), "text", row(1)])
+    for told in ({"approved": 2, "left": 1}, {"approved": 0, "left": 1}):
+        assert fresh.json(*approve) == told
+    made = listed(chat, f"/v1/imports/{imported}/results", 10)
+    assert [chat.registration(one["id"])["state"] for one in made] == ["approved", "approved", "in_review"]
+    assert chat.introspect(made[0]["token"])["assurance"] == "vault"
+    for wrong in ("imp_AAAAAAAAAAAAAAAAAAAAAA", "nothing"):
+        fresh.run("approve-import", wrong, "--method", "provider_attested", code=1)
+    assert fresh.json("fsck", "--grace-minutes", "0")["clean"]
+
+
 @pytest.mark.parametrize("state", ["in_review", "legacy"])
 def test_a_chunk_whose_server_is_killed_stands_once_after_its_retry(fresh: Server, state: str) -> None:
     chat = fresh.provider("chat")

@@ -15,7 +15,7 @@ from vault.services.figures import KEPT_SECONDS
 LABELS = {
     "method": r"GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS|OTHER", "status": r"[1-5]xx", "act": r"[a-z.]+",
     "route": r"-|(/v1)?/[a-z_/.<>:-]*", "outcome": r"[a-z_-]+", "le": r"[0-9.]+|\+Inf", "version": r"[0-9.]+",
-    "kind": r"create|exchange|identity|account|match", "store": r"identity|directory|log|keys",
+    "kind": r"create|disclosures|exchange|identity|account|match", "store": r"identity|directory|log|keys",
     "socket": r"directory|identity",
 }  # fmt: skip
 """Every label that there may be, and what its values look like."""

@@ -21,6 +21,7 @@ from keys.identity import Statement
 from keys.passphrases import Cost
 from keys.pins import Pins
 from keys.primitives import Ed25519Signer, Secret
+from tests.http.test_imports import begin, row, stands
 from tests.http.test_processes import eventually
 from tests.people import person
 from tests.serving import NO_TLS, Server
@@ -275,6 +276,24 @@ def test_a_whole_home_folder_that_was_put_back_does_not_open_while_a_mirror_know
 def status_of_log(server: Server) -> int:
     """Return how many entries the newest checkpoint has."""
     return int(httpx.get(f"{server.url}/log/checkpoint", verify=NO_TLS).text.splitlines()[1])
+
+
+def test_officers_approve_an_import_as_a_whole_and_no_more_of_it_than_they_saw(machines: Machines) -> None:
+    machines.ceremony()
+    server = machines.server
+    machines.approved(server.json("provider", "add", "chat", "--sector", "chat.example")["request"], "anna", "maria")
+    chat = server.provider("chat")
+    imported = begin(chat)["id"]
+    stands(chat, imported, 1, [row(number, identity=citizen(number)) for number in (1, 2)])
+    approve = ("approve-import", imported, "--method", "provider_attested")
+    asked = server.json(*approve)
+    assert asked["state"] == "pending"
+    detail = machines.say("anna", "show", asked["request"])["request"]["detail"]
+    assert (detail["sector"], detail["count"], detail["method"]) == ("chat.example", 2, "provider_attested")
+    machines.approved(asked["request"], "anna", "maria")
+    stands(chat, imported, 2, [row(3, identity=citizen(3))], first=2)
+    assert server.json(*approve)["state"] == "pending", "three are not the two that were approved"
+    assert [one["state"] for one in chat.get("/v1/registrations").json()["items"]] == ["in_review"] * 3
 
 
 def test_what_waits_is_listed_shown_rejected_withdrawn_and_watched(machines: Machines) -> None:

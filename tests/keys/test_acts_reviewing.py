@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
-from keys.agent.acts import enrolling, reviewing, verifying
+from keys import records
+from keys.agent.acts import enrolling, erasing, reviewing, verifying
 from keys.agent.acts.matching import sector_tags
-from keys.errors import CandidatesError, ConflictError, MissingError, ProtocolError, RefusedError
+from keys.engine import reading
+from keys.errors import BudgetError, CandidatesError, ConflictError, MissingError, ProtocolError, RefusedError
 from keys.fields import FieldValue, seal_field
 from keys.primitives import Secret
+from keys.records import Assurance, Record, State
 from tests.keys.stores import BANK, NOW, SHOP, KeyStore, Registration, dialogue, registered
 
 ANNA = {
@@ -204,3 +207,46 @@ def test_a_review_of_a_record_that_is_gone_is_missing(vault: Vault) -> None:
     vault.store.execute("DELETE FROM record_key")
     with pytest.raises(MissingError):
         vault.run(reviewing.review_open, **OPEN, standing=made.evidence(vault.store), reviewer="bound")
+
+
+def _person(number: int) -> dict[str, FieldValue]:
+    number_ = f"L89890{number:03}".encode()
+    return ANNA | {"document": FieldValue(b'{"number":"' + number_ + b'"}', (b"passport", b"UTO", number_)),
+                   "legal_name": FieldValue(b'"P"', (b"P%d" % number,))}  # fmt: skip
+
+
+def _record(vault: Vault, made: Registration) -> Record:
+    with reading(vault.store.engine) as connection:
+        return records.load(connection, vault.store.keyring, made.rid)
+
+
+def test_officers_word_for_many_approves_so_many_of_one_sector_unseen_and_opens_nothing(vault: Vault) -> None:
+    made = [vault.register(_person(number)) for number in range(3)]
+    subject = {"subject": "imp_1", "client": "prov", "sector": SHOP, "count": 2, "method": "provider_attested"}
+    by = vault.run(enrolling.bulk, **subject)["reviewer"]
+    unseen = {"reviewer": by, "decision": "approved", "alone": True}
+    evidence = made[0].evidence(vault.store)
+    for more in ({"alone": False}, {"decision": "rejected"}, {"decision": "returned"}, {"kind": "match"}):
+        with pytest.raises((RefusedError, ConflictError)):
+            vault.run(reviewing.review_decide, **{**DECIDE, **unseen, "standing": evidence, **more})
+    with pytest.raises(RefusedError):
+        vault.run(reviewing.review_open, **{**OPEN, "reviewer": by, "standing": evidence})
+    with pytest.raises(RefusedError, match="no such reviewer"):
+        vault.run(erasing.erase, standing=evidence, by=by, reviewer=True, why="withdrawn", legacy=bytes(16), memo={})
+    for one in made[:2]:
+        decided = vault.run(
+            reviewing.review_decide, **{**DECIDE, **unseen, "standing": one.evidence(vault.store)}
+        )  # fmt: skip
+        vault.run(reviewing.unite, intent=decided["intent"])
+        assert _record(vault, one).assurance is Assurance.VAULT
+    with pytest.raises(BudgetError):
+        vault.run(reviewing.review_decide, **{**DECIDE, **unseen, "standing": made[2].evidence(vault.store)})
+    assert _record(vault, made[2]).state is State.IN_REVIEW
+    elsewhere = vault.run(enrolling.bulk, **{**subject, "sector": BANK})["reviewer"]
+    with pytest.raises(RefusedError):
+        vault.run(
+            reviewing.review_decide,
+            **{**DECIDE, **unseen, "reviewer": elsewhere, "standing": made[2].evidence(vault.store)},
+        )
+    with pytest.raises(ProtocolError, match="count"):
+        vault.run(enrolling.bulk, **{**subject, "count": 0})

@@ -65,4 +65,4 @@ def test_users_without_a_group_or_what_is_no_number_stops_the_start(
 def test_every_variable_of_the_agent_is_handed_on_to_the_agent_that_serve_starts() -> None:
     limits = {f"IDVAULT_{name.upper()}" for name in LIMITS}
     doors = {f"IDVAULT_{door.upper()}_SOCKET_{what}" for door in settings.SOCKETS for what in ("UIDS", "GID")}
-    assert limits | doors == settings.NAMES
+    assert limits | doors | {"IDVAULT_LOG_MIRROR"} == settings.NAMES

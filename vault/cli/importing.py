@@ -12,10 +12,11 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from vault.cli.common import json_option, open_vault, served
+from vault.cli.common import json_option, open_vault, served, show
 from vault.errors import StartError
 from vault.importing import rows
 from vault.importing.sender import Sender, remote_token
+from vault.services.reviewing import METHODS
 
 _CHUNK_ROWS: Final = 500
 _CONNECTIONS: Final = 4
@@ -190,3 +191,27 @@ def _show(result: Mapping[str, Any], options: Mapping[str, Any], *, as_json: boo
         click.echo("Which and why: the same command with --refused FILE.")
     if not result["dry_run"]:
         click.echo(f"To take it back until {result['undo_until']}: the same command with --undo.")
+
+
+@click.command("approve-import")
+@click.argument("import_id", metavar="IMPORT")
+@click.option("--method", required=True, type=click.Choice(sorted(METHODS)), help="How these people were identified.")
+@json_option
+def approve_import(import_id: str, method: str, *, as_json: bool) -> None:
+    """Approve the registrations of IMPORT (imp_…) as a whole, by the officers' word; who matches somebody is left.
+
+    In a vault of officers this prints a request, and is said again in the same words once they approved that many
+    registrations of that provider. Cut off, it goes on when it is said again. Those who match somebody, exactly or
+    nearly, stay in the reviewers' queue. A vault reviewer does the same by POST /v1/imports/IMPORT/decision.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("approving {task.completed:,} registrations"), TextColumn("{task.fields[rate]}"))
+    begun = time.monotonic()
+    with open_vault() as vault, Progress(*columns, console=console, disable=as_json or not console.is_terminal) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def progress(done: int) -> None:
+            bar.update(task, completed=done, rate=f"{done / (time.monotonic() - begun):,.0f}/s")
+
+        found = vault.approving.approve_by_officers(import_id, method, progress)
+    show(found, as_json=as_json)

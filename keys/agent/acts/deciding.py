@@ -43,6 +43,7 @@ REKEYS: Final = frozenset({Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Ki
 BY_COMMAND: Final = frozenset({
     Kind.PROVIDER_ADD, Kind.ALLOW_EXCHANGE, Kind.REVIEWER_ADD, Kind.ROTATE, Kind.DESTROY, Kind.DESTROY_SECTOR,
     Kind.MIGRATE_SEAL, Kind.HOLD, Kind.LIFT_HOLD, Kind.DISCLOSE, Kind.PROVIDER_WIDEN,
+    Kind.BULK_APPROVAL,
 })  # fmt: skip
 """Carried out by a command on the host or a provider's call, once they are approved."""
 BUDGETS: Final = frozenset({"creates_per_hour", "disclosures_per_hour", "exchanges_per_hour"})

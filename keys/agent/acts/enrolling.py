@@ -1,4 +1,4 @@
-"""The acts `enrol`, `provider.widen` and `reviewer.disable`: who is known, and what officers allow him.
+"""The acts `enrol`, `provider.widen`, `bulk.approve`, `reviewer.disable`: who is known, and what officers allow.
 
 Reached through the officers' socket only.
 """
@@ -9,11 +9,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, insert, select, update
 
 from keys import store
-from keys.agent.arguments import Args, mapping, text
-from keys.agent.names import Names
+from keys.agent.arguments import Args, mapping, text, whole
+from keys.agent.names import BULK, Names
 from keys.agent.wire import Dialogue
 from keys.engine import writing
 from keys.errors import ConflictError, MissingError, ProtocolError
+from keys.primitives import random_bytes
 from keys.quorum import Kind
 from keys.rows import row_mac
 
@@ -117,6 +118,42 @@ def widen(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             return names.officers.pending(Kind.PROVIDER_WIDEN, name, use)
         use.after()
     return {}
+
+
+def bulk(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
+    """Have officers' word stand in a vault reviewer's place for so many registrations of one provider. Idempotent.
+
+    It approves unseen, and nobody who matches somebody; it opens nothing.
+
+    Args:
+        names: the holder.
+        args: {subject: the import's id, client: its provider's, sector, count, method}.
+        _: unused.
+
+    Returns:
+        {reviewer: the id to decide by}; or {pending: id} until officers approved exactly that.
+
+    Raises:
+        MissingError: the sector is not enrolled.
+    """
+    subject, sector, count = text(args, "subject"), text(args, "sector"), whole(args, "count")
+    names.keyring.links(sector)
+    if count < 1:
+        raise ProtocolError("count: at least 1")
+    detail = {"client": text(args, "client"), "sector": sector, "count": count, "method": text(args, "method"),
+              "made": {"reviewer": f"bulk/{random_bytes(8).hex()}"}}  # fmt: skip
+    with names.officers.lock:
+        with writing(names.engine) as connection:
+            use = names.officers.used(connection, Kind.BULK_APPROVAL, subject, detail, stands=True)
+            reviewer = use.detail["made"]["reviewer"]
+            known = select(store.reviewer.c.client).where(store.reviewer.c.client == reviewer)
+            if use.allowed and connection.execute(known).first() is None:
+                values = _values(names, reviewer, sector, f"{BULK}{count}")
+                connection.execute(insert(store.reviewer).values(**values))
+        if not use.allowed:
+            return names.officers.pending(Kind.BULK_APPROVAL, subject, use)
+        use.after()
+    return {"reviewer": reviewer}
 
 
 def disable_reviewer(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:

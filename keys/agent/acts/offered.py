@@ -64,6 +64,7 @@ EXCHANGE_ACTS: Final[Offered] = {
 OFFICER_ACTS: Final[Offered] = {
     "enrol": enrolling.enrol,
     "provider.widen": enrolling.widen,
+    "bulk.approve": enrolling.bulk,
     "reviewer.disable": enrolling.disable_reviewer,
     "agreement.allow": agreeing.allow,
     "agreement.revoke": agreeing.revoke,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, select
 
-from keys import audit, intents, records, store
+from keys import audit, budgets, intents, records, store
 from keys.agent.acts import uniting
 from keys.agent.acts.matching import (
     EXACT,
@@ -52,9 +52,9 @@ class _Case:
         return self.subjects[0]
 
 
-def _case(names: Names, connection: Connection, args: Args) -> _Case:
+def _case(names: Names, connection: Connection, args: Args, *, bulk: bool = False) -> _Case:
     """Return the case if this reviewer may see it and the agent's own row says that it is open."""
-    kind, reviewer = text(args, "kind"), reviewer_of(names, text(args, "reviewer"))
+    kind, reviewer = text(args, "kind"), reviewer_of(names, text(args, "reviewer"), bulk=bulk)
     shown = [args.get("standing"), *([args["representative"]] if args.get("representative") is not None else [])]
     subjects = tuple(check_standing(names, connection, evidence) for evidence in shown)
     if not all(reviewer.may_review(subject.sector) for subject in subjects):
@@ -195,6 +195,7 @@ def review_decide(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any
     Raises:
         RefusedError: evidence or reviewer does not hold.
         CapError: more accounts of the person than the provider allows.
+        BudgetError: officers' word was for fewer.
         ConflictError: not in review; CandidatesError, BusyError: see there.
     """
     outcome = text(args, "decision")
@@ -202,11 +203,13 @@ def review_decide(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any
         raise ProtocolError("decision: approved, returned or rejected")
     faulted = [name for name in listed(args, "faulted", most=16) if isinstance(name, str)]
     with reading(names.engine) as connection:
-        case = _case(names, connection, args)
+        case = _case(names, connection, args, bulk=True)
+    if case.reviewer.most is not None and not (outcome == "approved" and args.get("alone") and case.kind == REVIEW):
+        raise RefusedError("officers' word for many approves whom nobody matches, and does nothing else")
     locks = [lock for subject in case.subjects for lock in (subject.pid, subject.record.rid, subject.uid)]
     with intents.taken(names.engine, names.keyring, "review", locks, names.now()) as intent:
         with reading(names.engine) as connection:
-            case = _case(names, connection, args)
+            case = _case(names, connection, args, bulk=True)
             plan = uniting.empty_plan()
             if outcome == "approved":
                 fields = _fields(names, case, dialogue)
@@ -264,7 +267,9 @@ def _approve(
 
 
 def _record_decision(names: Names, connection: Connection, args: Args, outcome: str) -> None:
-    case = _case(names, connection, args)
+    case = _case(names, connection, args, bulk=True)
+    if case.reviewer.most is not None:
+        budgets.spend(connection, case.reviewer.client, case.reviewer.most, 0)
     detail = {"reviewer": case.reviewer.client, "kind": case.kind, "decision": outcome}
     opened = [open_record(names, subject.record) for subject in case.subjects]
     audit.write_group(connection, names.keyring.deployment, opened, "review.decided", names.minute, detail)
