@@ -3,7 +3,8 @@
 A row is {random id, type, minute, address, sealed detail}. It becomes one leaf of the log when it is drained. An act on
 several records is one row, so that its leaf does not tell how many there were.
 
-    address = rid…, or of a disclosure rid ‖ digest of the request(32) ‖ u64be minute in which its notice is due, or 0
+    address = rid…, or of a disclosure rid ‖ digest of the request(32) ‖ u64be minute in which its notice is due, or 0;
+              or of records that were sealed anew u64be how many
 """
 
 import base64
@@ -22,6 +23,7 @@ from keys.primitives import Secret, random_bytes
 from keys.records import RID_BYTES, Opened, detail_key
 
 _DIGEST_BYTES: Final = 32
+_COUNTED: Final = "keys.resealed"
 _DISCLOSURES: Final = frozenset({"disclosure.granted", "disclosure.deferred", "disclosure.notified"})
 _OUTBOX: Final = Bulk(store.audit_outbox)
 _COLUMNS: Final = itemgetter(*store.audit_outbox.c.keys())
@@ -99,8 +101,15 @@ def disclosure_address(rid: bytes, digest: bytes, notice_due: int = 0) -> bytes:
     return rid + digest + notice_due.to_bytes(8, "big")
 
 
+def count_address(count: int) -> bytes:
+    """Return the address of the audit row of an act on so many records, whose leaf says no more."""
+    return count.to_bytes(8, "big")
+
+
 def read_address(kind: str, address: bytes) -> tuple[list[bytes], dict[str, object]]:
     """Return the rids of an audit row, and the facts that its leaf says."""
+    if kind == _COUNTED:
+        return [], {"count": int.from_bytes(address, "big")}
     if kind not in _DISCLOSURES:
         return [address[place : place + RID_BYTES] for place in range(0, len(address), RID_BYTES)], {}
     rid, rest = address[:RID_BYTES], address[RID_BYTES:]

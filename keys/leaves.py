@@ -64,6 +64,7 @@ PLACES: Final[Mapping[str, int]] = MappingProxyType(
         "keys.locked": 0,
         "keys.rotated": 0,
         "keys.destroyed": 0,
+        "keys.resealed": 0,
         "seal.migrated": 0,
         "backup.made": 0,
         # of the directory
@@ -109,12 +110,14 @@ FACTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "disclosure.granted": frozenset({"disclosure", "notice_due"}),
         "disclosure.deferred": frozenset({"disclosure", "notice_due"}),
         "disclosure.notified": frozenset({"disclosure"}),
+        "keys.resealed": frozenset({"count"}),
         "report.tallied": frozenset({"tally"}),
     }
 )
 """What entries of a type say beside what all say."""
 _FACT_BYTES: Final[Mapping[str, int]] = MappingProxyType({
     "attempt.refused": 64, "disclosure.granted": 96, "disclosure.deferred": 96, "disclosure.notified": 96,
+    "keys.resealed": 32,
     "report.tallied": 3840,
 })  # fmt: skip
 """Room for them, in the form of RFC 8785."""

@@ -20,7 +20,7 @@ from keys.errors import ConflictError, MissingError, OpenError
 from keys.fields import FieldValue, field_key, open_field
 from keys.frame import Place, Purpose
 from keys.keyring import Keyring
-from keys.primitives import Secret, expand_sha256, random_bytes
+from keys.primitives import KEY_BYTES, Secret, expand_sha256, random_bytes
 from keys.rows import check_row, row_mac
 
 RID_BYTES: Final = 16
@@ -133,6 +133,8 @@ class Opened:
     record: Record
     record_key: Secret
     commitment_key: Secret
+    former: Secret | None = None
+    """The key that some of its fields may still lie under, while they are sealed anew."""
 
     def field_keys(self, revisions: Mapping[str, int]) -> dict[str, bytes]:
         """Return the keys that a worker seals these fields with."""
@@ -151,13 +153,22 @@ class Opened:
         revisions = self.record.revisions if revisions is None else revisions
         if set(sealed) != set(revisions):
             raise OpenError
-        return {
-            name: open_field(
-                field_key(self.record_key, name, revisions[name]), deployment, self.record.rid, name,
-                revisions[name], value,
-            )
-            for name, value in sealed.items()
-        }  # fmt: skip
+        return {name: self.open_one(deployment, name, revisions[name], value) for name, value in sealed.items()}
+
+    def open_one(self, deployment: bytes, name: str, revision: int, sealed: bytes) -> FieldValue:
+        """Return one field in clear.
+
+        Raises:
+            OpenError: it does not open at its place and revision.
+        """
+        try:
+            key = field_key(self.record_key, name, revision)
+            return open_field(key, deployment, self.record.rid, name, revision, sealed)
+        except OpenError:
+            if self.former is None:
+                raise
+        key = field_key(self.former, name, revision)
+        return open_field(key, deployment, self.record.rid, name, revision, sealed)
 
     def detail_key(self, audit_id: bytes) -> Secret:
         """Return the key that seals the detail of one audit row of this record."""
@@ -234,9 +245,15 @@ def unwrap(keyring: Keyring, record: Record) -> Opened:
         OpenError: a wrapped key was altered or moved.
         MissingError: its key encryption key is gone.
     """
-    return Opened(
-        record, _unwrapped(keyring, record.rid, "record_key", record.record_key), commitment_key(keyring, record)
-    )
+    raw = _unwrapped(keyring, record.rid, "record_key", record.record_key).expose_cleartext()
+    former = Secret(raw[KEY_BYTES:]) if len(raw) > KEY_BYTES else None
+    return Opened(record, Secret(raw[:KEY_BYTES]), commitment_key(keyring, record), former)
+
+
+def wrap_record_key(keyring: Keyring, rid: bytes, record_key: Secret, former: Secret | None = None) -> bytes:
+    """Return a record's key, and the one before it where some fields may lie under that, wrapped together."""
+    raw = record_key.expose_cleartext() + (b"" if former is None else former.expose_cleartext())
+    return keyring.current("kek").seal(Purpose.WRAP, _place(keyring, rid, "record_key"), raw)
 
 
 def commitment_key(keyring: Keyring, record: Record) -> Secret:

@@ -207,6 +207,24 @@ approval = Table(
     Column("said", LargeBinary, nullable=False),
 )
 
+deepening = Table(
+    "deepening",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("began", BigInteger, nullable=False),
+    Column("active", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+
+resealed = Table(
+    "resealed",
+    metadata,
+    Column("rid", LargeBinary, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("minute", BigInteger, nullable=False),
+)
+
 disclosure = Table(
     "disclosure",
     metadata,

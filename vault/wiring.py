@@ -20,6 +20,7 @@ from vault.services.approving import Approving
 from vault.services.checking import Checking
 from vault.services.creating import Creating
 from vault.services.credentials import Credentials
+from vault.services.deepening import Deepening
 from vault.services.disclosing import Disclosing
 from vault.services.enrolling import Enrolling
 from vault.services.erasing import Erasing
@@ -82,6 +83,7 @@ class Vault:
     credentials: Credentials
     enrolling: Enrolling
     agreeing: Agreeing
+    deepening: Deepening
     disclosing: Disclosing
     holding: Holding
     tokens: Tokens
@@ -271,6 +273,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         credentials=Credentials(settings, directory, sockets["officer"], keys, idempotent, now),
         enrolling=Enrolling(directory, sockets["officer"], keys, now),
         agreeing=Agreeing(directory, sockets["officer"], keys, now),
+        deepening=Deepening(linking),
         disclosing=Disclosing(directory, linking, idempotent, now),
         holding=Holding(directory, sockets["officer"], linking),
         tokens=tokens,

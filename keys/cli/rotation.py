@@ -1,6 +1,7 @@
 """idvault-keys keys, rotate, rewrap, destroy: the life of the keys, beside the agent."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -121,14 +122,22 @@ def rotate(purpose: str, sector: str, begun: int | None, home: Path, sockets: Pa
 
 @click.command()
 @click.option("--batch", type=click.IntRange(1, 5000), default=_BATCH, show_default=True, help="Records a transaction.")
+@click.option("--deep", is_flag=True, help="Give each record another key, and seal its fields anew under it.")
 @_beside_agent
-def rewrap(batch: int, home: Path, sockets: Path | None, *, as_json: bool) -> None:
+def rewrap(batch: int, home: Path, sockets: Path | None, *, deep: bool, as_json: bool) -> None:
     """Seal the keys of all records anew under the newest key encryption key, beside the traffic.
 
     It can be cut off at any time and said again: each batch is one transaction. It ends when nothing is left under
     former versions, and says so; then `destroy` takes them. After the first batch it has a process for each processor,
     which yields to everything else.
+
+    After a compromise, --deep does more: who read records' own keys can open their fields as they lie, and not those
+    that are sealed under other keys. It re-wraps first; in a vault of officers it then prints a request, and is said
+    again once that was approved. It ends by `idvault reseal`, which reads and writes the identity store.
     """
+    if deep:
+        _deep(home, sockets, batch, as_json=as_json)
+        return
     columns = (TextColumn("sealed anew"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"),
                TimeRemainingColumn())  # fmt: skip
     console, begun, sealed, left, version, altered = Console(stderr=True), time.monotonic(), 0, 0, 0, 0
@@ -148,6 +157,21 @@ def rewrap(batch: int, home: Path, sockets: Path | None, *, as_json: bool) -> No
     if altered:
         click.echo("idvault-keys: records were altered by another hand and stay as they are: idvault fsck", err=True)
         sys.exit(EXIT_BAD)
+
+
+def _deep(home: Path, sockets: Path | None, batch: int, *, as_json: bool) -> None:
+    """Re-wrap, begin, and hand over to the command that reaches the identity store."""
+    client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
+    with failing(), closing(client):
+        for _ in batches(client, batch):
+            continue
+        found = client.call("deep.begin", {"sure": True})
+    if "pending" in found:
+        _show(found, "", as_json=as_json)
+        return
+    sys.stdout.flush()
+    said = [sys.executable, "-m", "vault.cli.main", "reseal", *(["--json"] if as_json else [])]
+    sys.exit(subprocess.call(said, env={**os.environ, "IDVAULT_HOME": str(home)}))  # noqa: S603 - our own module
 
 
 def batches(client: AgentClient, batch: int) -> Iterator[dict[str, Any]]:

@@ -189,7 +189,8 @@ def test_verify_own_counts_every_row_that_does_not_hold(store: KeyStore) -> None
         "record_key": {"rows": 2, "bad": 0}, "reviewer": {"rows": 1, "bad": 0}, "evidence_key": {"rows": 1, "bad": 0},
         "key": {"rows": 15, "bad": 0}, "agreement": {"rows": 0, "bad": 0}, "handoff": {"rows": 0, "bad": 0},
         "statement_key": {"rows": 0, "bad": 0}, "request": {"rows": 0, "bad": 0},
-        "officer_record": {"rows": 0, "bad": 0}, "disclosure": {"rows": 0, "bad": 0}, "hold": {"rows": 0, "bad": 0},
+        "officer_record": {"rows": 0, "bad": 0}, "disclosure": {"rows": 0, "bad": 0},
+        "deepening": {"rows": 0, "bad": 0}, "hold": {"rows": 0, "bad": 0},
     }  # fmt: skip
     store.execute("UPDATE record_key SET state = 'verified'")
     store.execute("UPDATE reviewer SET state = 'disabled'")
@@ -207,5 +208,6 @@ def test_verify_own_counts_every_row_that_does_not_hold(store: KeyStore) -> None
         "request": 0,
         "officer_record": 0,
         "disclosure": 0,
+        "deepening": 0,
         "hold": 0,
     }

@@ -20,6 +20,7 @@ FACTS: Final[dict[str, dict[str, object]]] = {
     "disclosure.granted": {"disclosure": "_" * 43, "notice_due": 29_969_538},
     "disclosure.deferred": {"disclosure": "_" * 43, "notice_due": 29_969_538},
     "disclosure.notified": {"disclosure": "_" * 43},
+    "keys.resealed": {"count": 5_800_000},
     "report.tallied": {"tally": {"month": "2026-11", "sanctions": {"by_rung": {"warn": 12}}}},
 }
 _KIND: Final = re.compile(r'"([a-z]+\.[a-z_]+)"')

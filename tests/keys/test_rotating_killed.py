@@ -1,14 +1,16 @@
 """kill -9 at the writes of a rotation, of sealing anew, of a destruction: each is done or not, and said again it is."""
 
 import random
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from keys.errors import UnavailableError
-from keys.primitives import random_bytes
+from keys.errors import ConflictError, UnavailableError
+from keys.fields import FieldValue, seal_field
+from keys.primitives import Secret, random_bytes
 from tests.keys.agents import Agent, until
 from tests.keys.killing import at_writes, killed_at, writes_in
 from tests.keys.stores import BANK, SHOP
@@ -20,6 +22,8 @@ class Rotate:
     """The next version of a key."""
 
     purpose, sector = "kek", ""
+    people: Sequence[Mapping[str, Any]] = ()
+    """As their registrations were answered."""
 
     def prepare(self, agent: Agent) -> None:
         """There is one version yet."""
@@ -93,7 +97,47 @@ class DestroySector(Rotate):
         assert agent.directory.call("keys.sector", {"sector": BANK})["keys"] == {}
 
 
-ACTS: Final[tuple[type[Rotate], ...]] = (Rotate, RotateToken, Rewrap, Destroy, DestroySector)
+class Deepen(Rotate):
+    """All records' fields under other keys: those who are registered here have none but these."""
+
+    def prepare(self, agent: Agent) -> None:
+        deployment = agent.identity.call("hello", {})["deployment"]
+        self.identity: dict[bytes, dict[str, bytes]] = {}
+        for one in self.people:
+            key = Secret(one["keys"]["legal_name"])
+            sealed = seal_field(key, deployment, one["rid"], "legal_name", 1, FieldValue(b'"Anna"'))
+            self.identity[one["rid"]] = {"legal_name": sealed}
+        for item in self.people:  # whoever is being registered is left alone
+            agent.identity.call("create.done", {"items": [_claim(item)]})
+        assert agent.officer.call("deep.begin", {"sure": True})["left"] == PEOPLE
+
+    def _answers(self, _what: str, args: Mapping[str, Any]) -> object:
+        return [{"rid": rid, "fields": self.identity[rid]} for rid in args["values"]]
+
+    def act(self, agent: Agent) -> None:
+        after, altered = b"", 0
+        while True:
+            found = agent.identity.call("deep", {"after": after, "limit": 2}, self._answers)
+            altered += found["altered"]
+            for item in found["items"]:
+                assert self.identity[item["rid"]] == item["was"]
+                self.identity[item["rid"]] = item["fields"]
+            agent.identity.call("deep.done", {"rids": [item["rid"] for item in found["items"]]}, self._answers)
+            after = found["last"]
+            if not after:
+                break
+        with suppress(ConflictError):  # it had ended when it was killed
+            assert agent.identity.call("deep.end", {"altered": altered})["left"] == 0
+
+    def check(self, agent: Agent) -> None:
+        with suppress(ConflictError):
+            self.act(agent)
+        rows = [{"rid": rid, "fields": fields} for rid, fields in self.identity.items()]
+        assert agent.identity.call("verify", {"what": "records", "rows": rows})["good"] == [True] * PEOPLE
+        assert agent.officer.call("deep.begin", {})["state"] == "idle"
+
+
+ACTS: Final[tuple[type[Rotate], ...]] = (Rotate, RotateToken, Rewrap, Destroy, DestroySector, Deepen)
 
 
 def _states(agent: Agent, purpose: str, sector: str) -> dict[int, str]:
@@ -116,6 +160,7 @@ def _run(folder: Path, kind: type[Rotate], nth: int) -> int:
         agent.officer.call("enrol", {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"})
         people = [_registered(agent) for _ in range(PEOPLE)]
         what, output, names = kind(), folder / "trace", agent.holder("names")
+        what.people = people
         what.prepare(agent)
         with killed_at(names, nth, output), suppress(UnavailableError):
             what.act(agent)
@@ -128,7 +173,7 @@ def _run(folder: Path, kind: type[Rotate], nth: int) -> int:
         assert tables["record_key"]["rows"] == PEOPLE
         # Each record opens: what was begun is completed, which takes its commitment key.
         for item in people:
-            agent.identity.call("create.done", {"items": [item]})
+            agent.identity.call("create.done", {"items": [_claim(item)]})
         return writes_in(output)
     finally:
         agent.stop()
@@ -137,4 +182,8 @@ def _run(folder: Path, kind: type[Rotate], nth: int) -> int:
 def _registered(agent: Agent) -> dict[str, Any]:
     pid = random_bytes(16)
     args = {"sector": SHOP, "items": [{"pid": pid, "fields": ["legal_name"]}]}
-    return {"sector": SHOP, "pid": pid, "link": agent.identity.call("create", args)["items"][0]["link"]}
+    return {"sector": SHOP, "pid": pid, **agent.identity.call("create", args)["items"][0]}
+
+
+def _claim(made: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: made[name] for name in ("sector", "pid", "link")}

@@ -152,7 +152,7 @@ DISTRIBUTED = {
     "keys": {
         "record_key": "rid", "person": "uid", "evidence_key": "rid", "statement_key": "address", "handoff": "hash",
         "intent": "id", "intent_lock": "key", "audit_outbox": "id", "leaf_count": "rid", "disclosure": "id",
-        "hold": "rid",
+        "hold": "rid", "resealed": "rid",
     },
     "log": {"leaf": "number", "detail": "number", "tile": "number", "checkpoint": "size", "drained": "id",
             "unsettled": "id", "daily": "day", "tally": "month"},
@@ -172,6 +172,7 @@ SMALL = {
         "officer_head",
         "request",
         "approval",
+        "deepening",
     },
 }
 """They grow with providers and officers, not with people: each node has a copy of them."""

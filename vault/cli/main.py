@@ -18,6 +18,7 @@ from vault.cli import (
     inspection,
     log,
     report,
+    reseal,
     retag,
     service,
     witness,
@@ -61,6 +62,7 @@ cli.add_command(report.report)
 cli.add_command(witness.witness)
 cli.add_command(database.db)
 cli.add_command(retag.retag)
+cli.add_command(reseal.reseal)
 cli.add_command(hold.hold)
 cli.add_command(backup.backup)
 cli.add_command(backup.restore)

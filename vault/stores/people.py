@@ -60,6 +60,14 @@ def replace_fields(
         )
 
 
+def replace_sealed(unit: Unit, rid: bytes, was: Mapping[str, bytes], fields: Mapping[str, bytes]) -> bool:
+    """Write fields over those that were read, if nobody wrote others meanwhile; tell whether it was so."""
+    if not fields:
+        return True
+    same = [record.c[name] == was[name] if name in was else record.c[name].is_(None) for name in FIELDS]
+    return bool(unit.execute(update(record).where(record.c.rid == rid, *same).values(**fields)).rowcount)
+
+
 def remove(unit: Unit, rid: bytes) -> None:
     """Delete a record and everything beside it. Idempotent."""
     remove_all(unit, [rid])

@@ -21,7 +21,6 @@ from keys.agent.wire import Dialogue
 from keys.disclosures import Made
 from keys.engine import reading, writing
 from keys.errors import ConflictError, EndedError, MissingError, OpenError, QuorumError, RefusedError
-from keys.fields import field_key, open_field
 from keys.orders import DAY_SECONDS, Disclosure, case_of
 from keys.quorum import Kind
 from keys.requests import Held, Stage
@@ -181,8 +180,7 @@ def _fields(names: Names, subject: Standing, order: Disclosure, dialogue: Dialog
             continue
         revision = record.revisions[name]
         try:
-            key = field_key(opened.record_key, name, revision)
-            value = open_field(key, deployment, record.rid, name, revision, sealed.get(name, b""))
+            value = opened.open_one(deployment, name, revision, sealed.get(name, b""))
         except OpenError:
             raise RefusedError from None
         shown[name] = json.loads(value.shown)

@@ -163,6 +163,7 @@ def _destroy(
     for rid in (*subject.rids, *(standing.record.rid for standing in bare)):
         records.remove(connection, records.load(connection, names.keyring, rid))
         connection.execute(delete(store.evidence_key).where(store.evidence_key.c.rid == rid))
+        connection.execute(delete(store.resealed).where(store.resealed.c.rid == rid))
         draining.forget(connection, [rid])
     pids = [subject.pid, *subject.alias_pids, *(standing.pid for standing in bare)]
     statements.destroy(connection, names.keyring, pids)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from keys import handoffs, records, statements, store
+from keys.agent.acts import deepening
 from keys.agent.acts.matching import ask_records, asked_tags, open_sealed, read_fingerprint
 from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, text
 from keys.agent.names import Names, check_accounts, check_standing, open_record
@@ -136,6 +137,7 @@ def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
             "statement_key": lambda row: statements.unwrap(names.keyring, row.address, row.wrapped),
             "request": _request,
             "disclosure": lambda row: Made.from_row(names.keyring, row),
+            "deepening": lambda row: deepening.check(names.keyring, row),
             "hold": lambda row: Hold.from_row(names.keyring, row),
         }
         result = {name: _count(connection, name, check) for name, check in tables.items()}
