@@ -113,7 +113,7 @@ def first(ceremony: Ceremony, cards: Sequence[Card], policy: Policy, now: int) -
     """Return what the first record says; in force once M officers have signed it, since their shares opened."""
     return rfc8785.dumps({
         "v": _VERSION, "number": 0, "previous": NOTHING, "at": now, "ceremony": json.loads(bytes(ceremony)),
-        "cards": [str(card) for card in cards], "policy": _policy(policy),
+        "cards": [str(card) for card in cards], "policy": plain_policy(policy),
     })  # fmt: skip
 
 
@@ -148,15 +148,21 @@ def needed(state: State, request: Request, now: int) -> int:
         raise QuorumError("request: what it asks for is not of its form") from None
 
 
-def _policy(policy: Policy) -> dict[str, Any]:
-    return {"threshold": policy.threshold, "more": {kind.value: needed for kind, needed in policy.more.items()}}
+def plain_policy(policy: Policy) -> dict[str, Any]:
+    """Return it as plain values; what nobody asked for is left out, so that policies of before are as they were."""
+    plain = {"threshold": policy.threshold, "more": {kind.value: needed for kind, needed in policy.more.items()}}
+    return plain | ({"by_officers": sorted(policy.by_officers)} if policy.by_officers else {})
 
 
 def _policy_of(said: Mapping[str, Any]) -> Policy:
     numbers = (said["threshold"], *said["more"].values())
-    if said.keys() != {"threshold", "more"} or not all(type(one) is int for one in numbers):
+    by_officers = said.get("by_officers", [])
+    if said.keys() - {"by_officers"} != {"threshold", "more"} or not all(type(one) is int for one in numbers):
         raise ValueError
-    return Policy(said["threshold"], {Kind(kind): needed for kind, needed in said["more"].items()})
+    if not isinstance(by_officers, list) or sorted(set(by_officers)) != by_officers:
+        raise ValueError
+    more = {Kind(kind): needed for kind, needed in said["more"].items()}
+    return Policy(said["threshold"], more, frozenset(Kind(kind) for kind in by_officers))
 
 
 def folded(records: Sequence[Record], deployment: bytes, head: Head | None) -> State:
@@ -295,7 +301,7 @@ def _carried_out(state: State, request: Request, now: int) -> State:
 def policy_of_next(state: State, threshold: int, officers: int) -> Policy:
     """Return the policy of another set of officers: no kind asks for fewer than its threshold, or more than all."""
     more = {kind: max(threshold, min(persons, officers)) for kind, persons in state.policy.more.items()}
-    return Policy(threshold, more)
+    return Policy(threshold, more, state.policy.by_officers)
 
 
 def _rekeyed(state: State, detail: Mapping[str, Any], now: int) -> State:

@@ -214,6 +214,8 @@ class Policy:
 
     threshold: int
     more: Mapping[Kind, int] = field(default_factory=dict)
+    by_officers: frozenset[Kind] = frozenset()
+    """Kinds that are carried out only while it was officers' shares that opened the vault, and no other seal."""
 
     def needed(self, kind: Kind) -> int:
         """Return how many persons must sign an act of a kind."""
@@ -230,8 +232,9 @@ class Policy:
                 raise QuorumError(f"policy: {name}: from the threshold to the number of officers")
 
     def needed_to_change(self, new: "Policy") -> int:
-        """Return how many persons must sign the change to another policy: lowering asks for what was asked before."""
-        kinds = (kind for kind in Kind if new.needed(kind) != self.needed(kind))
+        """Return how many persons must sign the change to another policy: as many as what changes needed before."""
+        changed = new.by_officers ^ self.by_officers
+        kinds = (kind for kind in Kind if new.needed(kind) != self.needed(kind) or kind in changed)
         return max((self.needed(kind) for kind in kinds), default=self.needed(Kind.POLICY))
 
 

@@ -24,7 +24,7 @@ from keys.agent.holder import Act
 from keys.agent.process import log_failure
 from keys.agent.wire import Dialogue
 from keys.ceremonies import Held, Stage
-from keys.chain import State
+from keys.chain import State, plain_policy
 from keys.chains import head_of, seen
 from keys.engine import reading, writing
 from keys.errors import KeysError, MessageError, ProtocolError, RefusedError, UnavailableError
@@ -255,7 +255,8 @@ class Desk:
             "confirmed": [one.key for one in new if one.confirmation is not None],
             "record": chain.head.number if chain else 0,
             "cards": [str(card) for card in cards],
-            "policy": _policy(chain),
+            "policy": plain_policy(Policy(0) if chain is None else chain.policy),
+            "by_officers": self.deciding is not None and self.deciding.by_officers,
             "keys": self._ages(),
             "budgets": dict(chain.budgets) if chain else {},
             "requests": [] if self.deciding is None else self.deciding.listed(),
@@ -308,11 +309,6 @@ class Desk:
 
     def _after_answer(self, order: str) -> None:
         after_answer(lambda: self.control(order))
-
-
-def _policy(chain: State | None) -> dict[str, Any]:
-    policy = Policy(0) if chain is None else chain.policy
-    return {"threshold": policy.threshold, "more": {kind.value: needed for kind, needed in policy.more.items()}}
 
 
 _ANSWER_SECONDS: Final = 0.1

@@ -89,12 +89,13 @@ class _Names:
     over: threading.Event = field(default_factory=threading.Event)
     desk: Desk = field(init=False)
     backoff: BackOff = field(init=False)
+    by_officers: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Serve what needs no key."""
         self.backoff = BackOff(self.settings.home, _now)
-        unsealing = Unsealing(self.engine, self.settings.home, _now, self.open_with)
+        unsealing = Unsealing(self.engine, self.settings.home, _now, self._open_by_officers)
         identity = open_identity(self.settings.home / FILE_NAME)
         self.desk = Desk(
             self.engine, identity, lambda: self.settings.seal_kind, lambda: self.state, self.control, unsealing
@@ -173,6 +174,10 @@ class _Names:
                 log("seal_did_not_open", seal=self.settings.seal_kind, reason=str(error))
             return
 
+    def _open_by_officers(self, root_id: bytes, root: Secret, *, directory: bool) -> None:
+        self.by_officers = True
+        self.open_with(root_id, root, directory=directory)
+
     def open_with(self, root_id: bytes, root: Secret, *, directory: bool) -> None:
         """Open with a root key: both holders, or `standing` alone; this one is then ended, and its key with it.
 
@@ -203,7 +208,7 @@ class _Names:
             Heads(self.engine, keyring, self.settings.home).check_mirror(self.settings.mirror)
         drop_unplanned(self.engine)
         limits, home = self.settings.limits, self.settings.home
-        deciding = Deciding(self.engine, keyring, home, _now, limits, self._shut)
+        deciding = Deciding(self.engine, keyring, home, _now, limits, self._shut, self.by_officers)
         deciding.apply_budgets()
         if not self.settings.development:
             deciding.note("keys.unsealed")

@@ -40,6 +40,7 @@ def request(seat: Seat, kind: str, subject: str, given: tuple[str, ...], hours: 
     \b
       idvault-keys request raise-budget creates_per_hour --set per_hour=500000 --as anna.officer
       idvault-keys request policy --set disclose=3 --as anna.officer      disclosures then need three
+      idvault-keys request policy --set 'by_officers=["disclose"]' --as anna.officer     only once shares opened it
       idvault-keys request rekey --as anna.officer                        the ceremony that waits, once it is confirmed
       idvault-keys request destroy-sector chat.example --as anna.officer  then, on the host: idvault-keys destroy sector
       idvault-keys request defer-notice dis_… --set days=90 --set ordered_by="…" --set law="…" --as anna.officer
@@ -51,8 +52,10 @@ def request(seat: Seat, kind: str, subject: str, given: tuple[str, ...], hours: 
     state = seat.ask("look", {})
     chosen, detail = Kind(kind), dict(_member(text) for text in given)
     if chosen is Kind.POLICY:
+        by_officers = detail.pop("by_officers", state["policy"].get("by_officers", []))
         more = {**state["policy"]["more"], **detail}
         detail = {"threshold": state["policy"]["threshold"], "more": {name: n for name, n in more.items() if n}}
+        detail |= {"by_officers": sorted(by_officers)} if by_officers else {}
     if chosen is Kind.REKEY:
         chosen, detail = _rekeying(seat, state)
     _ask(seat, state, chosen, subject, detail, hours, yes=yes)

@@ -67,6 +67,10 @@ def lines(found: Mapping[str, Any], now: int) -> list[str]:
     for key in found["keys"]:
         days = (now - key["created"]) // _DAY_SECONDS
         told.append(f"key       {key['purpose']} version {key['version']}: {days} of {CRYPTOPERIOD_DAYS} days")
+    if found["policy"].get("by_officers"):
+        now_so = "they did" if found["by_officers"] else "they did not: seal and unseal it first"
+        kinds = ", ".join(found["policy"]["by_officers"])
+        told.append(f"policy    only while officers' shares opened the vault ({now_so}): {kinds}")
     told += [f"budget    {name}: {limit} an hour" for name, limit in found["budgets"].items()]
     told += [f"request   {one['id']}  {one['kind']} {one['subject']}: {one['state']}" for one in found["requests"]]
     dues = to_dos(found, now)

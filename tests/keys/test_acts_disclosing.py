@@ -219,6 +219,37 @@ def test_a61_a_second_subject_of_a_case_is_refused_though_both_were_approved(hou
     assert house.asked("dis_3", case="4 Js 18/26", **second)
 
 
+def test_a_disclosure_can_need_a_vault_that_officers_shares_opened(house: House) -> None:
+    policy = house.request(ANNA, Kind.POLICY, threshold=2, more={}, by_officers=["disclose"])
+    house.ask(ANNA, policy)
+    house.approve(MARIA, policy)
+    house.approved()
+    with pytest.raises(ConflictError, match="only while their shares opened the vault"):
+        house.disclose()
+    assert house.rows("disclosure") == 0
+    house.deciding.by_officers = True
+    assert house.disclose()
+    house.deciding.by_officers = False
+    assert house.disclose(), "what was disclosed is fetched as before"
+
+
+@pytest.mark.parametrize("by_officers", [["nonsense"], ["disclose", "disclose"], ["rotate", "disclose"], "disclose", 1])
+def test_a_policy_that_names_no_kinds_in_their_order_is_refused(house: House, by_officers: object) -> None:
+    with pytest.raises(QuorumError):
+        house.ask(ANNA, house.request(ANNA, Kind.POLICY, threshold=2, more={}, by_officers=by_officers))
+
+
+def test_lifting_that_rule_asks_as_many_as_its_kind_needs(house: House) -> None:
+    strict = house.request(ANNA, Kind.POLICY, threshold=2, more={"disclose": 3}, by_officers=["disclose"])
+    house.ask(ANNA, strict)
+    house.approve(MARIA, strict)
+    lifted = house.request(ANNA, Kind.POLICY, threshold=2, more={"disclose": 3})
+    house.ask(ANNA, lifted)
+    assert house.approve(MARIA, lifted)["state"] == "pending", "three disclose, so three lift it"
+    assert house.approve(NIKOS, lifted)["state"] == "done"
+    assert house.state().policy.by_officers == frozenset()
+
+
 def test_a_person_is_told_when_his_notice_is_due_and_not_before(house: House) -> None:
     house.approved()
     house.disclose()

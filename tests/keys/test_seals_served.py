@@ -522,3 +522,26 @@ def _run(folder: Path, what: Change, nth: int) -> int:
         return writes_in(output)
     finally:
         agent.stop()
+
+
+def test_a_kind_can_wait_for_a_vault_that_shares_opened_and_not_its_other_seal(party: Party) -> None:
+    agent, anna, maria = party.agent, party.seats[0], party.seats[1]
+    migrated(party, "passphrase", passphrase=WORDS)
+    policy = anna.request(Kind.POLICY, threshold=2, more={}, by_officers=["rotate"])
+    anna.sign("ask", policy)
+    maria.sign("approve", policy)
+    assert anna.ask("look")["policy"]["by_officers"] == ["rotate"]
+    anna.ask("seal")
+    agent.await_state("sealed", "sealed")
+    agent.officer.call("unseal", {"passphrase": WORDS})
+    agent.await_state("open", "open")
+    assert anna.ask("look")["by_officers"] is False
+    rotate = {"purpose": "kek", "sector": "", "from": 1}
+    approve(party, agent.officer.call("keys.rotate", rotate))
+    with pytest.raises(ConflictError, match="shares opened the vault"):
+        agent.officer.call("keys.rotate", rotate)
+    anna.ask("seal")
+    agent.await_state("sealed", "sealed")
+    party.unseal(0, 1)
+    assert maria.ask("look")["by_officers"] is True
+    assert agent.officer.call("keys.rotate", rotate)["version"] == 2

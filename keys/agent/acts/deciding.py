@@ -65,6 +65,8 @@ class Deciding:
     limits: Limits
     shut: Callable[[], None]
     """Has the vault sealed once this act was answered: another seal opens it from then on."""
+    by_officers: bool = False
+    """Whether it was officers' shares that opened the vault."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     """Taken before a transaction that uses a request."""
 
@@ -310,7 +312,10 @@ class Deciding:
 
         Raises:
             ChainError: it was not approved enough, or may not be used.
+            ConflictError: the officers' policy has this done only while their shares opened the vault.
         """
+        if request.kind in state.policy.by_officers and not self.by_officers:
+            raise ConflictError("the officers' policy: only while their shares opened the vault; seal and unseal it")
         said = chain.following(state, request, max(self.now(), state.at))
         counted = tuple(one for one in held.approvals if one.key in {officer.card.key_id for officer in state.officers})
         made = self.chain.append(connection, state, Record(said, counted), self.now() // 60)
