@@ -80,6 +80,14 @@ def _command(arguments: list[str], environment: dict[str, str], printed: int, er
     return 0
 
 
+def in_fork(arguments: list[str], environment: dict[str, str], printed: int, errors: int) -> int:
+    """Run the command line in a fork of this process, which has imported it; return its exit code."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_command(arguments, environment, printed, errors))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def _serve(environment: dict[str, str], log: Path) -> None:
     os.setsid()
     running._first = os.getpid()  # as in a process that has imported it itself
@@ -242,10 +250,7 @@ class Server:
         if arguments[0] == "keys":
             return json.loads(self.run(*arguments, "--json", code=code))
         with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
-            child = os.fork()
-            if child == 0:
-                os._exit(_command([*arguments, "--json"], self.environment, printed.fileno(), errors.fileno()))
-            ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            ended = in_fork([*arguments, "--json"], self.environment, printed.fileno(), errors.fileno())
             errors.seek(0)
             assert ended == code, errors.read().decode()[-600:]
             printed.seek(0)
