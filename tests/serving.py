@@ -10,12 +10,12 @@ import signal
 import socket
 import sqlite3
 import ssl
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -23,9 +23,10 @@ from typing import Any, Self
 import httpx
 import psycopg
 
+from keys.cli.main import main as keys_main
 from tests.databases import Cluster
 from vault import running
-from vault.cli.main import main
+from vault.cli.main import main as vault_main
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
@@ -58,14 +59,16 @@ def free_port() -> int:
         return port
 
 
-def _command(arguments: list[str], environment: dict[str, str], printed: int, errors: int) -> int:
+def _command(
+    main: Callable[[], None], arguments: list[str], environment: dict[str, str], printed: int, errors: int
+) -> int:
     """Run the command line as a fresh process would; for a fork."""
     try:
         os.environ.clear()
         os.environ.update(environment)
         for stream, number in ((printed, 1), (errors, 2)):
             os.dup2(stream, number)
-        sys.argv = ["idvault", *arguments]
+        sys.argv = [main.__module__, *arguments]
         with open(1, "w", closefd=False) as sys.stdout, open(2, "w", closefd=False) as sys.stderr:
             warnings.simplefilter("default")
             try:
@@ -80,19 +83,28 @@ def _command(arguments: list[str], environment: dict[str, str], printed: int, er
     return 0
 
 
-def in_fork(arguments: list[str], environment: dict[str, str], printed: int, errors: int) -> int:
-    """Run the command line in a fork of this process, which has imported it; return its exit code."""
-    child = os.fork()
-    if child == 0:
-        os._exit(_command(arguments, environment, printed, errors))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def in_fork(arguments: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    """Run a command of `idvault`, or of `idvault-keys` after "keys", in a fork of this process, which has imported it.
+
+    Returns:
+        Its exit code, what it printed, and what it said of errors.
+    """
+    main, own = (keys_main, arguments[1:]) if arguments[0] == "keys" else (vault_main, arguments)
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+        child = os.fork()
+        if child == 0:
+            os._exit(_command(main, own, environment, printed.fileno(), errors.fileno()))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        for stream in (printed, errors):
+            stream.seek(0)
+        return code, printed.read().decode(), errors.read().decode()
 
 
 def _serve(environment: dict[str, str], log: Path) -> None:
     os.setsid()
     running._first = os.getpid()  # as in a process that has imported it itself
     written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os._exit(_command(["serve"], environment, written, written))
+    os._exit(_command(vault_main, ["serve"], environment, written, written))
 
 
 class Serving:
@@ -237,24 +249,13 @@ class Server:
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """Run an `idvault` or `idvault-keys` command against this vault and return its standard output."""
-        program = "idvault-keys" if arguments[0] == "keys" else "idvault"
-        rest = arguments[1:] if arguments[0] == "keys" else arguments
-        done = subprocess.run(
-            [BIN / program, *rest], env=self.environment, capture_output=True, check=False, timeout=60
-        )
-        assert done.returncode == code, done.stderr.decode()[-600:]
-        return done.stdout.decode()
+        ended, printed, errors = in_fork(list(arguments), self.environment)
+        assert ended == code, errors[-600:]
+        return printed
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """Run a command of `idvault` in a fork of this process, which has imported it: what is printed, as JSON."""
-        if arguments[0] == "keys":
-            return json.loads(self.run(*arguments, "--json", code=code))
-        with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
-            ended = in_fork([*arguments, "--json"], self.environment, printed.fileno(), errors.fileno())
-            errors.seek(0)
-            assert ended == code, errors.read().decode()[-600:]
-            printed.seek(0)
-            return json.loads(printed.read())
+        """Run a command with --json, and return what it printed."""
+        return json.loads(self.run(*arguments, "--json", code=code))
 
     def sql(self, store: str, statement: str, *values: object) -> list[Any]:
         """Do what somebody with a store would do: one statement with ? for its values; return its rows."""

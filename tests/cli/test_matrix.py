@@ -6,8 +6,6 @@ their matrix.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -146,10 +144,7 @@ class Host:
         if program == "idvault-keys":
             done = CliRunner().invoke(keys_cli, [*verbs, *made, "--home", str(self.server.home), "--json"])
             return done.exit_code, done.stdout
-        with tempfile.TemporaryFile() as printed, Path(os.devnull).open("wb") as errors:
-            code = in_fork([*verbs, *made, "--json"], self.server.environment, printed.fileno(), errors.fileno())
-            printed.seek(0)
-            return code, printed.read().decode()
+        return in_fork([*verbs, *made, "--json"], self.server.environment)[:2]
 
     def _filled(self, argument: str) -> str:
         new = str(self.folder / f"new{self.said}")
