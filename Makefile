@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 3
 
-.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-rewrapping bench-backups bench-large transcripts
+.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-rewrapping bench-backups bench-deepening bench-large transcripts
 
 serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:8400
 	$(BIN)/idvault serve
@@ -78,6 +78,9 @@ bench-rewrapping: dev  ## keys sealed anew at 10 and 100 thousand records, and w
 
 bench-backups: dev  ## a backup of 100 thousand people, and a vault that comes back from it
 	$(BIN)/python -m bench.backups 100000
+
+bench-deepening: dev  ## records sealed anew after a compromise, a vault that opens, what a backup costs introspections
+	$(BIN)/python -m bench.deepening 20000
 
 bench-large: dev  ## import 5.8 million people into PostgreSQL, killed twice with -9 on the way; takes long and 20 GB
 	$(BIN)/python -m bench.importing 5800000 --kill 2

@@ -99,8 +99,7 @@ class Linking:
     def replace_sealed(self, items: Iterable[tuple[bytes, Mapping[str, bytes], Mapping[str, bytes]]]) -> None:
         """Write fields that were sealed anew (rid, as they were, as they are) where they still are as they were."""
         with self._identity.writing() as unit:
-            for rid, was, fields in items:
-                people.replace_sealed(unit, rid, was, fields)
+            people.replace_sealed(unit, items)
 
     def give_up_record(self, rid: bytes) -> None:
         """Remove a record that no directory row reached: it never existed. Idempotent."""

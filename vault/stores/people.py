@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk, Rows
@@ -15,6 +15,11 @@ FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "fo
 _RECORDS = Bulk(record)
 _CONSENTS = Bulk(consent)
 _FIELD_COLUMNS = [record.c[name] for name in FIELDS]
+_REPLACE = (
+    update(record)
+    .where(record.c.rid == bindparam("of"), *(record.c[n].is_not_distinct_from(bindparam(f"was_{n}")) for n in FIELDS))
+    .values({name: bindparam(f"new_{name}") for name in FIELDS})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +65,14 @@ def replace_fields(
         )
 
 
-def replace_sealed(unit: Unit, rid: bytes, was: Mapping[str, bytes], fields: Mapping[str, bytes]) -> bool:
-    """Write fields over those that were read, if nobody wrote others meanwhile; tell whether it was so."""
-    if not fields:
-        return True
-    same = [record.c[name] == was[name] if name in was else record.c[name].is_(None) for name in FIELDS]
-    return bool(unit.execute(update(record).where(record.c.rid == rid, *same).values(**fields)).rowcount)
+def replace_sealed(unit: Unit, items: Iterable[tuple[bytes, Mapping[str, bytes], Mapping[str, bytes]]]) -> None:
+    """Write fields (rid, as they were, as they are) over those that were read, where nobody wrote others meanwhile."""
+    rows = [
+        {"of": rid, **{f"was_{n}": was.get(n) for n in FIELDS}, **{f"new_{n}": fields.get(n) for n in FIELDS}}
+        for rid, was, fields in items
+    ]
+    if rows:
+        unit.execute(_REPLACE, rows)
 
 
 def remove(unit: Unit, rid: bytes) -> None:

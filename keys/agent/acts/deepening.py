@@ -8,6 +8,7 @@ of them were seen to open without it. Said again at any time, it goes on with th
     record key, wrapped = new(32), or new(32) ‖ former(32)
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -36,6 +37,10 @@ _JOB: Final = store.deepening.c
 _RECORD: Final = store.record_key.c
 _DONE: Final = store.resealed.c
 _ROW: Final = "deep"
+
+
+_Change = tuple[Record, Mapping[str, object]]
+"""A record, and what changes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +104,41 @@ def deep(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
     known = records.intact(names.keyring, rows)
     found = [record for record in known.values() if record is not None and _may(names, record)]
     sealed = ask_records(dialogue, [record.rid for record in found if record.revisions])
-    items, altered = [], sum(record is None for record in known.values())
-    with writing(names.engine) as connection:
-        for record in found:
-            try:
-                items.append(_given_key(names, connection, record, sealed.get(record.rid)))
-            except ConflictError:
-                continue  # another act changed it meanwhile: the next pass has it
-            except (OpenError, MissingError):
-                altered += 1
+    items, changes, altered = [], [], sum(record is None for record in known.values())
+    for record in found:
+        try:
+            item, change = _given_key(names, record, sealed.get(record.rid))
+        except (OpenError, MissingError):
+            altered += 1
+            continue
+        items.append(item)
+        changes += change
+    written = _change_all(names, changes)
+    items = [item for item in items if written.get(item["rid"], True)]
     return {"items": items, "last": bytes(rows[-1].rid) if len(rows) == limit else b"", "altered": altered}
+
+
+def _change_all(names: Names, changes: Sequence[_Change]) -> dict[bytes, bool]:
+    """Write changes in one transaction; where another act changed one of them meanwhile, each by itself.
+
+    Returns:
+        rid → whether it was written.
+    """
+    if not changes:
+        return {}
+    try:
+        records.change_all(names.engine, names.keyring, changes)
+    except ConflictError:
+        return {change[0].rid: _changed_alone(names, change) for change in changes}
+    return {record.rid: True for record, _ in changes}
+
+
+def _changed_alone(names: Names, change: _Change) -> bool:
+    try:
+        records.change_all(names.engine, names.keyring, [change])
+    except ConflictError:
+        return False  # the next pass has it
+    return True
 
 
 def _may(names: Names, record: Record) -> bool:
@@ -117,13 +147,14 @@ def _may(names: Names, record: Record) -> bool:
     return current and record.state is not State.CREATING and record.pending is None
 
 
-def _given_key(names: Names, connection: Connection, record: Record, given: Any) -> dict[str, Any]:  # noqa: ANN401
-    was, opened = sealed_fields(given or {}), records.unwrap(names.keyring, record)
+def _given_key(names: Names, record: Record, given: Any) -> tuple[dict[str, Any], list[_Change]]:  # noqa: ANN401
+    """Return an item of `deep`, and how the record changes where it has not another key yet."""
+    was, opened, changes = sealed_fields(given or {}), records.unwrap(names.keyring, record), list[_Change]()
     fields = opened.open_fields(names.keyring.deployment, was)
     if opened.former is None:
         opened = Opened(record, Secret.random(), opened.commitment_key, opened.record_key)
         wrapped = records.wrap_record_key(names.keyring, record.rid, opened.record_key, opened.former)
-        records.change(connection, names.keyring, record, record_key=wrapped)
+        changes = [(record, {"record_key": wrapped})]
     anew = {
         name: seal_field(
             field_key(opened.record_key, name, record.revisions[name]), names.keyring.deployment, record.rid, name,
@@ -131,7 +162,7 @@ def _given_key(names: Names, connection: Connection, record: Record, given: Any)
         )
         for name, value in fields.items()
     }  # fmt: skip
-    return {"rid": record.rid, "was": was, "fields": anew}
+    return {"rid": record.rid, "was": was, "fields": anew}, changes
 
 
 def done(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
@@ -143,26 +174,31 @@ def done(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         dialogue: asks for the records' sealed fields, as they are now.
     """
     rids = [one for one in listed(args, "rids", most=MOST) if isinstance(one, bytes) and len(one) == RID_BYTES]
-    sealed = ask_records(dialogue, rids)
-    count = 0
-    with writing(names.engine) as connection:
+    sealed, changes = ask_records(dialogue, rids), list[_Change]()
+    with reading(names.engine) as connection:
         number = _active(names, connection).number
-        for record in records.load_present(connection, names.keyring, rids):
-            try:
-                opened = records.unwrap(names.keyring, record)
-                if opened.former is None or not _may(names, record):
-                    continue
-                alone = Opened(record, opened.record_key, opened.commitment_key)
-                alone.open_fields(names.keyring.deployment, sealed_fields(sealed.get(record.rid) or {}))
-            except KeysError:
-                continue  # not written yet, or by another act: the next pass has it
-            wrapped = records.wrap_record_key(names.keyring, record.rid, alone.record_key)
-            records.change(connection, names.keyring, record, record_key=wrapped)
-            line = {"rid": record.rid, "number": number, "minute": names.minute}
-            statement = upsert(store.resealed).values(**line)
-            connection.execute(statement.on_conflict_do_update(index_elements=["rid"], set_=line))
-            count += 1
-    return {"sealed": count}
+        found = records.load_present(connection, names.keyring, rids)
+    for record in found:
+        try:
+            opened = records.unwrap(names.keyring, record)
+            if opened.former is None or not _may(names, record):
+                continue
+            alone = Opened(record, opened.record_key, opened.commitment_key)
+            alone.open_fields(names.keyring.deployment, sealed_fields(sealed.get(record.rid) or {}))
+        except KeysError:
+            continue  # not written yet, or by another act: the next pass has it
+        wrapped = records.wrap_record_key(names.keyring, record.rid, alone.record_key)
+        changes.append((record, {"record_key": wrapped}))
+    written = [rid for rid, done in _change_all(names, changes).items() if done]
+    if written:
+        # After the change: who is cut off between the two gets another key once more.
+        lines = upsert(store.resealed).values(
+            [{"rid": rid, "number": number, "minute": names.minute} for rid in written]
+        )  # fmt: skip
+        anew = {"number": lines.excluded.number, "minute": lines.excluded.minute}
+        with writing(names.engine) as connection:
+            connection.execute(lines.on_conflict_do_update(index_elements=["rid"], set_=anew))
+    return {"sealed": len(written)}
 
 
 def end(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
