@@ -5,6 +5,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 
 from tests.people import person
 from tests.serving import Client, Server
+from vault.domain.clock import SystemClock
 
 ACCEPTS = {"terms": "2026-01", "truthful": True}
 
@@ -186,6 +188,19 @@ def test_who_became_part_of_another_person_is_kept_when_an_import_is_undone(fres
     assert (answer["undone"], answer["kept"]) == (True, [5])
     assert chat.introspect(before["token"])["active"]
     assert chat.introspect(made[1]["token"]) == {"active": False}
+
+
+def test_whom_a_case_holds_is_kept_when_an_import_is_undone_and_the_others_go(fresh: Server) -> None:
+    chat = fresh.provider("chat")
+    imported = begin(chat)["id"]
+    stands(chat, imported, 1, [row(1), row(2), row(3)])
+    held = listed(chat, f"/v1/imports/{imported}/results", 10)[1]
+    fresh.json("hold", "put", held["account"], "--case", "4 Js 1/26", "--legal-basis", "law", "--authority", "court",
+               "--ordered-by", "judge", "--until", (SystemClock().now() + timedelta(days=9)).date().isoformat())  # fmt: skip
+    answer = chat.post(f"/v1/imports/{imported}/undo").json()
+    assert (answer["undone"], answer["kept"]) == (True, [2])
+    assert [one["handle"] for one in chat.get("/v1/accounts").json()["items"] if one["state"] != "closed"] == ["many2"]
+    assert chat.introspect(held["token"])["active"]
 
 
 def test_an_import_is_undone_within_its_time_alone(fresh: Server) -> None:

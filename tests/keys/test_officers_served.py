@@ -486,6 +486,36 @@ def run_killed(folder: Path, kind: type[Init], nth: int) -> int:
         agent.stop()
 
 
+def test_a_vault_that_is_sealed_amid_a_rekey_opens_by_the_old_shares_and_the_rekey_goes_on(party: Party) -> None:
+    agent, (anna, maria, nikos, petra, _) = party.agent, party.seats
+    cards = [str(PEOPLE[place].card) for place in (0, 1, 3)]
+    anna.ask("rekey", cards=cards, threshold=2)
+    old_anna, old_maria = anna.share, maria.share
+    assert anna.confirm() == 1
+    maria.ask("seal")
+    agent.await_state("sealed", "sealed")
+    agent.restart()
+    anna.share = old_anna
+    anna.unseal()
+    maria.unseal()
+    agent.await_state("open", "open")
+    assert petra.confirm() == 0
+    waiting = anna.ask("ceremony")
+    detail = {name: waiting[name] for name in ("ceremony", "cards", "confirmations")}
+    request = anna.request(Kind.OFFICER_REPLACE, **detail)
+    anna.sign("ask", request)
+    assert nikos.sign("approve", request)["state"] == "done"
+    maria.ask("seal")
+    agent.await_state("sealed", "sealed")
+    maria.share = old_maria
+    with pytest.raises(ShareError, match="generation 1"):
+        maria.unseal()
+    for seat in (maria, petra):
+        seat.fetched()
+        seat.unseal()
+    agent.await_state("open", "open")
+
+
 def test_what_was_made_before_a_rekey_opens_after_it(party: Party) -> None:
     agent = party.agent
     asked = agent.officer.call("enrol", {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"})

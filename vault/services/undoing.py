@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from keys.errors import HeldError
 from keys.primitives import random_bytes
 from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
@@ -43,7 +44,8 @@ class Undoing:
     def undo(self, client: Client, import_id: str) -> Answer:
         """Undo for some seconds; return (202, import) while there is more, (200, import) when all is undone.
 
-        The answer's `kept` lists the rows of this step that became part of another person and stay.
+        The answer's `kept` lists the rows of this step that became part of another person, or that a case holds: they
+        stay.
 
         Raises:
             VaultError: no such import, or its time has run out.
@@ -83,7 +85,7 @@ class Undoing:
             imports.mark_undone(unit, row.id, chunk.number)
 
     def _end(self, client: Client, row: ImportRow, ids: Ids) -> bool:
-        """End what one row became; False if it is part of another person now. Idempotent."""
+        """End what one row became; False if it is part of another person now, or a case holds it. Idempotent."""
         with self._directory.reading() as unit:
             if _is_joined(unit, ids.pid):
                 return False
@@ -91,7 +93,10 @@ class Undoing:
             if account is None or account.state == "closed":
                 return True
         if row.state != LEGACY:
-            self._erasing.erase(client, str(RegistrationId(ids.reg)))
+            try:
+                self._erasing.erase(client, str(RegistrationId(ids.reg)))
+            except HeldError:
+                return False
         with self._directory.writing() as unit:
             self._accounts.end(unit, client, client.id, ids.account)
         return True
