@@ -195,8 +195,9 @@ def test_whom_a_case_holds_is_kept_when_an_import_is_undone_and_the_others_go(fr
     imported = begin(chat)["id"]
     stands(chat, imported, 1, [row(1), row(2), row(3)])
     held = listed(chat, f"/v1/imports/{imported}/results", 10)[1]
-    fresh.json("hold", "put", held["account"], "--case", "4 Js 1/26", "--legal-basis", "law", "--authority", "court",
-               "--ordered-by", "judge", "--until", (SystemClock().now() + timedelta(days=9)).date().isoformat())  # fmt: skip
+    until = (SystemClock().now() + timedelta(days=9)).date().isoformat()
+    order = ("--case", "4 Js 1/26", "--legal-basis", "law", "--authority", "court", "--ordered-by", "judge")
+    fresh.json("hold", "put", held["account"], *order, "--until", until)
     answer = chat.post(f"/v1/imports/{imported}/undo").json()
     assert (answer["undone"], answer["kept"]) == (True, [2])
     assert [one["handle"] for one in chat.get("/v1/accounts").json()["items"] if one["state"] != "closed"] == ["many2"]

@@ -166,7 +166,7 @@ def _undo(sender: Sender, import_id: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps({"id": import_id, "undone": True, "kept": rows_kept}).decode())
     else:
-        click.echo(f"undone; {len(rows_kept)} rows became part of another person and stay")
+        click.echo(f"undone; {len(rows_kept)} rows became part of another person, or a case holds them, and stay")
 
 
 def _write(file: Path, items: Iterable[Mapping[str, Any]]) -> None:
