@@ -3,7 +3,7 @@
 Guarantees: a row is what the agent wrote; one that was altered holds its record all the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -61,6 +61,12 @@ def of_record(connection: Connection, keyring: Keyring, rid: bytes, now: int) ->
 def lift(connection: Connection, rid: bytes, case: str) -> None:
     """End the hold of a record by a case. Idempotent."""
     connection.execute(delete(store.hold).where(_ROW.rid == rid, _ROW.case_number == case))
+
+
+def forget(connection: Connection, rids: Sequence[bytes]) -> None:
+    """Delete what holds these records."""
+    for rid in rids:
+        connection.execute(delete(store.hold).where(_ROW.rid == rid))
 
 
 def check(connection: Connection, rids: Iterable[bytes], now: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from keys import agreements, leaves, records, requests, store
+from keys import agreements, holds, leaves, records, requests, store
 from keys.agent.acts import checkpointing
 from keys.agent.acts.deciding import Deciding
 from keys.agent.client import AgentClient
@@ -183,7 +183,8 @@ class Restored:
     def erased(self, later: Later) -> list[bytes]:
         """Return the records that were erased after the backup, by what their commitment keys say of its leaves.
 
-        Each record's leaves are counted up to what was told, so that none is told under the same number again.
+        Each record's leaves are counted up to what was told, so that none is told under the same number again. What
+        held one of them was lifted before it was erased, and does not keep it now.
         """
         found, after = [], b""
         while later.subjects:
@@ -207,6 +208,8 @@ class Restored:
                 if number != numbers.get(rid, 0):
                     told.append({"rid": rid, "leaves": number})
             _count(self.engine, told)
+        with writing(self.engine) as connection:
+            holds.forget(connection, found)
         return found
 
     def officer_records_after(self, later: Later) -> int:

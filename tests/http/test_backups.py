@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -27,6 +28,7 @@ from tests.http.test_seals import secret
 from tests.people import person
 from tests.serving import BIN, NO_TLS, Client, Server
 from vault.backups import Backup
+from vault.domain.clock import SystemClock
 
 WORDS: Final = "correct horse battery staple"
 
@@ -196,8 +198,13 @@ def test_a62_who_was_erased_after_the_backup_is_erased_again_before_anybody_is_s
         rita.reveal(made["id"])
         rita.approve(made["id"])
     known = bank.registered(person(0), "elsewhere")
+    order = ("--case", "4 Js 1/26", "--legal-basis", "law", "--authority", "court", "--ordered-by", "judge")
+    until = (SystemClock().now() + timedelta(days=9)).date().isoformat()
+    for held in (people[0], people[1]):
+        place.server.json("hold", "put", held["account"], *order, "--until", until)
     told(place.server)
     backup = place.backup()
+    place.server.json("hold", "lift", people[0]["account"], *order)
     assert chat.call("DELETE", f"/v1/registrations/{people[0]['id']}").status_code == httpx.codes.NO_CONTENT
     assert chat.call("DELETE", f"/v1/registrations/{people[3]['id']}").status_code == httpx.codes.NO_CONTENT
     rita.reveal(known["id"])
@@ -216,6 +223,8 @@ def test_a62_who_was_erased_after_the_backup_is_erased_again_before_anybody_is_s
     assert theirs.introspect(known["token"])["active"] is True, "another provider's registration is his own affair"
     records = other.sql("keys", "SELECT count(*) FROM record_key")[0][0]
     assert records == 3
+    refused = again.call("DELETE", f"/v1/registrations/{people[1]['id']}")
+    assert refused.json()["type"] == "urn:idvault:problem:held", "who was not erased is held as before"
     other.stop()
     is_clean(other)
 
