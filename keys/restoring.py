@@ -212,6 +212,18 @@ class Restored:
             holds.forget(connection, found)
         return found
 
+    def destroy(self, rids: Sequence[bytes]) -> None:
+        """Destroy the keys of records that were erased in the other stores already."""
+        with writing(self.engine) as connection:
+            for rid in rids:
+                for table in (store.record_key, store.evidence_key, store.leaf_count, store.resealed):
+                    connection.execute(delete(table).where(table.c.rid == rid))
+
+    def drop_told(self) -> None:
+        """Delete audit rows that waited when the backup was made: the log, which lived on, has them."""
+        with writing(self.engine) as connection:
+            connection.execute(delete(store.audit_outbox))
+
     def officer_records_after(self, later: Later) -> int:
         """Return how many of the officers' records came after the backup."""
         with reading(self.engine) as connection:

@@ -9,7 +9,7 @@ leaves nothing that would be served, and a retry begins anew.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ from vault.stores.unit import Store
 _PLAIN: Final = ".backup"
 _BUILD: Final = ".restore"
 _WHOLE: Final = "whole"
-_SHUT: Final = "agent.shut"
+SHUT: Final = "agent.shut"
 _COPIED: Final = ("identity", "directory", "log")
 Progress = Callable[[int], None]
 """Is told how many rows were copied."""
@@ -57,7 +57,10 @@ class Made:
     rows: int
 
 
-def make(settings: Settings, officer: AgentClient, folder: Path, key_file: Path, now: int, progress: Progress) -> Made:
+def make(
+    settings: Settings, officer: AgentClient, folder: Path, key_file: Path, now: int, progress: Progress,
+    stores: Sequence[str] = STORES,
+) -> Made:  # fmt: skip
     """Make a backup of a vault that is being used, in a new folder.
 
     Args:
@@ -67,6 +70,7 @@ def make(settings: Settings, officer: AgentClient, folder: Path, key_file: Path,
         key_file: written over; to be kept apart from the folder.
         now: seconds since 1970.
         progress: is told of rows.
+        stores: all, or the key store alone.
 
     Raises:
         StartError: the folder is not empty, lies where the key file does, or cannot be written.
@@ -85,14 +89,20 @@ def make(settings: Settings, officer: AgentClient, folder: Path, key_file: Path,
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.rmtree(plain, ignore_errors=True)
         plain.mkdir(mode=0o700)
-        urls = {store: settings.store_url(store) for store in STORES}
+        urls, head = {store: settings.store_url(store) for store in stores}, {}
+        if "log" not in stores:
+            # Before the copy: what comes between is told of as later, though the copy has it.
+            with schema.opened({"log": settings.store_url("log")}, settings.busy_seconds) as engines:
+                head = _log_of(Store(engines["log"]))
         with schema.opened(urls, settings.busy_seconds) as engines, copying.one_moment(engines) as moment:
-            for store in STORES:
+            for store in stores:
                 target = plain / "keys.db" if store == "keys" else folder / f"{store}.db"
                 copying.copy_out(moment[store], store, target, copied)
         part = Secret(begun["key"])
         pieces = backups.seal_part(part, begun["deployment"], backup_id, plain / "keys.db", folder / KEYS_PART)
-        manifest = Manifest.of(_said(begun, backup_id, folder, now, pieces, _log_of(folder)))
+        head = head or _log_copied(folder)
+        names = (KEYS_PART, *(f"{store}.db" for store in _COPIED if store in stores))
+        manifest = Manifest.of(_said(begun, backup_id, folder, now, pieces, head, names))
         signature = officer.call("backup.sign", {"manifest": manifest.raw})["signature"]
         for name in manifest.files:
             _synced(folder / name)
@@ -128,9 +138,9 @@ def _emptied(folder: Path) -> None:
 
 
 def _said(
-    begun: Mapping[str, Any], backup_id: bytes, folder: Path, now: int, pieces: int, log_head: Mapping[str, Any]
-) -> dict[str, Any]:
-    names = (KEYS_PART, *(f"{store}.db" for store in _COPIED))
+    begun: Mapping[str, Any], backup_id: bytes, folder: Path, now: int, pieces: int, log_head: Mapping[str, Any],
+    names: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
     return {
         "v": 1, "id": backup_id.hex(), "deployment": begun["deployment"].hex(), "agent": begun["agent"].hex(),
         "created": now, "software": begun["software"], "schema": schema.heads(),
@@ -140,18 +150,22 @@ def _said(
     }  # fmt: skip
 
 
-def _log_of(folder: Path) -> dict[str, Any]:
-    """Return {size, root, checkpoint} of a log store's copy: up to where erasures are in the backup."""
+def _log_copied(folder: Path) -> dict[str, Any]:
     engine = open_engine(f"sqlite:///{(folder / 'log.db').resolve()}")
     try:
-        reader = LogReader(Store(engine), AgentClient(""), "")
-        size = reader.size()
-        with reader.store.reading() as unit:
-            newest = log.newest(unit)
-        note = newest[1].decode() if newest else ""
-        return {"size": size, "root": reader.tree(size).root().hex(), "checkpoint": note}
+        return _log_of(Store(engine))
     finally:
         engine.dispose()
+
+
+def _log_of(store: Store) -> dict[str, Any]:
+    """Return {size, root, checkpoint} of a log store: up to where erasures are in the backup."""
+    reader = LogReader(store, AgentClient(""), "")
+    size = reader.size()
+    with reader.store.reading() as unit:
+        newest = log.newest(unit)
+    note = newest[1].decode() if newest else ""
+    return {"size": size, "root": reader.tree(size).root().hex(), "checkpoint": note}
 
 
 def _synced(path: Path) -> None:
@@ -193,6 +207,25 @@ class Backup:
                 f"{manifest.said['software']}, and upgrade then"
             )
         return cls(folder, manifest, signature)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is of all stores."""
+        return set(self.manifest.files) == {KEYS_PART, *(f"{store}.db" for store in _COPIED)}
+
+    def opened_part(self, keeper: Keeper, root: Key) -> Secret:
+        """Return the key of the key store's part.
+
+        Raises:
+            BackupError: backup and key file are not of one vault, or do not open.
+        """
+        said = self.manifest.said
+        if (self.manifest.deployment.hex(), said["root_id"]) != (keeper.deployment.hex(), keeper.root_id.hex()):
+            raise BackupError("key file: of another vault, or of another generation of officers than the backup")
+        key = keeper.backup_key(root, said["key"]["version"], bytes.fromhex(said["key"]["id"]))
+        part = backups.part_key(key, self.manifest.id)
+        self.manifest.check_mac(self.signature, part)
+        return part
 
     def told(self) -> dict[str, Any]:
         """Return what it says of itself, for people; `agent` in words, to be compared with those that officers know."""
@@ -244,17 +277,14 @@ def restore(
         BackupError: backup and key file are not of one vault, do not open, or are older than what officers did since.
         BadLogError: the mirror is not this log.
     """
-    manifest, build = backup.manifest, settings.home / _BUILD
+    build = settings.home / _BUILD
     if (build / _WHOLE).exists():
         _finish(settings)
         return {**backup.told(), "finished": "an earlier restore that was cut off at its end"}
     check_empty(settings)
-    named = (manifest.deployment.hex(), manifest.said["root_id"])
-    if named != (keeper.deployment.hex(), keeper.root_id.hex()):
-        raise BackupError("key file: of another vault, or of another generation of officers than the backup")
-    key = keeper.backup_key(root, manifest.said["key"]["version"], bytes.fromhex(manifest.said["key"]["id"]))
-    part = backups.part_key(key, manifest.id)
-    manifest.check_mac(backup.signature, part)
+    if not backup.whole:
+        raise BackupError("this backup is of the key store alone: restore --keys-alone, under stores that lived on")
+    part = backup.opened_part(keeper, root)
     try:
         told = _built(settings, backup, keeper, root, part, mirror, now, progress,
                       lose_officer_changes=lose_officer_changes)  # fmt: skip
@@ -335,7 +365,7 @@ def _brought_up(
         refilling = Refilling(stores["directory"], stores["log"], agent["outbox"], agent["log"], origin=settings.origin)
         filled = refilling.refill(mirror, now() // 60, lambda _: None)
         try:
-            later = Later.of(_entries(stores["log"], before, filled.after))
+            later = Later.of(entries(stores["log"], before, filled.after))
         except NoteError as error:
             raise BadLogError(str(error)) from None
         lost = restored.officer_records_after(later)
@@ -353,7 +383,8 @@ def _brought_up(
     }  # fmt: skip
 
 
-def _entries(store: Store, first: int, last: int) -> Iterator[bytes]:
+def entries(store: Store, first: int, last: int) -> Iterator[bytes]:
+    """Yield the entries of a log store from one number up to another."""
     while first < last:
         with store.reading() as unit:
             some = log.entries(unit, first, 1000)
@@ -368,7 +399,7 @@ def _put_in_place(settings: Settings, build: Path, keeper: Keeper) -> None:
         (build / SEAL).write_bytes(keeper.seal)
         _synced(build / SEAL)
     if keeper.ceremony:
-        replace_durably(build / _SHUT, b"sealed")
+        replace_durably(build / SHUT, b"sealed")
     if settings.embedded:
         for store in STORES:
             copying.merged(build / f"{store}.db")
@@ -380,7 +411,7 @@ def _put_in_place(settings: Settings, build: Path, keeper: Keeper) -> None:
 def _finish(settings: Settings) -> None:
     """Move what was built into the home folder, and forget the rest."""
     names: list[str] = [f"{store}.db" for store in STORES] if settings.embedded else []
-    for name in (*names, SEAL, OFFICER_HEAD, LOG_HEAD, _SHUT):
+    for name in (*names, SEAL, OFFICER_HEAD, LOG_HEAD, SHUT):
         if (settings.home / _BUILD / name).exists():
             (settings.home / _BUILD / name).rename(settings.home / name)
     shutil.rmtree(settings.home / _BUILD)

@@ -1,7 +1,6 @@
 """idvault-keys keys, rotate, rewrap, destroy: the life of the keys, beside the agent."""
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
+from keys.cli.backup import idvault
 from keys.cli.seat import failing, home_option, json_option, sockets_option
 
 PURPOSES: Final = ("kek", "token", "link", "fingerprint", "signing", "log")
@@ -169,9 +169,7 @@ def _deep(home: Path, sockets: Path | None, batch: int, *, as_json: bool) -> Non
     if "pending" in found:
         _show(found, "", as_json=as_json)
         return
-    sys.stdout.flush()
-    said = [sys.executable, "-m", "vault.cli.main", "reseal", *(["--json"] if as_json else [])]
-    sys.exit(subprocess.call(said, env={**os.environ, "IDVAULT_HOME": str(home)}))  # noqa: S603 - our own module
+    sys.exit(idvault(home, ["reseal"], as_json=as_json))
 
 
 def batches(client: AgentClient, batch: int) -> Iterator[dict[str, Any]]:

@@ -78,6 +78,8 @@ ELSEWHERE: Final = {
     "idvault serve": "serves: all of tests/http",
     "idvault witness new": "another's: tests/log/test_witness.py",
     "idvault witness serve": "another's: tests/log/test_witness.py",
+    "idvault-keys backup": "idvault backup, by another name: tests/http/test_backups_of_keys.py",
+    "idvault-keys restore": "only where there is no key store: tests/http/test_backups_of_keys.py",
     "idvault-keys agent": "the agent itself: tests/keys/test_agent.py",
     "idvault-keys migrate-seal aws-kms": "as passphrase, with a backend: tests/keys/test_seals_served.py",
     "idvault-keys migrate-seal pkcs11": "as passphrase, with a backend: tests/keys/test_seals_served.py",

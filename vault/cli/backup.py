@@ -13,9 +13,9 @@ from keys.cli.ceremony import read_paper
 from keys.cli.seat import asked_passphrase, read_secret
 from keys.errors import BackupError
 from keys.restoring import RootKey, needed, root_of_seal, root_of_shares
-from vault import backups
+from vault import backups, backups_of_keys
 from vault.cli.common import json_option, open_vault, show
-from vault.config import load
+from vault.config import STORES, load
 from vault.domain.clock import SystemClock, epoch
 from vault.errors import StartError
 from vault.log import sources
@@ -41,8 +41,9 @@ def _now() -> int:
 @click.argument("folder", type=_FOLDER)
 @click.option("--key-file", required=True, type=_FILE,
               help="Where the backup keys are written, sealed under the root key; not in FOLDER.")  # fmt: skip
+@click.option("--keys-alone", is_flag=True, help="The key store alone: small, and good beside stores that live on.")
 @json_option
-def backup(folder: Path, key_file: Path, *, as_json: bool) -> None:
+def backup(folder: Path, key_file: Path, *, keys_alone: bool, as_json: bool) -> None:
     """Back the whole vault up into FOLDER, while it is being used: all four stores at one moment.
 
     The key store's part is sealed under a backup key that is replaced each month. What opens it is written to the key
@@ -56,6 +57,7 @@ def backup(folder: Path, key_file: Path, *, as_json: bool) -> None:
         made = backups.make(
             vault.settings, vault.officer, folder, key_file, _now(),
             lambda rows: bar.update(task, description=f"{rows:,} rows copied"),
+            (backups_of_keys.KEYS,) if keys_alone else STORES,
         )  # fmt: skip
     said = made.manifest.said
     found = {
@@ -76,17 +78,24 @@ def backup(folder: Path, key_file: Path, *, as_json: bool) -> None:
 @click.option("--passphrase-file", type=_FILE, help="The passphrase, of a vault that one opens.")
 @click.option("--lose-officer-changes", is_flag=True,
               help="Go on though officers changed something after the backup. Hold a rekey at once.")  # fmt: skip
+@click.option("--keys-alone", is_flag=True,
+              help="The key store alone, under stores and a log that lived on; without a mirror.")  # fmt: skip
+@click.option("--lose-later", is_flag=True,
+              help="With --keys-alone: go on though acts on records came after the backup.")  # fmt: skip
 @click.option("--check", is_flag=True, help="Check the backup without any key, say what it is, and restore nothing.")
 @json_option
 def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files: tuple[Path, ...],
-            passphrase_file: Path | None, *, no_mirror: bool, lose_officer_changes: bool, check: bool,
-            as_json: bool) -> None:  # fmt: skip
+            passphrase_file: Path | None, *, no_mirror: bool, lose_officer_changes: bool, keys_alone: bool,
+            lose_later: bool, check: bool, as_json: bool) -> None:  # fmt: skip
     """Bring a vault back from a backup in FOLDER, on a machine or in databases that hold none.
 
     M officers of the backup's generation give their shares, from paper or by --share-file. What the log tells of later
     is carried out before anybody is served: who was erased since is erased again, agreements are revoked where one was,
     and requests that wait are withdrawn where any was used. What else came after the backup is lost: tell the providers
     that the result names to compare what they hold with what the vault says.
+
+    With --keys-alone the key store alone comes back, where the others lived on: what acts on records made since is
+    lost with their keys, and said before anything is done.
 
     It may be killed and said again. Afterwards start the vault; M officers unseal it, and each first says
     `idvault-keys trust`, since its agent has another identity here. Exit code 4 where something does not hold.
@@ -97,18 +106,29 @@ def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files
         if check:
             show(_shown(read.told(), as_json=as_json), as_json=as_json)
             return
-        if key_file is None or (mirror is None) == (not no_mirror):
+        if keys_alone and (mirror is not None or no_mirror):
+            raise StartError("--keys-alone: the vault's own log tells what came later; no --mirror")
+        if key_file is None or (not keys_alone and (mirror is None) == (not no_mirror)):
             raise StartError("--key-file is needed, and --mirror or --no-mirror")
         keeper = _keeper(key_file)
-        backups.check_empty(settings)
+        (backups_of_keys if keys_alone else backups).check_empty(settings)
         root = _root(keeper, share_files, passphrase_file)
         with _bar(as_json=as_json) as bar:
             task = bar.add_task("restoring", total=None)
-            found = backups.restore(
-                settings, read, keeper, root, sources.reader(mirror) if mirror is not None else None, _now,
-                lambda rows: bar.update(task, description=f"{rows:,} rows restored"),
-                lose_officer_changes=lose_officer_changes,
-            )  # fmt: skip
+
+            def progress(rows: int) -> None:
+                bar.update(task, description=f"{rows:,} rows restored")
+
+            if keys_alone:
+                found = backups_of_keys.restore(
+                    settings, read, keeper, root, _now, progress, lose_officer_changes=lose_officer_changes,
+                    lose_later=lose_later,
+                )  # fmt: skip
+            else:
+                found = backups.restore(
+                    settings, read, keeper, root, sources.reader(mirror) if mirror is not None else None, _now,
+                    progress, lose_officer_changes=lose_officer_changes,
+                )  # fmt: skip
     except (BackupError, BadLogError, SourceError) as error:
         click.echo(f"idvault: {error}", err=True)
         sys.exit(EXIT_VERIFICATION_FAILED)

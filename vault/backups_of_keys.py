@@ -1,0 +1,169 @@
+"""The key store alone, backed up and brought back under stores that lived on.
+
+What came back is older than the directory and identity stores beside it. The log, which lived on too, tells what came
+between: who was erased is erased again, what may have been revoked or used is taken back. What acts on records made
+since is lost with their keys, so that nothing is brought back before somebody said that it may be.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from keys import backups
+from keys.agent.client import AgentClient
+from keys.backups import KEYS_PART, Keeper
+from keys.chains import FILE_NAME as OFFICER_HEAD
+from keys.engine import open_engine
+from keys.entries import Key
+from keys.errors import BackupError, NoteError
+from keys.files import replace_durably
+from keys.heads import FILE_NAME as LOG_HEAD
+from keys.restoring import Later, Restored, put_back_backup_keys
+from keys.seals.sealed import FILE_NAME as SEAL
+from vault import running
+from vault.backups import SHUT, Backup, Progress, entries
+from vault.config import Settings
+from vault.errors import StartError
+from vault.services.reading_log import LogReader
+from vault.stores import copying, log, schema
+from vault.stores.copying import STORE_ERRORS
+from vault.stores.unit import Store
+
+KEYS: Final = "keys"
+_BUILD: Final = ".restore-keys"
+_FILE: Final = "keys.db"
+_MADE: Final = frozenset({
+    "registration.created", "registration.revised", "review.decided", "evidence.sealed", "evidence.dropped",
+    "exchange.redeemed", "person.split", "import.chunk", "keys.rotated", "keys.destroyed", "keys.resealed",
+    "hold.set", "hold.lifted",
+})  # fmt: skip
+"""Acts that changed the key store, and that an older one does not know."""
+
+
+def check_empty(settings: Settings) -> None:
+    """Check that there is no key store where one is to come back, and nobody who uses one.
+
+    Raises:
+        StartError: there is one, or its agent runs.
+    """
+    if running.agent_answers(settings):
+        raise StartError("a vault runs here; stop it before its key store comes back")
+    if (settings.home / _BUILD).exists():
+        return  # of a restore that was cut off: it begins anew
+    if settings.embedded:
+        if (settings.home / _FILE).exists():
+            raise StartError(f"{_FILE} is there; a key store comes back where there is none")
+        return
+    with schema.opened({KEYS: settings.store_url(KEYS)}, settings.busy_seconds) as engines:
+        if not schema.are_empty(engines):
+            raise StartError("the database of the key store is not empty; it comes back where there is none")
+
+
+def restore(
+    settings: Settings, backup: Backup, keeper: Keeper, root: Key, now: Callable[[], int], progress: Progress, *,
+    lose_officer_changes: bool = False, lose_later: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Bring the key store back from a backup, its own or a whole one; return what became of it.
+
+    Args:
+        settings: of the vault, whose other stores are there.
+        backup: read.
+        keeper: the key file.
+        root: the root key, of its generation.
+        now: the clock.
+        progress: is told of rows.
+        lose_officer_changes: go on though officers changed, or approvals were used, after the backup.
+        lose_later: go on though acts on records came after it.
+
+    Raises:
+        StartError: there is a key store, or the other stores are not there.
+        BackupError: backup, key file and log are not of one vault, or what came after it would be lost.
+    """
+    check_empty(settings)
+    manifest, build = backup.manifest, settings.home / _BUILD
+    part = backup.opened_part(keeper, root)
+    shutil.rmtree(build, ignore_errors=True)
+    try:
+        build.mkdir(mode=0o700, parents=True)
+        backups.open_part(part, manifest.deployment, manifest.id, backup.folder / KEYS_PART, build / _FILE,
+                          manifest.said["pieces"])  # fmt: skip
+        engine = open_engine(f"sqlite:///{(build / _FILE).resolve()}")
+        try:
+            put_back_backup_keys(engine, keeper)
+            restored = Restored.opened(engine, root, build, now)
+            told = _brought_up(settings, manifest.said["log"], restored, lose_officer_changes=lose_officer_changes,
+                               lose_later=lose_later)  # fmt: skip
+        finally:
+            engine.dispose()
+        _put_in_place(settings, build, keeper, progress)
+    except (OSError, *STORE_ERRORS):
+        raise StartError("the key store cannot be written, or the log not be read; say it again") from None
+    except BackupError:
+        shutil.rmtree(build, ignore_errors=True)
+        raise
+    return {**backup.told(), **told}
+
+
+def _brought_up(
+    settings: Settings, told_log: Mapping[str, Any], restored: Restored, *, lose_officer_changes: bool,
+    lose_later: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Carry out or take back what the log tells of later; refuse what would be lost unsaid."""
+    with schema.opened({"log": settings.store_url("log")}, settings.busy_seconds) as engines:
+        store, size = Store(engines["log"]), int(told_log["size"])
+        reader = LogReader(store, AgentClient(""), settings.origin)
+        last = reader.size()
+        if last < size or reader.tree(size).root().hex() != told_log["root"]:
+            raise BackupError("the log store is not that of this backup, or is older: idvault log refill")
+        try:
+            later = Later.of(entries(store, size, last))
+        except NoteError as error:
+            raise BackupError(str(error)) from None
+        with store.reading() as unit:
+            newest = log.newest(unit)
+    lost = restored.officer_records_after(later)
+    if lost and not lose_officer_changes:
+        raise BackupError(
+            f"officers changed something, or approvals were used, {lost} times after this backup; restore a later "
+            "one, or say --lose-officer-changes, and hold a rekey at once"
+        )
+    made = {kind: count for kind, count in sorted(later.counts.items()) if kind in _MADE}
+    if made and not lose_later:
+        acts = ", ".join(f"{count} {kind}" for kind, count in made.items())
+        raise BackupError(
+            f"acts came after this backup whose keys it has not: {acts}; restore a later one, or say --lose-later: "
+            "whom they concern has no record any more, and fsck names him"
+        )
+    gone = restored.erased(later)
+    restored.destroy(gone)
+    taken = restored.take_back(later)
+    if last > size:
+        restored.drop_told()
+    if newest is not None and not (settings.home / LOG_HEAD).exists():
+        replace_durably(restored.home / LOG_HEAD, newest[1])
+    return {
+        "log_now": last, "erased": len(gone), "agreements_revoked": taken["agreements"],
+        "requests_withdrawn": taken["requests"], "officer_records_lost": lost, "acts_lost": sum(made.values()),
+    }  # fmt: skip
+
+
+def _put_in_place(settings: Settings, build: Path, keeper: Keeper, progress: Progress) -> None:
+    """Make what was built the key store; what a kill leaves of it is begun anew."""
+    if keeper.seal and not (settings.home / SEAL).exists():
+        replace_durably(build / SEAL, keeper.seal, 0o600)
+    if keeper.ceremony:
+        replace_durably(build / SHUT, b"sealed")
+    names = [SEAL, OFFICER_HEAD, LOG_HEAD, SHUT]
+    copying.merged(build / _FILE)
+    if settings.embedded:
+        names.append(_FILE)  # last: with it there is a key store
+    else:
+        with schema.opened({KEYS: settings.store_url(KEYS)}, settings.busy_seconds) as engines:
+            schema.emptied(engines[KEYS], KEYS)
+            copying.copy_in(engines[KEYS], KEYS, build / _FILE, progress)
+            put_back_backup_keys(engines[KEYS], keeper)
+    for name in names:
+        if (build / name).exists():
+            (build / name).rename(settings.home / name)
+    shutil.rmtree(build)
