@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Final, Self
 
@@ -93,30 +94,30 @@ def find(connection: Connection, keyring: Keyring, subject: str) -> Made | None:
 
 
 def untold(connection: Connection, keyring: Keyring, until: int, limit: int) -> list[Made]:
-    """Return disclosures whose person is to be told by a minute, and was not.
-
-    Raises:
-        OpenError: a row was altered.
-    """
+    """Return disclosures whose person is to be told by a minute, and was not; altered rows are left to `fsck`."""
     due = select(store.disclosure).where(_ROW.notified.is_(None), _ROW.notice_due <= until)
-    return [Made.from_row(keyring, row) for row in connection.execute(due.order_by(_ROW.notice_due).limit(limit))]
+    return _intact(keyring, connection.execute(due.order_by(_ROW.notice_due).limit(limit)).all())
 
 
 def of_records(connection: Connection, keyring: Keyring, rids: Iterable[bytes]) -> list[Made]:
-    """Return the disclosures of records.
+    """Return the disclosures of records; altered rows are left to `fsck`."""
+    return _intact(keyring, connection.execute(select(store.disclosure).where(_ROW.rid.in_(list(rids)))).all())
 
-    Raises:
-        OpenError: a row was altered.
-    """
-    found = connection.execute(select(store.disclosure).where(_ROW.rid.in_(list(rids))))
-    return [Made.from_row(keyring, row) for row in found]
+
+def _intact(keyring: Keyring, rows: Iterable[Any]) -> list[Made]:
+    """Return those that the agent wrote: one that another hand altered must not keep the others waiting."""
+    found = []
+    for row in rows:
+        with suppress(OpenError):
+            found.append(Made.from_row(keyring, row))
+    return found
 
 
 def forget_packages(connection: Connection, keyring: Keyring, before: int, limit: int) -> None:
     """Delete packages that were made before a minute; that they were stays."""
     old = select(store.disclosure).where(_ROW.package.is_not(None), _ROW.made < before).limit(limit)
-    for row in connection.execute(old).all():
-        change(connection, keyring, Made.from_row(keyring, row), package=None)
+    for made in _intact(keyring, connection.execute(old).all()):
+        change(connection, keyring, made, package=None)
 
 
 def destroy(connection: Connection, before: int, limit: int) -> None:

@@ -265,6 +265,22 @@ def test_a_person_is_told_when_his_notice_is_due_and_not_before(house: House) ->
     assert (granted["disclosure"], granted["notice_due"]) == (told["disclosure"], due // 60)
 
 
+def test_a_row_that_another_hand_altered_keeps_no_other_notice_waiting(house: House) -> None:
+    for subject in ("dis_1", "dis_2"):
+        house.approved(subject, case=f"case {subject}", fields=["phone"])
+        house.disclose(subject)
+    with writing(house.engine) as connection:
+        connection.execute(text("UPDATE disclosure SET notice_due = 0 WHERE id = 'dis_1'"))
+    house.now += 30 * DAY
+    assert house.act(disclosing.due) == {"told": 1}
+    with reading(house.engine) as connection:
+        told = connection.execute(text("SELECT id FROM disclosure WHERE notified IS NOT NULL")).scalars().all()
+    assert told == ["dis_2"]
+    house.now += 90 * DAY
+    assert house.act(disclosing.due) == {"told": 0}
+    _erase(house)
+
+
 def test_officers_defer_a_notice_by_ninety_days_at_a_time_and_say_who_ordered_it(house: House) -> None:
     order: dict[str, Any] = {"ordered_by": "Judge", "law": "section 101 StPO"}
     house.approved(notice_days=90, defer=order)

@@ -95,6 +95,8 @@ class Disclosing:
                              ) from None  # fmt: skip
         except (ConflictError, EndedError) as error:
             raise VaultError(Kind.CONFLICT, str(error)) from None
+        except MissingError:  # it ended meanwhile
+            raise VaultError(Kind.NOT_FOUND, "no such disclosure, or nobody behind its account any more") from None
         if acted is None:
             raise VaultError(Kind.CONFLICT, "nobody is registered behind this account")
         return acted
