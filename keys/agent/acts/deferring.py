@@ -1,7 +1,7 @@
 """What becomes of the notice of a disclosure: officers defer it, or it is told; strangers follow both in the log."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -11,8 +11,8 @@ from keys.errors import KeysError, QuorumError
 from keys.keyring import Keyring
 from keys.quorum import Request
 
-DEFERRED = "disclosure.deferred"
-NOTIFIED = "disclosure.notified"
+DEFERRED: Final = "disclosure.deferred"
+NOTIFIED: Final = "disclosure.notified"
 
 
 def deferred(connection: Connection, keyring: Keyring, request: Request) -> tuple[Made, int, dict[str, str]]:
