@@ -98,6 +98,22 @@ def test_the_commands_are_those_of_the_design_that_exist() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("words", "completed"), [
+    ("idvault re", {"report", "reseal", "restore", "retag", "reviewer"}), ("idvault provider su", {"suspend"}),
+    ("idvault-keys ro", {"rotate"}), ("idvault-keys rotate fi", {"fingerprint"}),
+    ("idvault-keys rewrap --d", {"--deep"}),
+])  # fmt: skip
+def test_commands_arguments_and_options_are_completed_in_the_shell(words: str, completed: set[str]) -> None:
+    program, *rest = words.split()
+    variable = f"_{program.upper().replace('-', '_')}_COMPLETE"
+    environment = {**os.environ, variable: "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(rest))}
+    done = subprocess.run([BIN / program], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == completed
+    environment[variable] = "bash_source"
+    script = subprocess.run([BIN / program], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert f"complete -o nosort -F _{program.replace('-', '_')}_completion {program}" in script.stdout
+
+
 @pytest.mark.parametrize(("program", "path", "command"), ALL, ids=[" ".join((p, *path)) for p, path, _ in ALL])
 def test_help_of_every_command_explains_it_and_names_its_options(
     program: str, path: tuple[str, ...], command: click.Command

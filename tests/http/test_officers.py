@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -211,6 +212,33 @@ def test_another_root_key_and_another_officer(machines: Machines) -> None:
     assert machines.done("nikos", "unseal").exit_code == 1
     assert machines.say("maria", "unseal")["needed"] == 1  # her new share is fetched
     assert machines.say("petra", "unseal")["needed"] == 0
+
+
+def test_officers_whose_clocks_are_a_day_apart_hold_a_ceremony_approve_and_unseal(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+
+    def by_the_clock_of(who: str) -> None:
+        days = {"anna": 1, "maria": -1}[who]
+        monkeypatch.setattr(time, "time", lambda: real() + days * 86_400)
+
+    by_the_clock_of("anna")
+    machines.init("anna", "maria", "nikos")
+    assert machines.confirm("anna") == 1
+    by_the_clock_of("maria")
+    assert machines.confirm("maria") == 0
+    by_the_clock_of("anna")
+    asked = machines.say("anna", "request", "raise-budget", "creates_per_hour", "--set", "per_hour=5", "--yes",
+                         "--hours", "1")  # fmt: skip
+    by_the_clock_of("maria")
+    assert machines.say("maria", "approve", asked["id"], "--yes", "--hours", "1")["state"] == "done"
+    machines.say("maria", "seal")
+    for name in ("anna", "maria"):
+        by_the_clock_of(name)
+        machines.say(name, "unseal")
+    monkeypatch.undo()
+    assert status(machines.server)["names"] == "open"
 
 
 def test_what_widens_a_provider_waits_for_officers_and_what_narrows_it_does_not(
