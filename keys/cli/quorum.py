@@ -19,6 +19,11 @@ from keys.quorum import Approval, Kind, Request
 
 _ASKED: Final = ("policy", "raise-budget", "rekey", "destroy-sector", "defer-notice")
 """Kinds that an officer asks for by himself; the others begin with a command on the host or a provider's call."""
+_BY_SHARES: Final = {
+    "end-lockdown": "idvault-keys unseal --as FILE, said by M officers, each with his share",
+    "restore": "idvault restore, with the shares of M officers from paper",
+}
+"""Kinds for which M shares are given, which no approval can take the place of: nothing else opens what is shut."""
 _HOURS: Final = 72
 _WATCH_SECONDS: Final = 5
 _YES = click.option("--yes", is_flag=True, help="Do not ask whether exactly this is to be signed.")
@@ -28,7 +33,7 @@ _HOURS_OPTION = click.option(
 
 
 @click.command()
-@click.argument("kind", metavar="KIND", type=click.Choice(_ASKED))
+@click.argument("kind", metavar="KIND", type=click.Choice((*_ASKED, *_BY_SHARES)))
 @click.argument("subject", default="")
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A member of the detail; VALUE as JSON.")
 @_HOURS_OPTION
@@ -48,6 +53,8 @@ def request(seat: Seat, kind: str, subject: str, given: tuple[str, ...], hours: 
     The asker's signature is one of those that are needed; another person must sign too. What a command on the host asks
     for (`idvault provider add` and the like) is listed by `requests`; `approve` signs it.
     """  # noqa: D301 - \b keeps click from wrapping the lines
+    if kind in _BY_SHARES:
+        raise click.UsageError(f"{kind} takes no request: {_BY_SHARES[kind]}")
     seat.look()
     state = seat.ask("look", {})
     chosen, detail = Kind(kind), dict(_member(text) for text in given)

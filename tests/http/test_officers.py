@@ -328,6 +328,9 @@ def test_what_waits_is_listed_shown_rejected_withdrawn_and_watched(machines: Mac
     machines.ceremony()
     asked = machines.say("anna", "request", "raise-budget", "creates_per_hour", "--set", "per_hour=5", "--yes")
     assert machines.done("maria", "approve", asked["id"]).exit_code == 1  # nobody said yes
+    for kind, how in (("end-lockdown", "unseal --as FILE"), ("restore", "idvault restore")):
+        refused = machines.done("anna", "request", kind, "--yes")
+        assert (refused.exit_code, how in refused.stderr) == (2, True)
     found = machines.say("maria", "reject", asked["id"], "--reason", "too few")
     assert found["against"] == [{"name": "Maria", "reason": "too few"}]
     shown = machines.say("maria", "show", asked["id"])

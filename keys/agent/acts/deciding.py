@@ -136,7 +136,7 @@ class Deciding:
             if request.by != said.card.key_id:
                 raise QuorumError("request: each asks in his own name")
             if request.kind not in AT_ONCE | BY_COMMAND:
-                raise QuorumError(f"request: {request.kind} is not carried out in this version")
+                raise QuorumError(f"request: {request.kind} takes M officers' shares, and no request")
             if request.kind is Kind.RAISE_BUDGET and request.subject not in BUDGETS:
                 raise QuorumError(f"request: the budget is one of {', '.join(sorted(BUDGETS))}")
             orders.check(request.kind, request.detail, self.now())
