@@ -19,7 +19,7 @@ ON_POSTGRESQL := tests/stores tests/model tests/http/test_postgresql_faults.py t
 	tests/http/test_registrations_many.py tests/http/test_registrations_together.py tests/http/test_organizations.py \
 	tests/http/test_metrics.py tests/http/test_log.py tests/http/test_officers.py tests/http/test_rotation.py \
 	tests/http/test_seals.py tests/http/test_backups.py tests/http/test_retagging.py tests/http/test_delinking.py \
-	tests/http/test_disclosures.py tests/http/test_deepening.py
+	tests/http/test_disclosures.py
 
 test: dev  ## run the tests: all with SQLite, then those of flows and faults with PostgreSQL
 	scripts/system-packages

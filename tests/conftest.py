@@ -31,7 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
 _LONG = (
     "tests/model/", "tests/http/test_crash_sweep.py", "tests/http/test_schemathesis.py", "tests/http/test_crashes.py",
     "tests/http/test_postgresql_faults.py", "tests/http/test_processes.py", "tests/http/test_people.py",
-    "tests/cli/test_commands.py",
+    "tests/cli/test_commands.py", "tests/http/test_backups.py", "tests/keys/test_seals_served.py",
+    "tests/keys/test_officers_served.py", "tests/http/test_matrix.py",
 )  # fmt: skip
 
 

@@ -269,6 +269,7 @@ def test_what_widens_a_provider_waits_for_officers_and_what_narrows_it_does_not(
     assert server.json(*change)["policy"] == {"caps": {"personal": 2}}
 
 
+@pytest.mark.sqlite
 def test_a_whole_home_folder_that_was_put_back_does_not_open_while_a_mirror_knows_better(
     machines: Machines, tmp_path: Path
 ) -> None:
