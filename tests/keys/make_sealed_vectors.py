@@ -62,7 +62,8 @@ def message() -> dict[str, Any]:
 
 def answered() -> dict[str, Any]:
     """Return the agent's answer to Anna's message of a digest, and others that are none."""
-    digest, ok = bytes([5]) * 32, {"ok": {"names": "open"}}
+    digest = bytes([5]) * 32
+    ok: dict[str, Any] = {"ok": {"names": "open"}}
     to = Said(ANNA.card, "look", {}, "ab" * 16, digest)
     good = json.loads(answer(to, IDENTITY, ok))
     signature = bytearray(base64.b64decode(good["signature"]))
@@ -82,7 +83,7 @@ def answered() -> dict[str, Any]:
 
 def package() -> dict[str, Any]:
     """Return the package of a disclosure to Maria, and others that do not open."""
-    detail = {**NAMED, **ORDER, "recipient": str(MARIA.card)}
+    detail: dict[str, Any] = {**NAMED, **ORDER, "recipient": str(MARIA.card)}
     request = rfc8785.dumps({"v": 1, "kind": "disclose", "subject": "dis_1", "detail": detail})
     said = {"made": "2026-01-01T00:00Z", "state": "verified", "assurance": "vault", "fields": {"legal_name": "ANNA"}}
     good = json.loads(disclosures.seal_package("dis_1", DEPLOYMENT, request, MARIA.card.receives, said))
