@@ -10,12 +10,12 @@ import signal
 import socket
 import sqlite3
 import ssl
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -23,10 +23,9 @@ from typing import Any, Self
 import httpx
 import psycopg
 
-from keys.cli.main import main as keys_main
 from tests.databases import Cluster
 from vault import running
-from vault.cli.main import main as vault_main
+from vault.cli.main import main
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
@@ -59,16 +58,14 @@ def free_port() -> int:
         return port
 
 
-def _command(
-    main: Callable[[], None], arguments: list[str], environment: dict[str, str], printed: int, errors: int
-) -> int:
+def _command(arguments: list[str], environment: dict[str, str], printed: int, errors: int) -> int:
     """Run the command line as a fresh process would; for a fork."""
     try:
         os.environ.clear()
         os.environ.update(environment)
         for stream, number in ((printed, 1), (errors, 2)):
             os.dup2(stream, number)
-        sys.argv = [main.__module__, *arguments]
+        sys.argv = ["idvault", *arguments]
         with open(1, "w", closefd=False) as sys.stdout, open(2, "w", closefd=False) as sys.stderr:
             warnings.simplefilter("default")
             try:
@@ -84,16 +81,15 @@ def _command(
 
 
 def in_fork(arguments: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
-    """Run a command of `idvault`, or of `idvault-keys` after "keys", in a fork of this process, which has imported it.
+    """Run a command of `idvault` in a fork of this process, which has imported it.
 
     Returns:
         Its exit code, what it printed, and what it said of errors.
     """
-    main, own = (keys_main, arguments[1:]) if arguments[0] == "keys" else (vault_main, arguments)
     with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
         child = os.fork()
         if child == 0:
-            os._exit(_command(main, own, environment, printed.fileno(), errors.fileno()))
+            os._exit(_command(arguments, environment, printed.fileno(), errors.fileno()))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         for stream in (printed, errors):
             stream.seek(0)
@@ -104,7 +100,7 @@ def _serve(environment: dict[str, str], log: Path) -> None:
     os.setsid()
     running._first = os.getpid()  # as in a process that has imported it itself
     written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os._exit(_command(vault_main, ["serve"], environment, written, written))
+    os._exit(_command(["serve"], environment, written, written))
 
 
 class Serving:
@@ -249,7 +245,13 @@ class Server:
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """Run an `idvault` or `idvault-keys` command against this vault and return its standard output."""
-        ended, printed, errors = in_fork(list(arguments), self.environment)
+        if arguments[0] == "keys":
+            # The real program: it takes a moment longer, in which workers that a seal ends are followed by others.
+            said = [str(BIN / "idvault-keys"), *arguments[1:]]
+            done = subprocess.run(said, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
+            ended, printed, errors = done.returncode, done.stdout, done.stderr
+        else:
+            ended, printed, errors = in_fork(list(arguments), self.environment)
         assert ended == code, errors[-600:]
         return printed
 
