@@ -32,7 +32,7 @@ from keys.fields import FieldValue, open_field, seal_field
 from keys.officers import Card, Officer
 from keys.primitives import Secret
 from keys.quorum import Kind, Request
-from tests.keys.stores import NOW, SHOP, KeyStore, Registration, dialogue, registered
+from tests.keys.stores import NOW, SHOP, KeyStore, Registration, at_once, dialogue, registered
 from tests.keys.test_chain import PEOPLE
 from tests.keys.test_deciding import ANNA, DAY, MARIA, NIKOS, Room
 
@@ -349,8 +349,31 @@ def test_an_erased_record_closes_its_notice_and_a_held_one_is_not_erased(house: 
     assert (row.package, row.notified) == (None, until // 60)
 
 
-def _erase(house: House) -> None:
-    args = {"standing": house.evidence(), "by": "prov", "reviewer": False, "why": "withdrawn", "legacy": bytes(16),
+def test_a_disclosure_and_an_erasure_at_once_leave_no_package_and_no_notice_open(house: House) -> None:
+    for number in range(8):
+        made, subject = house.registered(), f"dis_{number}"
+        request = house.request_of(house.asked(subject, standing=house.evidence(made), case=f"case {number}"))
+        house.ask(ANNA, request)
+        house.approve(MARIA, request)
+
+        def disclose(made: Registration = made, subject: str = subject) -> bytes:
+            return house.disclose(subject, made)
+
+        def erase(made: Registration = made) -> None:
+            _erase(house, made)
+
+        answers = at_once([disclose, erase])
+        assert answers[1] is None, "nothing keeps a record that no case holds"
+        assert isinstance(answers[0], bytes | ConflictError | MissingError | RefusedError)
+        with reading(house.engine) as connection:
+            rows = connection.execute(text("SELECT package, notified FROM disclosure WHERE id = :id"), {"id": subject})
+            found = [(row.package, row.notified is None) for row in rows]
+        assert found == ([(None, False)] if isinstance(answers[0], bytes) else []), answers
+        assert (request.digest in house.state().used) == isinstance(answers[0], bytes)
+
+
+def _erase(house: House, made: Registration | None = None) -> None:
+    args = {"standing": house.evidence(made), "by": "prov", "reviewer": False, "why": "withdrawn", "legacy": bytes(16),
             "memo": {}}  # fmt: skip
     with dialogue(lambda _what, _args: []) as talk:
         erasing.erase(house.names, args, talk)
