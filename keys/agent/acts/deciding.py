@@ -76,7 +76,8 @@ class Deciding:
         Raises:
             ChainError: the chain was altered, or put back.
         """
-        return self.chain.state()
+        with self.lock:  # records and head are two statements: nobody appends between them
+            return self.chain.state()
 
     @property
     def chain(self) -> Chain:
