@@ -16,7 +16,7 @@ from keys import store
 from keys.driver import Prepared, Speaking, Step
 from keys.errors import OpenError
 from keys.keyring import Keyring
-from keys.rows import check_row, row_mac
+from keys.rows import checked, with_mac
 
 ACTIVE: Final = "active"
 REVOKED: Final = "revoked"
@@ -58,8 +58,7 @@ class Agreement:
         Raises:
             OpenError: the row was altered.
         """
-        values = tuple(row)
-        check_row(keyring, _TABLE, values[:-1], row.mac)
+        checked(keyring, _TABLE, row)
         return cls(
             row.id, row.giver, row.giver_sector, row.taker, row.taker_sector, row.purpose, Basis(row.basis),
             row.per_hour, row.state, row.created,
@@ -84,7 +83,7 @@ class Agreement:
 def put(connection: Connection, keyring: Keyring, agreement: Agreement) -> None:
     """Write an agreement over the one of the same giver, taker and purpose."""
     columns = dict(zip(Agreement.__slots__, (*astuple(agreement),), strict=True)) | {"basis": str(agreement.basis)}
-    values = {**columns, "mac": row_mac(keyring, _TABLE, columns.values())}
+    values = with_mac(keyring, _TABLE, columns)
     changed = {name: value for name, value in values.items() if name not in _KEYS}
     statement = upsert(store.agreement).values(**values)
     connection.execute(statement.on_conflict_do_update(index_elements=list(_KEYS), set_=changed))

@@ -24,7 +24,7 @@ from keys.errors import ConflictError, OfficerError, OpenError
 from keys.keyring import Keyring
 from keys.officers import Officer
 from keys.primitives import HybridReceiver, seal_to
-from keys.rows import check_row, row_mac
+from keys.rows import checked, with_mac
 
 PAD_BYTES: Final = 1024
 _VERSION: Final = 1
@@ -55,14 +55,11 @@ class Made:
         Raises:
             OpenError: the row was altered.
         """
-        values = tuple(row)
-        check_row(keyring, _TABLE, values[:-1], row.mac)
-        return cls(*values[:-1])
+        return cls(*checked(keyring, _TABLE, row))
 
     def values(self, keyring: Keyring) -> dict[str, Any]:
         """Return the column values with a fresh MAC."""
-        columns = dict(zip(self.__slots__, astuple(self), strict=True))
-        return {**columns, "mac": row_mac(keyring, _TABLE, columns.values())}
+        return with_mac(keyring, _TABLE, dict(zip(self.__slots__, astuple(self), strict=True)))
 
 
 def add(connection: Connection, keyring: Keyring, made: Made) -> None:

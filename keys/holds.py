@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from keys import store
 from keys.errors import HeldError
 from keys.keyring import Keyring
-from keys.rows import check_row, row_mac
+from keys.rows import checked, with_mac
 
 _TABLE: Final = "keys.hold"
 _ROW: Final = store.hold.c
@@ -35,15 +35,13 @@ class Hold:
         Raises:
             OpenError: the row was altered.
         """
-        values = tuple(row)
-        check_row(keyring, _TABLE, values[:-1], row.mac)
-        return cls(*values[:-1])
+        return cls(*checked(keyring, _TABLE, row))
 
 
 def put(connection: Connection, keyring: Keyring, hold: Hold) -> None:
     """Write a hold over the one of the same record and case."""
     columns = {"rid": hold.rid, "case_number": hold.case, "since": hold.since, "until": hold.until}
-    values = {**columns, "mac": row_mac(keyring, _TABLE, columns.values())}
+    values = with_mac(keyring, _TABLE, columns)
     statement = upsert(store.hold).values(**values)
     connection.execute(statement.on_conflict_do_update(index_elements=["rid", "case_number"], set_=values))
 

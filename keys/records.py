@@ -21,7 +21,7 @@ from keys.fields import FieldValue, field_key, open_field
 from keys.frame import Place, Purpose
 from keys.keyring import Keyring
 from keys.primitives import KEY_BYTES, Secret, expand_sha256, random_bytes
-from keys.rows import check_row, row_mac
+from keys.rows import checked, with_mac
 
 RID_BYTES: Final = 16
 UID_BYTES: Final = 16
@@ -105,8 +105,7 @@ class Record:
         Raises:
             OpenError: the row was altered.
         """
-        values = tuple(row)
-        check_row(keyring, _TABLE, values[:-1], row.mac)
+        checked(keyring, _TABLE, row)
         pending = None if row.pending is None else msgpack.unpackb(row.pending)
         return cls(
             rid=row.rid, kek_version=row.kek_version, record_key=row.record_key, commitment_key=row.commitment_key,
@@ -123,7 +122,7 @@ class Record:
             "revisions": msgpack.packb(dict(self.revisions)), "pending": pending, "uid": self.uid,
             "origin": self.origin, "created": self.created,
         }  # fmt: skip
-        return {**columns, "mac": row_mac(keyring, _TABLE, columns.values())}
+        return with_mac(keyring, _TABLE, columns)
 
 
 @dataclass(frozen=True, slots=True)

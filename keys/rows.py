@@ -5,7 +5,8 @@
 What a row MAC cannot show is a whole row put back as it once was; the log's checkpoints show that.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgpack
 
@@ -33,11 +34,18 @@ def key_of_rows(keyring: Keyring) -> Secret:
     return expand_sha256(keyring.current("map").secret, _LABEL)
 
 
-def check_row(keyring: Keyring, table: str, values: Iterable[object], mac: bytes) -> None:
-    """Check the MAC of one row.
+def with_mac(keyring: Keyring, table: str, columns: Mapping[str, object]) -> dict[str, Any]:
+    """Return what is written of one row: its columns in the table's order, and their MAC."""
+    return {**columns, "mac": row_mac(keyring, table, columns.values())}
+
+
+def checked(keyring: Keyring, table: str, row: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the values of a row whose last column is its MAC, without it.
 
     Raises:
         OpenError: the row is not as the agent wrote it.
     """
+    *values, mac = row
     if not equal(row_mac(keyring, table, values), mac):
         raise OpenError
+    return tuple(values)

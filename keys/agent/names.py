@@ -16,7 +16,7 @@ from keys.keyring import Keyring
 from keys.links import Links
 from keys.primitives import Secret
 from keys.records import Assurance, Opened, Record
-from keys.rows import check_row
+from keys.rows import checked
 from keys.tokens import PID_BYTES
 
 if TYPE_CHECKING:
@@ -262,11 +262,11 @@ def reviewer_of(names: Names, client: str, *, bulk: bool = False) -> Reviewer:
     """
     with reading(names.engine) as connection:
         row = connection.execute(select(store.reviewer).where(store.reviewer.c.client == client)).one_or_none()
-    most = None if row is None or not row.state.startswith(BULK) else int(row.state.removeprefix(BULK))
-    if row is None or not (row.state == "active" or (bulk and most is not None)):
+    if row is None or not (row.state == "active" or (bulk and row.state.startswith(BULK))):
         raise RefusedError("no such reviewer is enrolled")
     try:
-        check_row(names.keyring, "keys.reviewer", (row.client, row.sector, row.state), row.mac)
+        checked(names.keyring, "keys.reviewer", row)
     except OpenError:
         raise RefusedError from None
+    most = int(row.state.removeprefix(BULK)) if row.state.startswith(BULK) else None
     return Reviewer(row.client, row.sector) if most is None else Reviewer(row.client, None, most, row.sector)

@@ -11,7 +11,7 @@ from keys.fields import FieldValue, field_key, seal_field
 from keys.frame import Place, Purpose, open_frame
 from keys.primitives import Secret
 from keys.records import Assurance, Opened, Record, State
-from keys.rows import check_row, row_mac
+from keys.rows import checked, row_mac
 from tests.keys import reference
 from tests.keys.stores import NOW, SHOP, KeyStore
 
@@ -172,10 +172,10 @@ def test_a_row_mac_is_that_of_the_specification_and_binds_every_value(store: Key
     message = reference.lp(b"keys.reviewer", b"\xa4prov", b"\xc0", b"\x03", b"\xc4\x01x")
     mac = row_mac(store.keyring, "keys.reviewer", values)
     assert mac == reference.hmac256(key, message)
-    check_row(store.keyring, "keys.reviewer", values, mac)
+    assert checked(store.keyring, "keys.reviewer", (*values, mac)) == values
     for table, other in (
         ("keys.evidence_key", values), ("keys.reviewer", ("prov", "", 3, b"x")), ("keys.reviewer", values[:-1]),
         ("keys.reviewer", ("prov", None, "3", b"x")), ("keys.reviewer", ("prov", None, 3, "x")),
     ):  # fmt: skip
         with pytest.raises(OpenError):
-            check_row(store.keyring, table, other, mac)
+            checked(store.keyring, table, (*other, mac))

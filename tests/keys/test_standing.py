@@ -129,3 +129,13 @@ def test_a_reviewer_is_who_the_agents_own_rows_say(store: KeyStore) -> None:
         with pytest.raises(KeysError) as caught:
             reviewer_of(store.names(), client)
         assert caught.value.kind == "refused"
+
+
+@pytest.mark.parametrize("state", ["bulk:", "bulk:many", "bulk:1000000", "bulk:-1"])
+def test_a_row_that_another_hand_made_officers_word_for_many_is_refused(store: KeyStore, state: str) -> None:
+    mac = row_mac(store.keyring, "keys.reviewer", ("bound", SHOP, "active"))
+    with writing(store.engine) as connection:
+        connection.execute(insert(tables.reviewer), {"client": "bound", "sector": SHOP, "state": state, "mac": mac})
+    for bulk in (False, True):
+        with pytest.raises(RefusedError):
+            reviewer_of(store.names(), "bound", bulk=bulk)

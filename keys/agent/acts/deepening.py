@@ -27,7 +27,7 @@ from keys.keyring import Keyring
 from keys.primitives import Secret
 from keys.quorum import Kind
 from keys.records import RID_BYTES, Opened, Record, State
-from keys.rows import check_row, row_mac
+from keys.rows import checked, with_mac
 
 SUBJECT: Final = "records"
 """What the request of kind `rotate` is about."""
@@ -241,7 +241,7 @@ def check(keyring: Keyring, row: Any) -> None:  # noqa: ANN401 - a SQL row
     Raises:
         OpenError: it was altered.
     """
-    check_row(keyring, _TABLE, (row.id, row.number, row.began, row.active), row.mac)
+    checked(keyring, _TABLE, row)
 
 
 def _job(names: Names, connection: Connection) -> _Job:
@@ -266,6 +266,6 @@ def _active(names: Names, connection: Connection) -> _Job:
 
 def _put_job(names: Names, connection: Connection, job: _Job) -> None:
     columns = {"id": _ROW, "number": job.number, "began": job.began, "active": int(job.active)}
-    values = {**columns, "mac": row_mac(names.keyring, _TABLE, columns.values())}
+    values = with_mac(names.keyring, _TABLE, columns)
     if not connection.execute(update(store.deepening).where(_JOB.id == _ROW).values(values)).rowcount:
         connection.execute(insert(store.deepening).values(values))

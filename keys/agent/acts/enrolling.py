@@ -16,7 +16,7 @@ from keys.engine import writing
 from keys.errors import ConflictError, MissingError, ProtocolError
 from keys.primitives import random_bytes
 from keys.quorum import Kind
-from keys.rows import row_mac
+from keys.rows import with_mac
 
 _SECTOR: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _TABLE: Final = "keys.reviewer"
@@ -66,8 +66,7 @@ def _sector(names: Names, sector: str, client: str, args: Args) -> dict[str, Any
 
 
 def _values(names: Names, client: str, sector: str | None, state: str) -> dict[str, Any]:
-    mac = row_mac(names.keyring, _TABLE, (client, sector, state))
-    return {"client": client, "sector": sector, "state": state, "mac": mac}
+    return with_mac(names.keyring, _TABLE, {"client": client, "sector": sector, "state": state})
 
 
 def _reviewer(names: Names, client: str, sector: object, args: Args) -> dict[str, Any]:

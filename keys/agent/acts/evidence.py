@@ -17,7 +17,7 @@ from keys.errors import BudgetError, ConflictError, KeysError, MissingError, Pro
 from keys.frame import Place, Purpose
 from keys.primitives import Secret
 from keys.records import Record, State
-from keys.rows import check_row, row_mac
+from keys.rows import checked, with_mac
 
 _TABLE = "keys.evidence_key"
 _MAX_PIECES = 8
@@ -78,8 +78,8 @@ def _place(names: Names, record: Record, name: str) -> Place:
 
 
 def _values(names: Names, record: Record, name: str, wrapped: bytes, views: int) -> dict[str, Any]:
-    mac = row_mac(names.keyring, _TABLE, (record.rid, name, wrapped, views))
-    return {"rid": record.rid, "name": name, "wrapped": wrapped, "views": views, "mac": mac}
+    columns = {"rid": record.rid, "name": name, "wrapped": wrapped, "views": views}
+    return with_mac(names.keyring, _TABLE, columns)
 
 
 def _fresh(names: Names, connection: Connection, record: Record, name: str) -> Secret:
@@ -99,7 +99,7 @@ def _viewed(names: Names, connection: Connection, record: Record, name: str) -> 
     if row is None:
         raise MissingError("no such piece of evidence")
     try:
-        check_row(names.keyring, _TABLE, (row.rid, row.name, row.wrapped, row.views), row.mac)
+        checked(names.keyring, _TABLE, row)
         kek = names.keyring.opener("kek", row.wrapped)
         key = Secret(kek.open(Purpose.WRAP, _place(names, record, name), row.wrapped))
     except KeysError:

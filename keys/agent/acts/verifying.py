@@ -21,7 +21,7 @@ from keys.frame import Place, Purpose, open_frame
 from keys.holds import Hold
 from keys.primitives import Secret
 from keys.records import Assurance, Record
-from keys.rows import check_row
+from keys.rows import checked
 
 
 def verify(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
@@ -128,9 +128,7 @@ def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
     with snapshot(names.engine) as connection:
         tables: dict[str, Callable[[Any], object]] = {
             "record_key": lambda row: _own_record(names, row),
-            "reviewer": lambda row: check_row(
-                names.keyring, "keys.reviewer", (row.client, row.sector, row.state), row.mac
-            ),
+            "reviewer": lambda row: checked(names.keyring, "keys.reviewer", row),
             "evidence_key": lambda row: _own_evidence(names, row),
             "agreement": lambda row: Agreement.from_row(names.keyring, row),
             "handoff": lambda row: handoffs.from_row(names.keyring, row),
@@ -182,6 +180,6 @@ def _own_record(names: Names, row: Any) -> None:  # noqa: ANN401 - a SQL row
 
 
 def _own_evidence(names: Names, row: Any) -> bytes:  # noqa: ANN401 - a SQL row
-    check_row(names.keyring, "keys.evidence_key", (row.rid, row.name, row.wrapped, row.views), row.mac)
+    checked(names.keyring, "keys.evidence_key", row)
     place = Place(names.keyring.deployment, "keys.evidence_key", row.rid + row.name.encode(), "wrapped")
     return names.keyring.opener("kek", row.wrapped).open(Purpose.WRAP, place, row.wrapped)
