@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -127,8 +128,9 @@ def test_the_fields_that_were_signed_for_are_opened_and_no_other(house: House, m
 
 def test_a60_a_grant_is_used_once_with_one_row_and_whoever_asks_again_gets_the_same(house: House) -> None:
     request = house.approved()
-    house.disclose()
+    first = house.disclose()
     assert request.digest in house.state().used
+    assert house.disclose() == first
     assert len([leaf for leaf in house.facts() if leaf["type"] == "disclosure.granted"]) == 1
     with writing(house.engine) as connection:
         connection.execute(text("DELETE FROM disclosure"))
@@ -347,6 +349,37 @@ def test_an_erased_record_closes_its_notice_and_a_held_one_is_not_erased(house: 
     with reading(house.engine) as connection:
         (row,) = connection.execute(text("SELECT package, notified FROM disclosure")).all()
     assert (row.package, row.notified) == (None, until // 60)
+
+
+def test_a60_two_who_fetch_at_once_get_one_package_that_was_made_and_counted_once(house: House) -> None:
+    for number in range(8):
+        house.approved(f"dis_{number}", case=f"case {number}")
+        answers = at_once([partial(house.disclose, f"dis_{number}")] * 3)
+        packages = {one for one in answers if isinstance(one, bytes)}
+        assert len(packages) == 1
+        assert all(isinstance(one, bytes | ConflictError) for one in answers), answers
+        assert house.disclose(f"dis_{number}") in packages
+    assert len([leaf for leaf in house.facts() if leaf["type"] == "disclosure.granted"]) == 8
+    with dialogue() as talk:
+        told = figures.figures(house.engine, Limits(), lambda: house.now, {}, talk)["budgets"]["disclosures"]
+    assert told["used"] == 8
+
+
+def test_a_client_has_so_many_disclosures_waiting_and_no_more_until_one_is_decided(house: House) -> None:
+    asked = [house.asked(f"dis_{number}")["request"] for number in range(disclosing.MOST_OPEN)]
+    with pytest.raises(BudgetError, match="wait for officers"):
+        house.asked("dis_more")
+    assert house.asked("dis_0")["request"] == asked[0], "one that waits is asked for again"
+    request = house.request_of({"request": asked[0]})
+    house.ask(ANNA, request)
+    with pytest.raises(BudgetError):
+        house.asked("dis_more")  # a request with one approval waits like its proposal, and counts once
+    house.approve(MARIA, request)
+    house.disclose("dis_0")
+    assert house.asked("dis_more")["request"]
+    house.now += 31 * DAY
+    house.act(disclosing.due)
+    assert house.asked("dis_later")["request"]
 
 
 def test_a_disclosure_and_an_erasure_at_once_leave_no_package_and_no_notice_open(house: House) -> None:

@@ -90,9 +90,8 @@ class Disclosing:
             acted = self._linking.act(verb, standing, args)
         except QuorumError as error:
             raise InvalidFieldError(f"/{str(error).partition(':')[0]}", str(error).partition(": ")[2]) from None
-        except BudgetError:
-            raise VaultError(Kind.TOO_MANY_REQUESTS, "as many disclosures as an hour may have; officers can raise it"
-                             ) from None  # fmt: skip
+        except BudgetError as error:
+            raise VaultError(Kind.TOO_MANY_REQUESTS, str(error)) from None
         except (ConflictError, EndedError) as error:
             raise VaultError(Kind.CONFLICT, str(error)) from None
         except MissingError:  # it ended meanwhile

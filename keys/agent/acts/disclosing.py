@@ -20,13 +20,15 @@ from keys.agent.names import Names, Standing, check_named, open_record
 from keys.agent.wire import Dialogue
 from keys.disclosures import Made
 from keys.engine import reading, writing
-from keys.errors import ConflictError, EndedError, MissingError, OpenError, QuorumError, RefusedError
+from keys.errors import BudgetError, ConflictError, EndedError, MissingError, OpenError, QuorumError, RefusedError
 from keys.orders import DAY_SECONDS, Disclosure, case_of
 from keys.quorum import Kind
 from keys.requests import Held, Stage
 
 BUDGET: Final = "disclosures"
 AT_ONCE: Final = 100
+MOST_OPEN: Final = 50
+"""How many disclosures of one client may wait for officers: each is for them to read."""
 _ORDERED: Final = ("case", "legal_basis", "authority", "ordered_by", "retrieved_by", "fields", "recipient",
                    "notice_days", "defer")  # fmt: skip
 
@@ -45,6 +47,7 @@ def ask(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
 
     Raises:
         RefusedError: the rows do not agree.
+        BudgetError: too many of this client's wait already.
         QuorumError: the order breaks a rule; it says which.
         ConflictError: there are no officers, or the case is about another account.
     """
@@ -60,10 +63,21 @@ def ask(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         with reading(names.engine) as connection:
             known = requests.of_kind(connection, Kind.DISCLOSE, subject)
             if not known:
+                _check_open(connection, client)
                 _check_case(connection, detail, {Stage.PENDING, Stage.DONE})
         if not known:
             names.officers.propose(Kind.DISCLOSE, subject, detail)
     return show(names, args, dialogue)
+
+
+def _check_open(connection: Connection, client: str) -> None:
+    """Check that a client has not more waiting than officers can read."""
+    asked = [one for one in requests.of_kind(connection, Kind.DISCLOSE) if one.said_detail().get("client") == client]
+    done = {one.id for one in asked if one.stage not in {Stage.PROPOSED, Stage.PENDING}}
+    if len({one.id for one in asked} - done) >= MOST_OPEN:
+        raise BudgetError(
+            f"{MOST_OPEN} disclosures wait for officers; ask again once they decided, or their time is over"
+        )
 
 
 def _check_case(connection: Connection, detail: Mapping[str, Any], stages: set[Stage]) -> None:
