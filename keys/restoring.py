@@ -224,11 +224,21 @@ class Restored:
         with writing(self.engine) as connection:
             connection.execute(delete(store.audit_outbox))
 
-    def officer_records_after(self, later: Later) -> int:
-        """Return how many of the officers' records came after the backup."""
+    def officers_after(self, later: Later, *, lose: bool) -> int:
+        """Return how many of the officers' records came after the backup.
+
+        Raises:
+            BackupError: some did, and nobody said that they may be lost.
+        """
         with reading(self.engine) as connection:
             held = {bytes.fromhex(one.digest) for one in chain_records(connection)}
-        return len(later.recorded - held)
+        lost = len(later.recorded - held)
+        if lost and not lose:
+            raise BackupError(
+                f"officers changed something, or approvals were used, {lost} times after this backup; restore a later "
+                "one, or say --lose-officer-changes, and hold a rekey at once"
+            )
+        return lost
 
     def trust_own_head(self) -> None:
         """Take what the key store says was signed last of the log for all that was."""
@@ -247,7 +257,7 @@ class Restored:
                         if known.active:
                             agreements.put(connection, self.keyring, replace(known, state=agreements.REVOKED))
                             told["agreements"] += 1
-            if self.officer_records_after(later):
+            if self.officers_after(later, lose=True):
                 for held in requests.every(connection):
                     if held.stage in {Stage.PENDING, Stage.PROPOSED}:
                         requests.mark(connection, held.digest, Stage.WITHDRAWN)

@@ -1,5 +1,6 @@
 """The key store alone comes back under stores that lived on, and nothing is lost that was not said before."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from tests import serving
-from tests.http.test_backups import Place, is_clean, logged, moved, run, told
+from tests.http.test_backups import Place, is_clean, killed, logged, moved, run, told
 from tests.http.test_log import await_checkpoint
 from tests.http.test_officers import Machines, citizen
 from tests.people import person
@@ -65,7 +66,7 @@ def test_a_lost_key_store_comes_back_and_who_was_erased_since_stays_erased(place
     told(server)
     assert "runs here" in back(place, folder, code=1)
     server.stop()
-    assert "there" in back(place, folder, code=1) or serving.cluster is not None
+    assert "where there is none" in back(place, folder, code=1)
     lost(server)
     found = back(place, folder)
     assert (found["erased"], found["acts_lost"]) == (2, 0)
@@ -103,6 +104,35 @@ def test_what_came_after_the_backup_is_said_before_it_is_lost(place: Place) -> N
     assert chat.registered(person(3), "after")["state"] == "in_review"
     findings = server.json("fsck", "--grace-minutes", "0", code=4)["findings"]
     assert findings, "whom it concerns is named"
+
+
+def test_killed_it_is_said_again_and_never_over_a_key_store_that_came_back(place: Place) -> None:
+    server = place.server
+    await_checkpoint(server)
+    chat = server.provider("chat")
+    chat.registered(person(1), "anna")
+    folder = backed_up(place)
+    server.stop()
+    lost(server)
+    drawn = random.Random(7)  # noqa: S311 - not a secret
+    for _ in range(6):
+        environment = server.environment | server.databases
+        arguments = ["restore", str(folder), "--key-file", str(place.key_file), "--keys-alone"]
+        killed(environment, drawn.uniform(0.3, 1.6), *arguments)
+    found = run(server.environment | server.databases, "restore", str(folder), "--key-file", str(place.key_file),
+                "--keys-alone", code=None)  # fmt: skip
+    assert isinstance(found, dict) or "where there is none" in found, "one of those that were killed had ended"
+    if serving.cluster is not None:
+        server.go_under_roles()
+    server.start()
+    chat = moved(chat, server)
+    later = chat.registered(person(2), "berta")
+    server.stop()
+    (server.home / ".restore-keys").mkdir(exist_ok=True)  # as a kill leaves it, once the store was in its place
+    assert "where there is none" in back(place, folder, "--lose-later", code=1)
+    server.start()
+    assert moved(chat, server).introspect(later["token"])["active"]
+    is_clean(server)
 
 
 def test_a_backup_of_the_keys_is_no_whole_one_and_another_vaults_log_is_refused(place: Place, tmp_path: Path) -> None:

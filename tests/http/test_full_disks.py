@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.http.test_backups import Place, is_clean, moved, opens
+from tests.http.test_backups import Place, is_clean, moved, opens, run
 from tests.http.test_rotation import keys
 from tests.http.test_seals import secret
 from tests.http.test_store_faults import fill
@@ -131,3 +131,26 @@ def test_a_restore_on_a_full_disk_says_so_and_is_said_again_where_there_is_room(
         other.start()
         assert moved(chat, other).introspect(made["token"])["active"] is True
         other.stop()
+
+
+def test_a_key_store_that_finds_no_room_leaves_nothing_and_comes_back_when_there_is_some(
+    served: Server, tmp_path: Path
+) -> None:
+    chat, place = served.provider("chat"), Place(served, tmp_path / "place")
+    made, folder = chat.registered(person(1), "anna_1"), tmp_path / "place" / "keys"
+    run(served.environment, "backup", str(folder), "--key-file", str(place.key_file), "--keys-alone")
+    served.stop()
+    for path in served.home.glob("keys.db*"):
+        path.unlink()
+    restore = ("restore", str(folder), "--key-file", str(place.key_file), "--keys-alone")
+    filler = fill(served.home)
+    try:
+        refused = run(served.environment, *restore, code=1)
+    finally:
+        filler.unlink()
+    assert "cannot be written" in refused
+    assert not (served.home / ".restore-keys").exists()
+    assert run(served.environment, *restore)["acts_lost"] == 0
+    served.start()
+    assert moved(chat, served).introspect(made["token"])["active"] is True
+    is_clean(served)

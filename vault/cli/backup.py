@@ -13,7 +13,7 @@ from keys.cli.ceremony import read_paper
 from keys.cli.seat import asked_passphrase, read_secret
 from keys.errors import BackupError
 from keys.restoring import RootKey, needed, root_of_seal, root_of_shares
-from vault import backups, backups_of_keys
+from vault import backups, restores, restores_of_keys
 from vault.cli.common import json_option, open_vault, show
 from vault.config import STORES, load
 from vault.domain.clock import SystemClock, epoch
@@ -57,7 +57,7 @@ def backup(folder: Path, key_file: Path, *, keys_alone: bool, as_json: bool) -> 
         made = backups.make(
             vault.settings, vault.officer, folder, key_file, _now(),
             lambda rows: bar.update(task, description=f"{rows:,} rows copied"),
-            (backups_of_keys.KEYS,) if keys_alone else STORES,
+            (restores_of_keys.KEYS,) if keys_alone else STORES,
         )  # fmt: skip
     said = made.manifest.said
     found = {
@@ -111,7 +111,7 @@ def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files
         if key_file is None or (not keys_alone and (mirror is None) == (not no_mirror)):
             raise StartError("--key-file is needed, and --mirror or --no-mirror")
         keeper = _keeper(key_file)
-        (backups_of_keys if keys_alone else backups).check_empty(settings)
+        (restores_of_keys if keys_alone else restores).check_empty(settings)
         root = _root(keeper, share_files, passphrase_file)
         with _bar(as_json=as_json) as bar:
             task = bar.add_task("restoring", total=None)
@@ -120,12 +120,12 @@ def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files
                 bar.update(task, description=f"{rows:,} rows restored")
 
             if keys_alone:
-                found = backups_of_keys.restore(
+                found = restores_of_keys.restore(
                     settings, read, keeper, root, _now, progress, lose_officer_changes=lose_officer_changes,
                     lose_later=lose_later,
                 )  # fmt: skip
             else:
-                found = backups.restore(
+                found = restores.restore(
                     settings, read, keeper, root, sources.reader(mirror) if mirror is not None else None, _now,
                     progress, lose_officer_changes=lose_officer_changes,
                 )  # fmt: skip

@@ -1,11 +1,10 @@
-"""The key store alone, backed up and brought back under stores that lived on.
+"""The key store alone, brought back from a backup under stores that lived on.
 
 What came back is older than the directory and identity stores beside it. The log, which lived on too, tells what came
 between: who was erased is erased again, what may have been revoked or used is taken back. What acts on records made
 since is lost with their keys, so that nothing is brought back before somebody said that it may be.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,15 +15,16 @@ from keys.backups import KEYS_PART, Keeper
 from keys.chains import FILE_NAME as OFFICER_HEAD
 from keys.engine import open_engine
 from keys.entries import Key
-from keys.errors import BackupError, NoteError
+from keys.errors import BackupError
 from keys.files import replace_durably
 from keys.heads import FILE_NAME as LOG_HEAD
-from keys.restoring import Later, Restored, put_back_backup_keys
+from keys.restoring import Restored, put_back_backup_keys
 from keys.seals.sealed import FILE_NAME as SEAL
 from vault import running
-from vault.backups import SHUT, Backup, Progress, entries
+from vault.backups import Backup, Progress
 from vault.config import Settings
 from vault.errors import StartError
+from vault.restores import SHUT, later_acts
 from vault.services.reading_log import LogReader
 from vault.stores import copying, log, schema
 from vault.stores.copying import STORE_ERRORS
@@ -33,6 +33,8 @@ from vault.stores.unit import Store
 KEYS: Final = "keys"
 _BUILD: Final = ".restore-keys"
 _FILE: Final = "keys.db"
+_FILLING: Final = "filling"
+"""Says that what is in the database is a restore's that was cut off, to be filled again."""
 _MADE: Final = frozenset({
     "registration.created", "registration.revised", "review.decided", "evidence.sealed", "evidence.dropped",
     "exchange.redeemed", "person.split", "import.chunk", "keys.rotated", "keys.destroyed", "keys.resealed",
@@ -49,11 +51,11 @@ def check_empty(settings: Settings) -> None:
     """
     if running.agent_answers(settings):
         raise StartError("a vault runs here; stop it before its key store comes back")
-    if (settings.home / _BUILD).exists():
-        return  # of a restore that was cut off: it begins anew
     if settings.embedded:
         if (settings.home / _FILE).exists():
             raise StartError(f"{_FILE} is there; a key store comes back where there is none")
+        return
+    if (settings.home / _BUILD / _FILLING).exists():
         return
     with schema.opened({KEYS: settings.store_url(KEYS)}, settings.busy_seconds) as engines:
         if not schema.are_empty(engines):
@@ -83,9 +85,9 @@ def restore(
     check_empty(settings)
     manifest, build = backup.manifest, settings.home / _BUILD
     part = backup.opened_part(keeper, root)
-    shutil.rmtree(build, ignore_errors=True)
     try:
-        build.mkdir(mode=0o700, parents=True)
+        _cleared(build)
+        build.mkdir(mode=0o700, parents=True, exist_ok=True)
         backups.open_part(part, manifest.deployment, manifest.id, backup.folder / KEYS_PART, build / _FILE,
                           manifest.said["pieces"])  # fmt: skip
         engine = open_engine(f"sqlite:///{(build / _FILE).resolve()}")
@@ -98,9 +100,10 @@ def restore(
             engine.dispose()
         _put_in_place(settings, build, keeper, progress)
     except (OSError, *STORE_ERRORS):
+        _cleared(build)
         raise StartError("the key store cannot be written, or the log not be read; say it again") from None
-    except BackupError:
-        shutil.rmtree(build, ignore_errors=True)
+    except BaseException:
+        _cleared(build)
         raise
     return {**backup.told(), **told}
 
@@ -116,18 +119,10 @@ def _brought_up(
         last = reader.size()
         if last < size or reader.tree(size).root().hex() != told_log["root"]:
             raise BackupError("the log store is not that of this backup, or is older: idvault log refill")
-        try:
-            later = Later.of(entries(store, size, last))
-        except NoteError as error:
-            raise BackupError(str(error)) from None
+        later = later_acts(store, size, last)
         with store.reading() as unit:
             newest = log.newest(unit)
-    lost = restored.officer_records_after(later)
-    if lost and not lose_officer_changes:
-        raise BackupError(
-            f"officers changed something, or approvals were used, {lost} times after this backup; restore a later "
-            "one, or say --lose-officer-changes, and hold a rekey at once"
-        )
+    lost = restored.officers_after(later, lose=lose_officer_changes)
     made = {kind: count for kind, count in sorted(later.counts.items()) if kind in _MADE}
     if made and not lose_later:
         acts = ", ".join(f"{count} {kind}" for kind, count in made.items())
@@ -148,6 +143,15 @@ def _brought_up(
     }  # fmt: skip
 
 
+def _cleared(build: Path) -> None:
+    """Remove what a restore left, but what says that it was filling a database."""
+    for path in build.glob("*"):
+        if path.name != _FILLING:
+            path.unlink()
+    if build.exists() and not (build / _FILLING).exists():
+        build.rmdir()
+
+
 def _put_in_place(settings: Settings, build: Path, keeper: Keeper, progress: Progress) -> None:
     """Make what was built the key store; what a kill leaves of it is begun anew."""
     if keeper.seal and not (settings.home / SEAL).exists():
@@ -160,10 +164,12 @@ def _put_in_place(settings: Settings, build: Path, keeper: Keeper, progress: Pro
         names.append(_FILE)  # last: with it there is a key store
     else:
         with schema.opened({KEYS: settings.store_url(KEYS)}, settings.busy_seconds) as engines:
+            (build / _FILLING).touch()
             schema.emptied(engines[KEYS], KEYS)
             copying.copy_in(engines[KEYS], KEYS, build / _FILE, progress)
             put_back_backup_keys(engines[KEYS], keeper)
+        (build / _FILLING).unlink()  # from now on there is a key store, which nothing writes over
     for name in names:
         if (build / name).exists():
             (build / name).rename(settings.home / name)
-    shutil.rmtree(build)
+    _cleared(build)
