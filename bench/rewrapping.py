@@ -23,7 +23,7 @@ from rich.table import Table
 from bench import load
 from bench.log import RESULTS
 from bench.served import Vault, cluster_of, served_vault
-from keys import records
+from keys import record_keys, records
 from keys.agent import rewrapper
 from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
@@ -31,6 +31,7 @@ from keys.cli.rotation import batches
 from keys.engine import open_engine, writing
 from keys.keyring import Keyring
 from keys.primitives import random_bytes
+from keys.records import State
 from keys.seals import development
 from tests.http.test_processes import holders
 from vault import config
@@ -57,7 +58,7 @@ class Keys:
         held = sum(key.get("records", 0) for key in self._agent.call("keys.list", {})["keys"])
         for place in track(range(held, size, _FILL), f"{size:,} records", console=Console(stderr=True)):
             drawn = [
-                records.draw(keyring, "bench.example", random_bytes(16), _FIELDS, minute, records.State.IN_REVIEW)[0]
+                record_keys.draw(keyring, "bench.example", random_bytes(16), _FIELDS, minute, State.IN_REVIEW)[0]
                 for _ in range(min(_FILL, size - place))
             ]
             with writing(self._engine) as connection:

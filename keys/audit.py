@@ -20,7 +20,8 @@ from keys.bulk import Bulk, Rows
 from keys.frame import Place, Purpose, length_prefixed, seal
 from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
-from keys.records import RID_BYTES, Opened, detail_key
+from keys.record_keys import Opened, detail_key
+from keys.records import RID_BYTES
 
 _DIGEST_BYTES: Final = 32
 _COUNTED: Final = "keys.resealed"

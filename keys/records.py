@@ -17,10 +17,8 @@ from keys import store
 from keys.bulk import Bulk, Rows, insert_all, inserting, listed
 from keys.driver import Prepared, Speaking, Step, run
 from keys.errors import ConflictError, MissingError, OpenError
-from keys.fields import FieldValue, field_key, open_field
 from keys.frame import Place, Purpose
 from keys.keyring import Keyring
-from keys.primitives import KEY_BYTES, Secret, expand_sha256, random_bytes
 from keys.rows import checked, with_mac
 
 RID_BYTES: Final = 16
@@ -125,67 +123,14 @@ class Record:
         return with_mac(keyring, _TABLE, columns)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A record with its keys: for the span of one act."""
-
-    record: Record
-    record_key: Secret
-    commitment_key: Secret
-    former: Secret | None = None
-    """The key that some of its fields may still lie under, while they are sealed anew."""
-
-    def field_keys(self, revisions: Mapping[str, int]) -> dict[str, bytes]:
-        """Return the keys that a worker seals these fields with."""
-        return {
-            name: field_key(self.record_key, name, revision).expose_cleartext() for name, revision in revisions.items()
-        }
-
-    def open_fields(
-        self, deployment: bytes, sealed: Mapping[str, bytes], revisions: Mapping[str, int] | None = None
-    ) -> dict[str, FieldValue]:
-        """Return the fields in clear.
-
-        Raises:
-            OpenError: a field does not open at its place and revision, is missing, or should not be there.
-        """
-        revisions = self.record.revisions if revisions is None else revisions
-        if set(sealed) != set(revisions):
-            raise OpenError
-        return {name: self.open_one(deployment, name, revisions[name], value) for name, value in sealed.items()}
-
-    def open_one(self, deployment: bytes, name: str, revision: int, sealed: bytes) -> FieldValue:
-        """Return one field in clear.
-
-        Raises:
-            OpenError: it does not open at its place and revision.
-        """
-        try:
-            key = field_key(self.record_key, name, revision)
-            return open_field(key, deployment, self.record.rid, name, revision, sealed)
-        except OpenError:
-            if self.former is None:
-                raise
-        key = field_key(self.former, name, revision)
-        return open_field(key, deployment, self.record.rid, name, revision, sealed)
-
-    def detail_key(self, audit_id: bytes) -> Secret:
-        """Return the key that seals the detail of one audit row of this record."""
-        return detail_key(self.commitment_key, audit_id)
-
-
-def detail_key(commitment_key: Secret, audit_id: bytes) -> Secret:
-    """Return the key that seals the detail of one audit row of the record with this commitment key."""
-    return expand_sha256(commitment_key, b"idvault/v1/audit" + audit_id)
-
-
-def _place(keyring: Keyring, rid: bytes, field: str) -> Place:
+def place_of(keyring: Keyring, rid: bytes, field: str) -> Place:
+    """Return the place that a value of a record is sealed to."""
     return Place(keyring.deployment, _TABLE, rid, field)
 
 
 def seal_uid(keyring: Keyring, rid: bytes, uid: bytes) -> bytes:
     """Return the sealed map entry of a record."""
-    return keyring.current("map").seal(Purpose.UID, _place(keyring, rid, "uid"), uid)
+    return keyring.current("map").seal(Purpose.UID, place_of(keyring, rid, "uid"), uid)
 
 
 def uid_of(keyring: Keyring, record: Record) -> bytes:
@@ -194,7 +139,7 @@ def uid_of(keyring: Keyring, record: Record) -> bytes:
     Raises:
         OpenError: the map entry was altered or moved.
     """
-    return keyring.opener("map", record.uid).open(Purpose.UID, _place(keyring, record.rid, "uid"), record.uid)
+    return keyring.opener("map", record.uid).open(Purpose.UID, place_of(keyring, record.rid, "uid"), record.uid)
 
 
 def seal_origin(
@@ -202,7 +147,7 @@ def seal_origin(
 ) -> bytes:
     """Return the sealed {sector, pid} that a record in creation is cleaned up by; `exchange` where one makes it."""
     origin = {"sector": sector, "pid": pid} | ({} if exchange is None else {"exchange": dict(exchange)})
-    return keyring.current("map").seal(Purpose.INTENT, _place(keyring, rid, "origin"), msgpack.packb(origin))
+    return keyring.current("map").seal(Purpose.INTENT, place_of(keyring, rid, "origin"), msgpack.packb(origin))
 
 
 def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes, dict[str, str] | None]:
@@ -214,59 +159,9 @@ def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes, dict[str, s
         OpenError: altered or moved.
     """
     sealed = record.origin or b""
-    plain = keyring.opener("map", sealed).open(Purpose.INTENT, _place(keyring, record.rid, "origin"), sealed)
+    plain = keyring.opener("map", sealed).open(Purpose.INTENT, place_of(keyring, record.rid, "origin"), sealed)
     origin: dict[str, Any] = msgpack.unpackb(plain)
     return origin["sector"], origin["pid"], origin.get("exchange")
-
-
-def draw(
-    keyring: Keyring, sector: str, pid: bytes, fields: Mapping[str, int], minute: int, state: State = State.CREATING
-) -> tuple[Opened, bytes]:
-    """Return a fresh record with its keys, and the fresh provisional person's uid."""
-    rid, uid, kek = random_bytes(RID_BYTES), random_bytes(UID_BYTES), keyring.current("kek")
-    record_key, commitment_key = Secret.random(), Secret.random()
-    wrap = {
-        name: kek.seal(Purpose.WRAP, _place(keyring, rid, name), secret.expose_cleartext())
-        for name, secret in (("record_key", record_key), ("commitment_key", commitment_key))
-    }
-    record = Record(
-        rid=rid, kek_version=kek.version, record_key=wrap["record_key"], commitment_key=wrap["commitment_key"],
-        state=state, assurance=Assurance.NONE, revisions=fields, pending=None, uid=seal_uid(keyring, rid, uid),
-        origin=seal_origin(keyring, rid, sector, pid) if state is State.CREATING else None, created=minute, mac=b"",
-    )  # fmt: skip
-    return Opened(record, record_key, commitment_key), uid
-
-
-def unwrap(keyring: Keyring, record: Record) -> Opened:
-    """Return the record with its keys.
-
-    Raises:
-        OpenError: a wrapped key was altered or moved.
-        MissingError: its key encryption key is gone.
-    """
-    raw = _unwrapped(keyring, record.rid, "record_key", record.record_key).expose_cleartext()
-    former = Secret(raw[KEY_BYTES:]) if len(raw) > KEY_BYTES else None
-    return Opened(record, Secret(raw[:KEY_BYTES]), commitment_key(keyring, record), former)
-
-
-def wrap_record_key(keyring: Keyring, rid: bytes, record_key: Secret, former: Secret | None = None) -> bytes:
-    """Return a record's key, and the one before it where some fields may lie under that, wrapped together."""
-    raw = record_key.expose_cleartext() + (b"" if former is None else former.expose_cleartext())
-    return keyring.current("kek").seal(Purpose.WRAP, _place(keyring, rid, "record_key"), raw)
-
-
-def commitment_key(keyring: Keyring, record: Record) -> Secret:
-    """Return the one key of a record that its audit rows need.
-
-    Raises:
-        OpenError: it was altered or moved.
-        MissingError: its key encryption key is gone.
-    """
-    return _unwrapped(keyring, record.rid, "commitment_key", record.commitment_key)
-
-
-def _unwrapped(keyring: Keyring, rid: bytes, name: str, wrapped: bytes) -> Secret:
-    return Secret(keyring.opener("kek", wrapped).open(Purpose.WRAP, _place(keyring, rid, name), wrapped))
 
 
 def add(connection: Connection, keyring: Keyring, record: Record) -> None:

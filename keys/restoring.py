@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from keys import agreements, holds, leaves, records, requests, store
+from keys import agreements, holds, leaves, record_keys, records, requests, store
 from keys.agent.acts import checkpointing
 from keys.agent.acts.deciding import Deciding
 from keys.agent.client import AgentClient
@@ -200,7 +200,7 @@ class Restored:
             for rid, record in records.intact(self.keyring, rows).items():
                 if record is None:
                     continue
-                key, number = records.commitment_key(self.keyring, record), numbers.get(rid, 0)
+                key, number = record_keys.commitment_key(self.keyring, record), numbers.get(rid, 0)
                 while leaves.record_subject(key, number) in later.subjects:
                     number += 1
                 if leaves.erased_subject(key) in later.erased:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, select
 
-from keys import records, store
+from keys import record_keys, records, store
 from keys.accounts import account_holds
 from keys.agent.arguments import Args, listed, mapping, octets, text
 from keys.agent.rewrapper import Rewrappers
@@ -15,7 +15,8 @@ from keys.errors import KeysError, MissingError, OpenError, RefusedError
 from keys.keyring import Keyring
 from keys.links import Links
 from keys.primitives import Secret
-from keys.records import Assurance, Opened, Record
+from keys.record_keys import Opened
+from keys.records import Assurance, Record
 from keys.rows import checked
 from keys.tokens import PID_BYTES
 
@@ -211,7 +212,7 @@ def open_record(names: Names, record: Record) -> Opened:
         RefusedError: a wrapped key does not open.
     """
     try:
-        return records.unwrap(names.keyring, record)
+        return record_keys.unwrap(names.keyring, record)
     except KeysError:
         raise RefusedError from None
 
@@ -223,7 +224,7 @@ def commitment_key(names: Names, record: Record) -> Secret:
         RefusedError: it does not open.
     """
     try:
-        return records.commitment_key(names.keyring, record)
+        return record_keys.commitment_key(names.keyring, record)
     except KeysError:
         raise RefusedError from None
 

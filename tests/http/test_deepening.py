@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from keys import records
+from keys import record_keys, records
 from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
 from keys.engine import open_engine, reading
@@ -45,7 +45,7 @@ class Thief:
         self.ring = Keyring.under_root(engine, *development.open_seal(server.home / development.FILE_NAME))
         with reading(engine) as connection:
             found = records.load_present(connection, self.ring, rids)
-        self.taken = {record.rid: records.unwrap(self.ring, record) for record in found}
+        self.taken = {record.rid: record_keys.unwrap(self.ring, record) for record in found}
         engine.dispose()
 
     def reads(self, fields: dict[bytes, dict[str, bytes]]) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from keys import records
+from keys import record_keys, records
 from keys.engine import open_engine, reading
 from keys.keyring import Keyring
 from keys.seals.passphrase import Passphrase
@@ -36,7 +36,7 @@ def all_keys(server: Server) -> dict[str, bytes]:
     with reading(engine) as connection:
         rows = connection.exec_driver_sql("SELECT rid FROM record_key").scalars().all()
         record = records.load(connection, ring, bytes(rows[0]))
-    found["commitment key"] = records.commitment_key(ring, record).expose_cleartext()
+    found["commitment key"] = record_keys.commitment_key(ring, record).expose_cleartext()
     engine.dispose()
     return found
 

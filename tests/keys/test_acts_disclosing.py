@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from keys import audit, disclosures, leaves, orders, records
+from keys import audit, disclosures, leaves, orders, record_keys
 from keys.accounts import account_mac
 from keys.agent.acts import disclosing, draining, erasing, figures, holding
 from keys.agent.names import Limits
@@ -116,7 +116,7 @@ def test_the_fields_that_were_signed_for_are_opened_and_no_other(house: House, m
         opened.append(field)
         return real(key, deployment, rid, field, revision, sealed)
 
-    monkeypatch.setattr(records, "open_field", counting)
+    monkeypatch.setattr(record_keys, "open_field", counting)
     house.approved(fields=["birth_date", "legal_name"])
     package = house.disclose()
     assert opened == ["legal_name"], "the record has no birth date, and its phone was not asked for"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keys import audit, leaves, records
+from keys import audit, leaves, record_keys, records
 from keys.agent.acts import checkpointing, draining, rotating
 from keys.checkpoints import Checkpoint, log_key, log_signature_holds
 from keys.details import seal_detail
@@ -40,13 +40,13 @@ def settle(store: KeyStore, *ids: bytes) -> None:
 
 def write(store: KeyStore, *rids: bytes, kind: str = "registration.revised") -> None:
     with writing(store.engine) as connection:
-        opened = [records.unwrap(store.keyring, records.load(connection, store.keyring, rid)) for rid in rids]
+        opened = [record_keys.unwrap(store.keyring, records.load(connection, store.keyring, rid)) for rid in rids]
         audit.write_group(connection, store.keyring.deployment, opened, kind, 29_453_760, {"why": "x"})
 
 
 def expected(store: KeyStore, rid: bytes, count: int) -> list[bytes]:
     with reading(store.engine) as connection:
-        key = records.commitment_key(store.keyring, records.load(connection, store.keyring, rid))
+        key = record_keys.commitment_key(store.keyring, records.load(connection, store.keyring, rid))
     return [leaves.record_subject(key, number) for number in range(count)]
 
 

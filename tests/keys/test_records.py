@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from keys import audit, records
+from keys import audit, record_keys, records
 from keys.engine import reading, writing
 from keys.errors import ConflictError, MissingError, OpenError
 from keys.fields import FieldValue, field_key, seal_field
 from keys.frame import Place, Purpose, open_frame
 from keys.primitives import Secret
-from keys.records import Assurance, Opened, Record, State
+from keys.record_keys import Opened
+from keys.records import Assurance, Record, State
 from keys.rows import checked, row_mac
 from tests.keys import reference
 from tests.keys.stores import NOW, SHOP, KeyStore
@@ -20,7 +21,7 @@ COLUMNS = ("record_key", "commitment_key", "uid", "origin", "mac")
 
 
 def _added(store: KeyStore) -> tuple[Opened, bytes]:
-    opened, uid = records.draw(store.keyring, SHOP, PID, {"legal_name": 1, "phone": 1}, NOW // 60)
+    opened, uid = record_keys.draw(store.keyring, SHOP, PID, {"legal_name": 1, "phone": 1}, NOW // 60)
     with writing(store.engine) as connection:
         records.add(connection, store.keyring, opened.record)
     return opened, uid
@@ -36,7 +37,7 @@ def test_a_record_reads_back_with_its_keys_person_and_origin(store: KeyStore) ->
     record = _load(store, opened.record.rid)
     assert (record.state, record.assurance, record.pending) == (State.CREATING, Assurance.NONE, None)
     assert record.revisions == {"legal_name": 1, "phone": 1}
-    again = records.unwrap(store.keyring, record)
+    again = record_keys.unwrap(store.keyring, record)
     assert (again.record_key, again.commitment_key) == (opened.record_key, opened.commitment_key)
     assert records.uid_of(store.keyring, record) == uid
     assert records.origin_of(store.keyring, record) == (SHOP, PID, None)
@@ -89,7 +90,7 @@ def test_a2_sealed_columns_open_in_their_own_row_and_column_alone(store: KeyStor
         replace(one, commitment_key=one.record_key), replace(one, record_key=one.record_key[:-1] + b"\x00"),
     ):  # fmt: skip
         with pytest.raises(OpenError):
-            records.unwrap(store.keyring, moved)
+            record_keys.unwrap(store.keyring, moved)
     for moved in (replace(one, uid=other.uid), replace(one, uid=one.origin or b"")):
         with pytest.raises(OpenError):
             records.uid_of(store.keyring, moved)
@@ -103,15 +104,15 @@ def test_a_record_whose_key_encryption_key_is_gone_is_missing_it(store: KeyStore
     keyring = store.opened()
     keyring._keys["kek", ""] = {}
     with pytest.raises(MissingError):
-        records.unwrap(keyring, opened.record)
+        record_keys.unwrap(keyring, opened.record)
 
 
 def test_with_two_keys_present_an_old_record_opens_and_a_new_one_is_under_the_new(store: KeyStore) -> None:
     old, uid = _added(store)
     store.add_version("kek")
     keyring = store.opened()
-    assert records.unwrap(keyring, _load(store, old.record.rid)).record_key == old.record_key
-    fresh, _ = records.draw(keyring, SHOP, PID, {"phone": 1}, 0)
+    assert record_keys.unwrap(keyring, _load(store, old.record.rid)).record_key == old.record_key
+    fresh, _ = record_keys.draw(keyring, SHOP, PID, {"phone": 1}, 0)
     assert (old.record.kek_version, fresh.record.kek_version) == (1, 2)
     assert records.uid_of(keyring, old.record) == uid
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keys import records, rewrapping
+from keys import record_keys, records, rewrapping
 from keys.agent import rewrapper
 from keys.agent.acts import evidence, rotating, signing, verifying
 from keys.agent.names import Names
@@ -50,7 +50,7 @@ def destroy(store: KeyStore, version: int, purpose: str = "kek", sector: str = "
 
 def opens(keyring: Keyring, rid: bytes) -> tuple[bytes, bytes]:
     with reading(keyring._engine) as connection:
-        opened = records.unwrap(keyring, records.load(connection, keyring, rid))
+        opened = record_keys.unwrap(keyring, records.load(connection, keyring, rid))
     return opened.record_key.expose_cleartext(), opened.commitment_key.expose_cleartext()
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from keys import audit, records, store
+from keys import audit, record_keys, records, store
 from keys.agent.acts.matching import ask_records
 from keys.agent.arguments import Args, listed, octets, sealed_fields, whole
 from keys.agent.names import Names
@@ -26,7 +26,8 @@ from keys.fields import field_key, seal_field
 from keys.keyring import Keyring
 from keys.primitives import Secret
 from keys.quorum import Kind
-from keys.records import RID_BYTES, Opened, Record, State
+from keys.record_keys import Opened
+from keys.records import RID_BYTES, Record, State
 from keys.rows import checked, with_mac
 
 SUBJECT: Final = "records"
@@ -149,11 +150,11 @@ def _may(names: Names, record: Record) -> bool:
 
 def _given_key(names: Names, record: Record, given: Any) -> tuple[dict[str, Any], list[_Change]]:  # noqa: ANN401
     """Return an item of `deep`, and how the record changes where it has not another key yet."""
-    was, opened, changes = sealed_fields(given or {}), records.unwrap(names.keyring, record), list[_Change]()
+    was, opened, changes = sealed_fields(given or {}), record_keys.unwrap(names.keyring, record), list[_Change]()
     fields = opened.open_fields(names.keyring.deployment, was)
     if opened.former is None:
         opened = Opened(record, Secret.random(), opened.commitment_key, opened.record_key)
-        wrapped = records.wrap_record_key(names.keyring, record.rid, opened.record_key, opened.former)
+        wrapped = record_keys.wrap_record_key(names.keyring, record.rid, opened.record_key, opened.former)
         changes = [(record, {"record_key": wrapped})]
     anew = {
         name: seal_field(
@@ -180,14 +181,14 @@ def done(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         found = records.load_present(connection, names.keyring, rids)
     for record in found:
         try:
-            opened = records.unwrap(names.keyring, record)
+            opened = record_keys.unwrap(names.keyring, record)
             if opened.former is None or not _may(names, record):
                 continue
             alone = Opened(record, opened.record_key, opened.commitment_key)
             alone.open_fields(names.keyring.deployment, sealed_fields(sealed.get(record.rid) or {}))
         except KeysError:
             continue  # not written yet, or by another act: the next pass has it
-        wrapped = records.wrap_record_key(names.keyring, record.rid, alone.record_key)
+        wrapped = record_keys.wrap_record_key(names.keyring, record.rid, alone.record_key)
         changes.append((record, {"record_key": wrapped}))
     written = [rid for rid, done in _change_all(names, changes).items() if done]
     if written:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from keys import audit, disclosures, orders, records
+from keys import audit, disclosures, orders, record_keys, records
 from keys.disclosures import Made
 from keys.errors import KeysError, QuorumError
 from keys.keyring import Keyring
@@ -60,7 +60,7 @@ def write(
     """Write the audit row of an act on a disclosure; of a record that is gone it names nobody."""
     address = audit.disclosure_address(made.rid, made.digest, notice_due)
     try:
-        opened = records.unwrap(keyring, records.load(connection, keyring, made.rid))
+        opened = record_keys.unwrap(keyring, records.load(connection, keyring, made.rid))
         row = audit.row(keyring.deployment, opened, kind, minute, detail)
     except KeysError:
         row = audit.sealed_row(keyring, b"", kind, minute, detail)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from keys import audit, leaves, records, store
+from keys import audit, leaves, record_keys, records, store
 from keys.agent.arguments import Args, listed, whole
 from keys.agent.names import Names
 from keys.agent.wire import Dialogue
@@ -95,7 +95,7 @@ def commitment_keys(names: Names, connection: Connection, rids: Sequence[bytes])
         for rid, record in records.intact(names.keyring, rows).items():
             try:
                 if record is not None:
-                    keys[rid] = records.commitment_key(names.keyring, record)
+                    keys[rid] = record_keys.commitment_key(names.keyring, record)
             except KeysError:
                 continue
     return keys

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from keys import agreements, audit, budgets, handoffs, records
+from keys import agreements, audit, budgets, handoffs, record_keys, records
 from keys.agent.arguments import Args, listed, mapping, text, whole
 from keys.agent.names import Names, check_shown, rids_of
 from keys.agent.wire import Dialogue
@@ -138,7 +138,7 @@ def _prepared(
         return Refusal.SUBJECT  # until people can sign in, nobody's consent can be shown to the agent
     try:
         standing = check_shown(names, item.get("standing"), load)
-        commitment_key = records.commitment_key(names.keyring, standing.record)
+        commitment_key = record_keys.commitment_key(names.keyring, standing.record)
     except ProtocolError:
         raise
     except KeysError:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from keys import agreements, audit, handoffs, intents, records
+from keys import agreements, audit, handoffs, intents, record_keys, records
 from keys.agent.acts.exchanging import MOST_ITEMS, Refusal, among, may_be_exchanged, refused
 from keys.agent.acts.registering import MADE
 from keys.agent.arguments import Args, listed, mapping, octets, text
@@ -320,7 +320,7 @@ def _same(names: Names, connection: Connection, item: _Item) -> bool:
 def _record(names: Names, item: _Item) -> tuple[Record, bytes]:
     """Return a fresh record of the person, without any field, and the pid of its standing."""
     pid, sector, ring = random_bytes(PID_BYTES), item.handoff.taker_sector, names.keyring
-    opened, _ = records.draw(ring, sector, pid, {}, names.minute)
+    opened, _ = record_keys.draw(ring, sector, pid, {}, names.minute)
     rid = opened.record.rid
     record = replace(
         opened.record, uid=records.seal_uid(ring, rid, item.uid), assurance=Assurance.VAULT,

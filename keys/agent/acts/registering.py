@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete
 
-from keys import audit, budgets, records, store
+from keys import audit, budgets, record_keys, records, store
 from keys.agent.acts import draining
 from keys.agent.arguments import Args, listed, mapping, octets, text, whole
 from keys.agent.names import Names, check_standing, commitment_key, open_record
@@ -19,7 +19,8 @@ from keys.bulk import Bulk, Rows, insert_all, inserting
 from keys.driver import Step
 from keys.engine import reading, writing
 from keys.errors import ConflictError, MissingError, OpenError, ProtocolError, RefusedError
-from keys.records import RID_BYTES, Opened, Record, State
+from keys.record_keys import Opened
+from keys.records import RID_BYTES, Record, State
 from keys.tokens import PID_BYTES
 
 FIELDS: Final = frozenset(
@@ -125,7 +126,7 @@ def draw_all(names: Names, args: Args, state: State) -> Drawn:
     sector = text(args, "sector")
     wanted = [(octets(item, "pid", PID_BYTES), dict.fromkeys(_fields(item), 1)) for item in _items(args)]
     links = names.keyring.links(sector)
-    drawn = [records.draw(names.keyring, sector, pid, revisions, names.minute, state) for pid, revisions in wanted]
+    drawn = [record_keys.draw(names.keyring, sector, pid, revisions, names.minute, state) for pid, revisions in wanted]
     answers = [
         {
             "rid": opened.record.rid, "link": links.link(opened.record.rid, pid),
