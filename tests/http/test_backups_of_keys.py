@@ -1,6 +1,7 @@
 """The key store alone comes back under stores that lived on, and nothing is lost that was not said before."""
 
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,43 @@ def test_what_came_after_the_backup_is_said_before_it_is_lost(place: Place) -> N
     assert chat.registered(person(3), "after")["state"] == "in_review"
     findings = server.json("fsck", "--grace-minutes", "0", code=4)["findings"]
     assert findings, "whom it concerns is named"
+
+
+def test_what_waited_for_the_log_when_the_backup_was_made_is_not_told_twice(place: Place) -> None:
+    server = place.server
+    await_checkpoint(server)
+    chat, made, over = server.provider("chat"), list[int](), threading.Event()
+
+    def register() -> None:
+        while not over.is_set():
+            chat.registered(person(len(made)), f"name{len(made)}")
+            made.append(1)
+
+    beside = threading.Thread(target=register)
+    beside.start()
+    environment = server.environment | server.databases
+    try:
+        for number in range(3):  # one of them meets rows that wait, which are drained about once a second
+            folder = place.folder / f"keys{number}"
+            run(environment, "backup", str(folder), "--key-file", str(place.key_file), "--keys-alone")
+            if waiting(server):
+                break
+    finally:
+        over.set()
+        beside.join()
+    told(server)
+    server.stop()
+    lost(server)
+    back(place, folder, "--lose-later")
+    server.start()
+    told(server)
+    assert server.json("log", "verify")["types"]["registration.created"] == len(made)
+
+
+def waiting(server: Server) -> int:
+    """Return how many audit rows of the key store wait."""
+    count: int = server.sql("keys", "SELECT count(*) FROM audit_outbox")[0][0]
+    return count
 
 
 def test_killed_it_is_said_again_and_never_over_a_key_store_that_came_back(place: Place) -> None:

@@ -18,7 +18,7 @@ from tests.http.test_going import delete
 from tests.http.test_officers import CHEAP, PASSPHRASE, Machines, citizen, machines
 from tests.http.test_processes import eventually
 from tests.people import person
-from tests.serving import NO_TLS, Client, Server
+from tests.serving import NO_TLS, Client, Server, in_fork
 from vault.domain.clock import SystemClock
 
 __all__ = ["machines"]
@@ -164,6 +164,11 @@ def test_a58_and_a61_one_case_is_about_one_account_with_named_fields_and_nothing
         answer = chat.post("/v1/disclosures", {**ORDER, "account": one["account"], "recipient": court.card, **more})
         assert answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY, more
         assert "4 Js" not in answer.text
+    for days in (0, 91):
+        defer = {"days": days, "ordered_by": "a", "law": "b"}
+        answer = chat.post("/v1/disclosures", {**ORDER, "account": one["account"], "recipient": court.card,
+                                               "defer": defer})  # fmt: skip
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/defer/days"]
     for missing in (*ORDER, "recipient"):
         body = {**ORDER, "account": one["account"], "recipient": court.card}
         del body[missing]
@@ -191,6 +196,11 @@ def test_an_order_is_its_askers_and_of_an_account_with_somebody_behind_it(
     asked(blog, made["account"], court, 404)
     legacy = chat.post("/v1/accounts", {"handle": "old", "kind": "personal"}).json()
     assert "nobody is registered" in asked(chat, legacy["id"], court, 409)["detail"]
+    left = chat.registered(citizen(2), "berta_1")
+    assert chat.call("DELETE", f"/v1/accounts/{left['account']}").status_code == httpx.codes.NO_CONTENT
+    assert "nobody is registered" in asked(chat, left["account"], court, 409)["detail"]
+    code, _, refused = in_fork(["hold", "list", left["account"]], machines.server.environment)
+    assert (code, "nobody is registered" in refused) == (1, True)
     assert delete(chat, made["id"]) == httpx.codes.NO_CONTENT
     gone = package(chat, order["id"])
     assert gone.status_code == httpx.codes.CONFLICT, "approved, and nobody is there any more"
@@ -269,3 +279,4 @@ def test_a_vault_without_officers_discloses_nothing(fresh: Server, tmp_path: Pat
     card = str(officers.create(tmp_path / "court.officer", "Court", PASSPHRASE, CHEAP))
     answer = chat.post("/v1/disclosures", {**ORDER, "account": made["account"], "recipient": card})
     assert (answer.status_code, "no officers" in answer.text) == (409, True)
+    assert fresh.sql("keys", "SELECT count(*) FROM request") == [(0,)], "nothing is proposed to nobody"

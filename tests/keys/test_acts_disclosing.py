@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -58,10 +59,12 @@ class House(Room):
     def registered(self) -> Registration:
         return registered(cast("KeyStore", SimpleNamespace(names=lambda: self.names, keyring=self.ring)))
 
-    def evidence(self, made: Registration | None = None, account: bytes = bytes(16)) -> dict[str, Any]:
+    def evidence(
+        self, made: Registration | None = None, account: bytes = bytes(16), handle: str = "anna"
+    ) -> dict[str, Any]:
         own = made or self.anna
-        key, place = self.ring.current("account-mac").secret, (self.ring.deployment, "prov", "anna", own.pid, account)
-        row = {"id": account, "provider": "prov", "handle": "anna", "mac": account_mac(key, *place)}
+        key, place = self.ring.current("account-mac").secret, (self.ring.deployment, "prov", handle, own.pid, account)
+        row = {"id": account, "provider": "prov", "handle": handle, "mac": account_mac(key, *place)}
         return own.evidence(cast("KeyStore", SimpleNamespace(keyring=self.ring)), accounts=[row])
 
     def asked(
@@ -81,14 +84,16 @@ class House(Room):
         self.approve(MARIA, request)
         return request
 
-    def disclose(self, subject: str = "dis_1", made: Registration | None = None, **args: Any) -> bytes:
-        own = made or self.anna
-        sealed = {
-            name: seal_field(
-                Secret(key), self.ring.deployment, own.rid, name, 1, FieldValue(f'"{name} shown"'.encode())
-            )
+    def sealed(self, own: Registration) -> dict[str, bytes]:
+        place = (self.ring.deployment, own.rid)
+        return {
+            name: seal_field(Secret(key), *place, name, 1, FieldValue(f'"{name} shown"'.encode()))
             for name, key in own.keys.items()
         }
+
+    def disclose(self, subject: str = "dis_1", made: Registration | None = None, **args: Any) -> bytes:
+        own = made or self.anna
+        sealed = self.sealed(own)
         own_args = {"id": subject, "standing": self.evidence(made), **ACCOUNT, **args}
         with dialogue(lambda _what, _args: [{"rid": own.rid, "fields": sealed}]) as talk:
             return bytes(disclosing.disclose(self.names, own_args, talk)["package"])
@@ -295,6 +300,9 @@ def test_officers_defer_a_notice_by_ninety_days_at_a_time_and_say_who_ordered_it
         house.approve(MARIA, request)
         assert house.shown()["notice_due"] == first + step * 90 * DAY // 60
     assert sorted(leaf["notice_due"] for leaf in house.facts()) == [first + n * 90 * DAY // 60 for n in range(3)]
+    for days in (0, 91):
+        with pytest.raises(QuorumError, match="days: 1 to 90"):
+            house.ask(ANNA, house.request(ANNA, Kind.DEFER_NOTICE, "dis_1", days=days, **order))
     house.now = (first + 180 * DAY // 60) * 60
     house.act(disclosing.due)
     late = house.request(ANNA, Kind.DEFER_NOTICE, "dis_1", days=1, **order)
@@ -343,6 +351,7 @@ def test_an_erased_record_closes_its_notice_and_a_held_one_is_not_erased(house: 
     with pytest.raises(HeldError):
         _erase(house)  # an altered row holds all the same
     house.now = until
+    house.act(holding.check, standing=house.evidence())  # its time is over, whether or not its row went
     assert house.act(holding.expire) == {"gone": 1}
     _erase(house)
     assert {leaf["type"] for leaf in house.facts()} == {"disclosure.granted", "disclosure.notified"}
@@ -380,6 +389,57 @@ def test_a_client_has_so_many_disclosures_waiting_and_no_more_until_one_is_decid
     house.now += 31 * DAY
     house.act(disclosing.due)
     assert house.asked("dis_later")["request"]
+
+
+def test_a_hold_is_lengthened_by_officers_alone_and_by_a_year_at_most(house: House) -> None:
+    order = {name: ORDER[name] for name in ("case", "legal_basis", "authority", "ordered_by")}
+
+    def put(until: int) -> dict[str, Any]:
+        args = {"id": "acc_1", "standing": house.evidence(), "order": {**order, "until": until}}
+        return house.act(holding.put, **args, **ACCOUNT)
+
+    until = house.now + DAY
+    request = house.request_of({"request": put(until)["pending"]})
+    house.ask(ANNA, request)
+    house.approve(MARIA, request)
+    assert put(until)["held"] is True
+    for other in (until + DAY, until - 3600):
+        assert "pending" in put(other), "neither longer nor shorter by one command"
+    held = house.act(holding.listed, standing=house.evidence(), **ACCOUNT)["holds"]
+    assert [one["until"] for one in held] == [until]
+    put(house.now + orders.HOLD_DAYS * DAY)
+    for wrong in (house.now + 367 * DAY, house.now):
+        with pytest.raises(QuorumError, match="until"):
+            put(wrong)
+
+
+def test_what_was_approved_is_void_once_the_account_leads_to_another_record_or_has_another_name(house: House) -> None:
+    house.approved()
+    rid, pid = house.registered().rid, house.anna.pid
+    other = replace(house.anna, rid=rid, link=house.ring.links(SHOP).link(rid, pid))
+    for standing in (house.evidence(other), house.evidence(handle="berta")):
+        with pytest.raises(ConflictError, match="not so any more"):
+            house.disclose(standing=standing)
+    assert house.disclose()
+
+
+def test_an_order_that_takes_anothers_place_while_fields_are_fetched_is_not_carried_out_as_the_other(
+    house: House,
+) -> None:
+    first = house.approved()
+    second = house.request(ANNA, Kind.DISCLOSE, "dis_1", **{**first.detail, "fields": ["phone"]})
+    args = {"id": "dis_1", "standing": house.evidence(), **ACCOUNT}
+
+    def taken(_what: str, _args: Mapping[str, Any]) -> list[dict[str, Any]]:
+        house.say(ANNA, "withdraw", request=first.digest.hex())
+        house.ask(ANNA, second)
+        house.approve(MARIA, second)
+        return [{"rid": house.anna.rid, "fields": house.sealed(house.anna)}]
+
+    with dialogue(taken) as talk, pytest.raises(ConflictError):
+        disclosing.disclose(house.names, args, talk)
+    assert house.rows("disclosure") == 0
+    assert house.disclose()
 
 
 def test_a_disclosure_and_an_erasure_at_once_leave_no_package_and_no_notice_open(house: House) -> None:

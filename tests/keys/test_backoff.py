@@ -97,6 +97,10 @@ def test_a_passphrase_that_was_right_ends_the_count_whatever_is_wrong_behind_it(
     wrong(door, FREE)
 
 
+def test_the_wait_has_an_end_that_the_handbook_names() -> None:
+    assert [wait_seconds(failed) for failed in (4, 100, 10_000)] == [0, 300, 300]
+
+
 def test_a_spoiled_count_is_the_longest_wait_and_not_for_ever(door: Door) -> None:
     (door.home / FILE_NAME).write_text("{")
     door.now = int((door.home / FILE_NAME).stat().st_mtime)
