@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 3
 
-.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-rewrapping bench-backups bench-deepening bench-large transcripts
+.PHONY: serve demo test test-full setup dev lint lock clean bench bench-check bench-report bench-log bench-rewrapping bench-backups bench-deepening bench-growing bench-large transcripts
 
 serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:8400
 	$(BIN)/idvault serve
@@ -81,6 +81,10 @@ bench-backups: dev  ## a backup of 100 thousand people, and a vault that comes b
 
 bench-deepening: dev  ## records sealed anew after a compromise, a vault that opens, what a backup costs introspections
 	$(BIN)/python -m bench.deepening 20000
+
+bench-growing: dev  ## registrations, introspections and every list as one vault grows to a million people; a quarter of an hour
+	scripts/system-packages bench
+	$(BIN)/python -m bench.growing 10000 100000 1000000 --rounds 3
 
 bench-large: dev  ## import 5.8 million people into PostgreSQL, killed twice with -9 on the way; takes long and 20 GB
 	$(BIN)/python -m bench.importing 5800000 --kill 2

@@ -46,11 +46,14 @@ class Figures:
     bytes_per_person: dict[str, float] = field(default_factory=dict)
 
 
-def write(file: Path, count: int, seed: int = 1) -> None:
-    """Write so many people as JSON Lines: names of six countries, numbers whose check characters hold."""
+def write(file: Path, count: int, seed: int = 1, first: int = 1) -> None:
+    """Write so many people as JSON Lines: names of six countries, numbers whose check characters hold.
+
+    Their handles and external ids count from `first` on.
+    """
     people = People(seed)
     with file.open("w") as stream:
-        for number in range(1, count + 1):
+        for number in range(first, first + count):
             identity = people.identity(people.locale())
             stream.write(json.dumps({
                 "handle": f"user{number}", "kind": "public", "external_id": f"u-{number}",
