@@ -1,6 +1,8 @@
 """A record's own two keys, wrapped by the key encryption key, and what they open: the fields, and the audit's details.
 
-Guarantees: a wrapped key opens at its record alone, and lives for the span of one act.
+    wrapped = frame of record key(32) ‖ commitment key(32) [‖ former record key(32)]           (adr/0028)
+
+Guarantees: wrapped keys open at their record alone, and live for the span of one act.
 """
 
 from collections.abc import Mapping
@@ -75,13 +77,9 @@ def draw(
     """Return a fresh record with its keys, and the fresh provisional person's uid."""
     rid, uid, kek = random_bytes(records.RID_BYTES), random_bytes(records.UID_BYTES), keyring.current("kek")
     record_key, commitment_key = Secret.random(), Secret.random()
-    wrap = {
-        name: kek.seal(Purpose.WRAP, place_of(keyring, rid, name), secret.expose_cleartext())
-        for name, secret in (("record_key", record_key), ("commitment_key", commitment_key))
-    }
     record = Record(
-        rid=rid, kek_version=kek.version, record_key=wrap["record_key"], commitment_key=wrap["commitment_key"],
-        state=state, assurance=Assurance.NONE, revisions=fields, pending=None, uid=records.seal_uid(keyring, rid, uid),
+        rid=rid, kek_version=kek.version, wrapped=wrap(keyring, rid, record_key, commitment_key), state=state,
+        assurance=Assurance.NONE, revisions=fields, pending=None, uid=records.seal_uid(keyring, rid, uid),
         origin=records.seal_origin(keyring, rid, sector, pid) if state is State.CREATING else None, created=minute,
         mac=b"",
     )  # fmt: skip
@@ -92,29 +90,25 @@ def unwrap(keyring: Keyring, record: Record) -> Opened:
     """Return the record with its keys.
 
     Raises:
-        OpenError: a wrapped key was altered or moved.
+        OpenError: its wrapped keys were altered or moved.
         MissingError: its key encryption key is gone.
     """
-    raw = _unwrapped(keyring, record.rid, "record_key", record.record_key).expose_cleartext()
-    former = Secret(raw[KEY_BYTES:]) if len(raw) > KEY_BYTES else None
-    return Opened(record, Secret(raw[:KEY_BYTES]), commitment_key(keyring, record), former)
+    place = place_of(keyring, record.rid, "wrapped")
+    raw = keyring.opener("kek", record.wrapped).open(Purpose.WRAP, place, record.wrapped)
+    record_key, commitment_key, *former = (Secret(raw[at : at + KEY_BYTES]) for at in range(0, len(raw), KEY_BYTES))
+    return Opened(record, record_key, commitment_key, *former)
 
 
-def wrap_record_key(keyring: Keyring, rid: bytes, record_key: Secret, former: Secret | None = None) -> bytes:
-    """Return a record's key, and the one before it where some fields may lie under that, wrapped together."""
-    raw = record_key.expose_cleartext() + (b"" if former is None else former.expose_cleartext())
-    return keyring.current("kek").seal(Purpose.WRAP, place_of(keyring, rid, "record_key"), raw)
+def wrap(keyring: Keyring, rid: bytes, *secrets: Secret) -> bytes:
+    """Return a record's keys wrapped together: record key, commitment key and, while there is one, the former."""
+    raw = b"".join(secret.expose_cleartext() for secret in secrets)
+    return keyring.current("kek").seal(Purpose.WRAP, place_of(keyring, rid, "wrapped"), raw)
 
 
 def commitment_key(keyring: Keyring, record: Record) -> Secret:
     """Return the one key of a record that its audit rows need.
 
     Raises:
-        OpenError: it was altered or moved.
-        MissingError: its key encryption key is gone.
+        OpenError, MissingError: see `unwrap`.
     """
-    return _unwrapped(keyring, record.rid, "commitment_key", record.commitment_key)
-
-
-def _unwrapped(keyring: Keyring, rid: bytes, name: str, wrapped: bytes) -> Secret:
-    return Secret(keyring.opener("kek", wrapped).open(Purpose.WRAP, place_of(keyring, rid, name), wrapped))
+    return unwrap(keyring, record).commitment_key

@@ -85,8 +85,7 @@ class Record:
 
     rid: bytes
     kek_version: int
-    record_key: bytes
-    commitment_key: bytes
+    wrapped: bytes
     state: State
     assurance: Assurance
     revisions: Mapping[str, int]
@@ -106,19 +105,18 @@ class Record:
         checked(keyring, _TABLE, row)
         pending = None if row.pending is None else msgpack.unpackb(row.pending)
         return cls(
-            rid=row.rid, kek_version=row.kek_version, record_key=row.record_key, commitment_key=row.commitment_key,
-            state=State(row.state), assurance=Assurance(row.assurance), revisions=msgpack.unpackb(row.revisions),
-            pending=pending, uid=row.uid, origin=row.origin, created=row.created, mac=row.mac,
+            rid=row.rid, kek_version=row.kek_version, wrapped=row.wrapped, state=State(row.state),
+            assurance=Assurance(row.assurance), revisions=msgpack.unpackb(row.revisions), pending=pending,
+            uid=row.uid, origin=row.origin, created=row.created, mac=row.mac,
         )  # fmt: skip
 
     def values(self, keyring: Keyring) -> dict[str, Any]:
         """Return the column values with a fresh MAC."""
         pending = None if self.pending is None else msgpack.packb(dict(self.pending))
         columns = {
-            "rid": self.rid, "kek_version": self.kek_version, "record_key": self.record_key,
-            "commitment_key": self.commitment_key, "state": str(self.state), "assurance": str(self.assurance),
-            "revisions": msgpack.packb(dict(self.revisions)), "pending": pending, "uid": self.uid,
-            "origin": self.origin, "created": self.created,
+            "rid": self.rid, "kek_version": self.kek_version, "wrapped": self.wrapped, "state": str(self.state),
+            "assurance": str(self.assurance), "revisions": msgpack.packb(dict(self.revisions)), "pending": pending,
+            "uid": self.uid, "origin": self.origin, "created": self.created,
         }  # fmt: skip
         return with_mac(keyring, _TABLE, columns)
 

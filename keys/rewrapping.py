@@ -31,14 +31,14 @@ _EVIDENCE_TABLE: Final = "keys.evidence_key"
 _EVIDENCE_BATCH: Final = 1000
 _KEY_ID_AT: Final = 7
 """Where a frame's header says the key's id, counted from 1: `keys.frame`."""
-_KEYS_OF_RECORD: Final = ("record_key", "commitment_key")
+_KEYS_A_RECORD: Final = 2
+"""In one frame: `keys.record_keys`."""
 _AT: Final = {name: at for at, name in enumerate(store.record_key.c.keys())}
 _CHANGED: Final = {
     "read_rid": _RECORD.rid, "read_version": _RECORD.kek_version, "read_mac": _RECORD.mac,
-    "kek_version": _RECORD.kek_version, "record_key": _RECORD.record_key, "commitment_key": _RECORD.commitment_key,
-    "mac": _RECORD.mac,
+    "kek_version": _RECORD.kek_version, "wrapped": _RECORD.wrapped, "mac": _RECORD.mac,
 }  # fmt: skip
-_WRITTEN: Final = ("kek_version", "record_key", "commitment_key", "mac")
+_WRITTEN: Final = ("kek_version", "wrapped", "mac")
 _written: Final = itemgetter(*(_AT[name] for name in _WRITTEN))
 _ALL: Final = b"\xff" * 16
 """No rid comes after it."""
@@ -94,7 +94,7 @@ class Wrapping:
         return cls(keyring.deployment, keyring.current(KEK), dict(keyring.versions(KEK)), key_of_rows(keyring))
 
     def sealed_anew(self, place: Place, wrapped: bytes) -> bytes:
-        """Return a wrapped key under the current version.
+        """Return wrapped keys under the current version.
 
         Raises:
             OpenError: it does not open, or what was sealed does not.
@@ -116,7 +116,7 @@ def references(connection: Connection, key: Key) -> int:
     if key.purpose != KEK:
         return 0
     rows = select(func.count()).where(_RECORD.kek_version == key.version)
-    found = len(_KEYS_OF_RECORD) * connection.execute(rows).scalar_one()
+    found = _KEYS_A_RECORD * connection.execute(rows).scalar_one()
     for column in (_EVIDENCE.wrapped, store.ceremony.c.root):
         named = select(func.count()).where(func.substr(column, _KEY_ID_AT, len(key.id)) == key.id)
         found += connection.execute(named).scalar_one()
@@ -145,7 +145,7 @@ def rewrap_records(engine: Engine, wrapping: Wrapping, after: bytes, until: byte
     with writing(engine) as connection:
         done = _write(connection, changes)
     last = bytes(rows[-1].rid) if len(rows) == most else b""
-    return Batch(len(_KEYS_OF_RECORD) * done, last, len(rows) - len(changes))
+    return Batch(_KEYS_A_RECORD * done, last, len(rows) - len(changes))
 
 
 def _changed(wrapping: Wrapping, mac: Mac, row: Sequence[Any]) -> tuple[Any, ...]:
@@ -154,9 +154,8 @@ def _changed(wrapping: Wrapping, mac: Mac, row: Sequence[Any]) -> tuple[Any, ...
     if not equal(mac_of_row(mac, _RECORD_TABLE, values[:-1]), values[-1]):
         raise OpenError
     rid = values[_AT["rid"]]
-    for name in _KEYS_OF_RECORD:
-        place = Place(wrapping.deployment, _RECORD_TABLE, rid, name)
-        values[_AT[name]] = wrapping.sealed_anew(place, values[_AT[name]])
+    place = Place(wrapping.deployment, _RECORD_TABLE, rid, "wrapped")
+    values[_AT["wrapped"]] = wrapping.sealed_anew(place, values[_AT["wrapped"]])
     values[_AT["kek_version"]] = wrapping.current.version
     values[-1] = mac_of_row(mac, _RECORD_TABLE, values[:-1])
     return rid, row[_AT["kek_version"]], row[-1], *_written(values)

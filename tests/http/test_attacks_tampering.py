@@ -16,7 +16,7 @@ from tests.serving import Client, Server
 pytestmark = pytest.mark.sqlite  # rows are altered in the files
 
 FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
-WRAPPED = ("kek_version", "record_key", "commitment_key")
+WRAPPED = ("kek_version", "wrapped")
 
 
 class Vandal:
@@ -188,8 +188,8 @@ def test_a2_what_was_sealed_for_one_place_opens_in_no_other(world: World) -> Non
         [document] = vandal.get("identity", "record", doubled.record, "document")
         vandal.put("identity", "record", doubled.record, phone=document)
         [field] = vandal.get("identity", "record", key_of_field.record, "legal_name")
-        vandal.put("keys", "record_key", key_of_field.key, record_key=field)
-        [wrapped] = vandal.get("keys", "record_key", field_of_key.key, "record_key")
+        vandal.put("keys", "record_key", key_of_field.key, wrapped=field)
+        [wrapped] = vandal.get("keys", "record_key", field_of_key.key, "wrapped")
         vandal.put("identity", "record", field_of_key.record, legal_name=wrapped)
         vandal.swap("identity", "record", one.record, other.record, "birth_date")
         world.refuses(swapped, doubled, key_of_field, field_of_key, one, other)
@@ -237,7 +237,7 @@ def test_a3_a4_a5_a_changed_bit_or_length_of_a_sealed_field_is_refused(world: Wo
 
 def test_a4_every_column_of_a_key_row_is_bound_to_its_row(world: World) -> None:
     """A bit flipped in a wrapped key, map entry, revision or MAC, or another state or number, is refused and named."""
-    flips = ("record_key", "commitment_key", "uid", "revisions", "mac")
+    flips = ("wrapped", "uid", "revisions", "mac")
     flipped = {column: world.registered() for column in flips}
     edits = {"assurance": "vault", "created": 1, "kek_version": 2, "pending": b"\x80", "origin": b"x"}
     edited = {column: world.registered() for column in edits}

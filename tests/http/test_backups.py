@@ -335,10 +335,10 @@ def test_a_backup_is_written_to_a_folder_of_its_own_and_its_keys_apart(place: Pl
 def test_a_backup_holds_no_key_that_opens_it_and_nothing_of_what_was_deleted(place: Place) -> None:
     chat = place.server.provider("chat")
     gone, there = (chat.registered(person(number), f"name{number}") for number in (1, 2))
-    wrapped = [bytes(row[0]) for row in place.server.sql("keys", "SELECT record_key FROM record_key")]
+    wrapped = [bytes(row[0]) for row in place.server.sql("keys", "SELECT wrapped FROM record_key")]
     assert len(wrapped) == 2
     chat.call("DELETE", f"/v1/registrations/{gone['id']}")
-    left = [bytes(row[0]) for row in place.server.sql("keys", "SELECT record_key FROM record_key")]
+    left = [bytes(row[0]) for row in place.server.sql("keys", "SELECT wrapped FROM record_key")]
     backup_keys = [bytes(row[0]) for row in place.server.sql("keys", "SELECT sealed FROM key WHERE purpose = 'backup'")]
     assert (len(left), len(backup_keys)) == (1, 1)
     backup = place.backup()

@@ -30,8 +30,8 @@ def counts(server: Server) -> dict[str, int]:
 
 def sealed_values(server: Server) -> set[bytes]:
     """Return what stands of people in the stores: wrapped keys, maps, sealed fields, links and tags."""
-    places = [("keys", "record_key", "record_key"), ("keys", "record_key", "commitment_key"),
-              ("keys", "record_key", "uid"), ("identity", "record", "legal_name"), ("identity", "record", "document"),
+    places = [("keys", "record_key", "wrapped"), ("keys", "record_key", "uid"),
+              ("identity", "record", "legal_name"), ("identity", "record", "document"),
               ("directory", "standing", "link"), ("directory", "person_tag", "tag"), ("directory", "local_tag", "tag"),
               ("identity", "fingerprint", "tag"), ("identity", "fingerprint", "sealed")]  # fmt: skip
     return {

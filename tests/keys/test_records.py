@@ -17,7 +17,7 @@ from tests.keys import reference
 from tests.keys.stores import NOW, SHOP, KeyStore
 
 PID = bytes(range(16))
-COLUMNS = ("record_key", "commitment_key", "uid", "origin", "mac")
+COLUMNS = ("wrapped", "uid", "origin", "mac")
 
 
 def _added(store: KeyStore) -> tuple[Opened, bytes]:
@@ -85,9 +85,11 @@ def test_a1_the_columns_of_one_record_in_the_row_of_another_are_refused(store: K
 def test_a2_sealed_columns_open_in_their_own_row_and_column_alone(store: KeyStore) -> None:
     """Even with a MAC that holds, as only the agent can make it, nothing moved opens."""
     one, other = _added(store)[0].record, _added(store)[0].record
+    column = records.place_of(store.keyring, one.rid, "commitment_key")
+    elsewhere = store.keyring.current("kek").seal(Purpose.WRAP, column, bytes(64))
     for moved in (
-        replace(one, record_key=other.record_key), replace(one, record_key=one.commitment_key),
-        replace(one, commitment_key=one.record_key), replace(one, record_key=one.record_key[:-1] + b"\x00"),
+        replace(one, wrapped=other.wrapped), replace(one, wrapped=elsewhere),
+        replace(one, wrapped=one.wrapped[:-1] + bytes((one.wrapped[-1] ^ 1,))),
     ):  # fmt: skip
         with pytest.raises(OpenError):
             record_keys.unwrap(store.keyring, moved)

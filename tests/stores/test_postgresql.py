@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from psycopg import sql
-from sqlalchemy import Engine, Table, insert, select
+from sqlalchemy import Engine, MetaData, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from keys import migrating
@@ -17,7 +17,7 @@ from keys import store as keys_store
 from keys.engine import open_engine, reading, writing
 from keys.errors import SetupError
 from tests.databases import Cluster
-from tests.stores.test_schema import row
+from tests.stores.test_schema import row, stops_at_records_wrapped_apart
 from vault.config import STORES
 from vault.stores import granting, schema
 
@@ -271,9 +271,9 @@ def keys_at(engine: Engine, revision: str) -> None:
         migrating.downgrade(engine, migrating.KEYS, revision)
 
 
-def records(engine: Engine) -> list[Any]:
+def records(engine: Engine, table: Table = keys_store.record_key) -> list[Any]:
     with reading(engine) as connection:
-        return list(connection.execute(select(keys_store.record_key).order_by(keys_store.record_key.c.rid)))
+        return list(connection.execute(select(table).order_by(table.c.rid)))
 
 
 def partitions(engine: Engine) -> dict[str, int]:
@@ -289,22 +289,27 @@ def test_partitioning_carries_the_records_over_both_ways(empty: Databases) -> No
     """Records of three versions, one of them without a key any more, go into partitions and out of them unchanged."""
     engine = empty.engines["keys"]
     keys_at(engine, "0003")
-    values = {**row(keys_store.record_key), "pending": None}
+    table = Table("record_key", MetaData(), autoload_with=engine)
+    values = {**row(table), "pending": None}
     with writing(engine) as connection:
         connection.execute(insert(keys_store.key), {**row(keys_store.key), "purpose": "kek", "version": 2})
         made = [{**values, "rid": bytes([n]), "kek_version": n % 3 + 1} for n in range(30)]
-        connection.execute(insert(keys_store.record_key), made)
-    before = records(engine)
+        connection.execute(insert(table), made)
+    before = records(engine, table)
     keys_at(engine, "0004")
-    assert records(engine) == before
+    assert records(engine, table) == before
     assert partitions(engine) == {"record_key_kek_1": 10, "record_key_kek_2": 10, "record_key_kek_3": 10}
     keys_at(engine, "0003")
-    assert records(engine) == before
+    assert records(engine, table) == before
     with reading(engine) as connection:
         kind = "SELECT relkind FROM pg_class WHERE relname = 'record_key'"
         assert connection.exec_driver_sql(kind).scalar_one() in {"r", b"r"}
     keys_at(engine, "0004")
-    assert records(engine) == before
+    assert records(engine, table) == before
+
+
+def test_records_whose_keys_were_wrapped_apart_stop_the_upgrade_and_stay(empty: Databases) -> None:
+    stops_at_records_wrapped_apart(empty.engines["keys"])
 
 
 def test_a_version_without_a_partition_takes_no_record_and_a_re_wrapped_row_moves(empty: Databases) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import BigInteger, Engine, LargeBinary, Table, UniqueConstraint, insert, inspect, select
+from sqlalchemy import BigInteger, Engine, LargeBinary, MetaData, Table, UniqueConstraint, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateIndex
 
 from keys import migrating
+from keys import store as keys_store
 from keys.engine import open_engine, reading, writing
 from keys.errors import SetupError
 from vault.stores import schema
@@ -51,6 +52,32 @@ def test_a_store_goes_up_down_and_up_again_with_data(store: tuple[str, Engine]) 
                 assert len(connection.execute(select(table)).all()) == 1
         migrating.downgrade(engine, history, "base")
         assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+
+
+def stops_at_records_wrapped_apart(engine: Engine) -> None:
+    """Check that a key store with records of before their keys lay in one frame is left as it was."""
+    migrating.upgrade(engine, migrating.KEYS, "0009")
+    table = Table("record_key", MetaData(), autoload_with=engine)
+    with writing(engine) as connection:
+        keys_store.make_partition(connection, 1)
+        connection.execute(insert(table), row(table))
+    with pytest.raises(SetupError, match="an earlier version wrapped apart"):
+        migrating.upgrade(engine, migrating.KEYS)
+    assert migrating.current(engine) == "0009"
+    with reading(engine) as connection:
+        assert len(connection.execute(select(table)).all()) == 1
+    with writing(engine) as connection:
+        connection.execute(table.delete())
+    migrating.upgrade(engine, migrating.KEYS)
+    schema.check_all({"keys": engine})
+
+
+def test_records_whose_keys_were_wrapped_apart_stop_the_upgrade_and_stay(tmp_path: Path) -> None:
+    path = tmp_path / "keys.db"
+    path.touch()
+    engine = open_engine(f"sqlite:///{path}")
+    stops_at_records_wrapped_apart(engine)
+    engine.dispose()
 
 
 def test_the_migrated_schema_is_the_one_of_the_code(store: tuple[str, Engine]) -> None:

@@ -5,7 +5,7 @@ are sealed anew under it, inside the agent. Fields and keys lie in two stores: w
 wraps both keys, the new one first, so that its fields open under whichever they were sealed; the former goes when all
 of them were seen to open without it. Said again at any time, it goes on with those that are left.
 
-    record key, wrapped = new(32), or new(32) ‖ former(32)
+    wrapped = frame of record key(32) ‖ commitment key(32) [‖ former record key(32)]
 """
 
 from collections.abc import Mapping, Sequence
@@ -153,9 +153,9 @@ def _given_key(names: Names, record: Record, given: Any) -> tuple[dict[str, Any]
     was, opened, changes = sealed_fields(given or {}), record_keys.unwrap(names.keyring, record), list[_Change]()
     fields = opened.open_fields(names.keyring.deployment, was)
     if opened.former is None:
-        opened = Opened(record, Secret.random(), opened.commitment_key, opened.record_key)
-        wrapped = record_keys.wrap_record_key(names.keyring, record.rid, opened.record_key, opened.former)
-        changes = [(record, {"record_key": wrapped})]
+        former, opened = opened.record_key, Opened(record, Secret.random(), opened.commitment_key, opened.record_key)
+        wrapped = record_keys.wrap(names.keyring, record.rid, opened.record_key, opened.commitment_key, former)
+        changes = [(record, {"wrapped": wrapped})]
     anew = {
         name: seal_field(
             field_key(opened.record_key, name, record.revisions[name]), names.keyring.deployment, record.rid, name,
@@ -188,8 +188,8 @@ def done(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
             alone.open_fields(names.keyring.deployment, sealed_fields(sealed.get(record.rid) or {}))
         except KeysError:
             continue  # not written yet, or by another act: the next pass has it
-        wrapped = record_keys.wrap_record_key(names.keyring, record.rid, alone.record_key)
-        changes.append((record, {"record_key": wrapped}))
+        wrapped = record_keys.wrap(names.keyring, record.rid, alone.record_key, alone.commitment_key)
+        changes.append((record, {"wrapped": wrapped}))
     written = [rid for rid, done in _change_all(names, changes).items() if done]
     if written:
         # After the change: who is cut off between the two gets another key once more.
