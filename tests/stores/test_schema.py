@@ -155,7 +155,7 @@ DISTRIBUTED = {
         "hold": "rid", "resealed": "rid",
     },
     "log": {"leaf": "number", "detail": "number", "tile": "number", "checkpoint": "size", "drained": "id",
-            "unsettled": "id", "daily": "day", "tally": "month"},
+            "unsettled": "number", "daily": "day", "tally": "month"},
 }  # fmt: skip
 SMALL = {
     "directory": {"client", "provider", "import"},

@@ -96,7 +96,7 @@ class Refilling:
         ids = [row["id"] for row in taken if _told(read_leaf(row["entry"])) in told]
         rows = waiting(self._directory, MOST_IDS, now_minute * 60)
         entries = self._signer.call("log.commit", {"rows": rows})["entries"]
-        own = [row["id"] for row, entry in zip(rows, entries, strict=True) if _told(read_leaf(entry)) in told]
+        own = [row.id for row, entry in zip(rows, entries, strict=True) if _told(read_leaf(entry)) in told]
         settle(self._directory, own)
         self._outbox.call("outbox.settle", {"ids": ids})
         return len(ids) + len(own)
