@@ -34,6 +34,7 @@ from keys.primitives import random_bytes
 from vault import config
 from vault.log import sources, tiles
 from vault.log.verify import head_of
+from vault.services.sequencing import edge_of
 from vault.stores import answers, log
 from vault.stores.log import NewLeaf
 from vault.stores.unit import Store
@@ -92,11 +93,7 @@ class Log:
         """Make the log as large as that, with leaves as registrations have them; they are signed by the next round."""
         with self.store.reading() as unit:
             first = log.size(unit)
-        edge: dict[int, bytes] = {}
-        with self.store.reading() as unit:
-            for level, count in _levels(first):
-                number, width = divmod(count, tiles.WIDTH)
-                edge[level] = (log.read_tile(unit, level, number) or b"")[: width * 32] if width else b""
+        edge = edge_of(self.store, first)
         minute, detail = int(time.time()) // 60, random_bytes(_DETAIL)
         for place in track(range(first, size, _FILL), f"{size:,} entries", console=Console(stderr=True)):
             count = min(_FILL, size - place)
@@ -116,13 +113,6 @@ class Log:
             self.vault.log.proof(_CHANCE.randrange(size))
             took.append((time.perf_counter() - started) * 1000)
         return sorted(took)
-
-
-def _levels(size: int) -> Iterator[tuple[int, int]]:
-    level = 0
-    while size:
-        yield level, size
-        level, size = level + 1, size >> tiles.WIDTH_BITS
 
 
 def rows_of(vault: Services, count: int) -> list[dict[str, Any]]:

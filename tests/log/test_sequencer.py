@@ -36,10 +36,10 @@ def check(ledger: Ledger, acts: int) -> Checkpoint:
     hashes = [leaf_hash(entry) for entry in entries]
     with ledger.log.reading() as unit:
         newest = log.newest(unit)
-        assert newest is not None
-        for tile in tiles.of_level(0, len(entries)):
-            held = log.read_tile(unit, 0, tile.number)
-            assert held == b"".join(hashes[tile.first : tile.first + tile.width])
+    assert newest is not None
+    for tile in tiles.of_level(0, len(entries)):
+        (held,) = log.read_tiles(ledger.log, [(0, tile.number)]).values()
+        assert held == b"".join(hashes[tile.first : tile.first + tile.width])
     note = Note.parse(newest[1])
     public = ledger.call("log.head", {})["public"]
     note.signed_by([VerifierKey("log.example", 1, public)], holds)

@@ -75,8 +75,7 @@ class Refilling:
 
     def _fill(self, read: Read, first: int, found: Verified) -> set[Told]:
         told = set[Told]()
-        with self._log.reading() as unit:
-            edge = edge_of(unit, first)
+        edge = edge_of(self._log, first)
         for tile in tiles.of_level(None, found.head.size):
             if tile.first + tile.width <= first:
                 continue

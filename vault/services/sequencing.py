@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from keys.agent.client import AgentClient
@@ -31,7 +32,7 @@ from vault.log.proving import Tree
 from vault.logs import event
 from vault.stores import answers, log, refusals, tallying
 from vault.stores.log import NewLeaf
-from vault.stores.unit import Store, Unit, end
+from vault.stores.unit import Store, end
 
 Cosign = Callable[[Note, Tree], list[Signature]]
 """Asks witnesses to sign a checkpoint; returns what they signed."""
@@ -138,18 +139,13 @@ class Sequencer:
                 )
             if head["size"] and self._tree(size).root(head["size"]) != head["root"]:
                 raise RefusedError("the log store is not the one that was signed; restore it from a backup or a mirror")
-            self._edge = edge_of(unit, size)
             newest, ids = log.newest(unit), log.unsettled_ids(unit)
-        self._owed = Owed(ids, list(ids))
+        self._edge, self._owed = edge_of(self._log, size), Owed(ids, list(ids))
         self._origin = head["origin"] or self._origin
         self._size, self._published = size, -1 if newest is None else newest[0]
 
     def _tree(self, size: int) -> Tree:
-        def read(level: int, number: int) -> bytes:
-            with self._log.reading() as unit:
-                return log.read_tile(unit, level, number) or b""
-
-        return Tree(size, read)
+        return Tree(size, partial(log.read_tiles, self._log))
 
     def _drain(self) -> int:
         of_keys = self._taken()
@@ -269,12 +265,12 @@ def shuffled(new: Sequence[NewLeaf]) -> list[NewLeaf]:
     return [new[place] for place in order]
 
 
-def edge_of(unit: Unit, size: int) -> dict[int, bytes]:
+def edge_of(store: Store, size: int) -> dict[int, bytes]:
     """Return the hashes of the last, partial tile of each level."""
-    edge, level, count = dict[int, bytes](), 0, size
+    widths, level, count = dict[tuple[int, int], int](), 0, size
     while count:
         number, width = divmod(count, tiles.WIDTH)
-        held = log.read_tile(unit, level, number) if width else b""
-        edge[level] = (held or b"")[: width * 32]
+        widths[level, number] = width
         level, count = level + 1, count >> tiles.WIDTH_BITS
-    return edge
+    held = log.read_tiles(store, widths)
+    return {level: held.get((level, number), b"")[: width * 32] for (level, number), width in widths.items()}

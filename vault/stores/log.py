@@ -5,18 +5,31 @@ leaves of each type a day has is counted as they are added, so that a report rea
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text, bindparam, delete, func, insert, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk
 from keys.frame import length_prefixed, split_length_prefixed
 from vault.domain.transparency import TALLIED, day_of
-from vault.stores.unit import Prepared, Unit, run
+from vault.stores.unit import Prepared, Store, Unit, run
 
 metadata = MetaData()
 
@@ -85,14 +98,26 @@ _LEAVES, _DETAILS, _DRAINED, _UNSETTLED = Bulk(leaf), Bulk(detail), Bulk(drained
 _AT_ONCE: Final = 500
 _SETTLED: Final = Prepared(delete(unsettled))
 NEWEST: Final = Prepared(select(checkpoint.c.size, checkpoint.c.note).order_by(checkpoint.c.size.desc()).limit(1))
-TILE: Final = Prepared(
-    select(tile.c.hashes).where(tile.c.level == bindparam("level"), tile.c.number == bindparam("number"))
+_TILE: Final = Prepared(select(tile).where(tile.c.level == bindparam("level"), tile.c.number == bindparam("number")))
+_wanted: Final = (
+    func.unnest(bindparam("levels", type_=ARRAY(BigInteger)), bindparam("numbers", type_=ARRAY(BigInteger)))
+    .table_valued("level", "number", name="wanted")
+    .render_derived()
 )
+_TILES: Final = Prepared(select(tile).where(tile.c.level == _wanted.c.level, tile.c.number == _wanted.c.number))
+"""The same for many, in one statement; PostgreSQL alone has it."""
 ENTRIES: Final = Prepared(
     select(leaf.c.entry)
     .where(leaf.c.number >= bindparam("first"), leaf.c.number < bindparam("after"))
     .order_by(leaf.c.number)
 )
+PROVED: Final = Prepared(
+    select(checkpoint.c.size, checkpoint.c.note, leaf.c.entry)
+    .where(leaf.c.number == bindparam("number"))
+    .order_by(checkpoint.c.size.desc())
+    .limit(1)
+)
+"""The newest checkpoint with an entry that it may have."""
 NUMBER: Final = Prepared(select(drained.c.number).where(drained.c.id == bindparam("id")))
 _TALLY: Final = f'"type":"{TALLIED}"'.encode()
 _EDGE: Final = select(func.max(leaf.c.number))
@@ -220,9 +245,18 @@ def tallies(unit: Unit, size: int) -> dict[str, int]:
     return {row.month: int(row.number) for row in unit.execute(select(tally).where(tally.c.number < size))}
 
 
-def read_tile(unit: Unit, level: int, number: int) -> bytes | None:
-    """Return the hashes of a tile, as many as there are now."""
-    return unit.execute(TILE.statement, {"level": level, "number": number}).scalar_one_or_none()
+def read_tiles(store: Store, wanted: Collection[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """Return (level, number) → hashes of those tiles that there are, of each as many as there are now.
+
+    Raises:
+        VaultError: the store cannot be read now.
+    """
+    if store.distant:
+        levels, numbers = zip(*wanted, strict=True)
+        rows = store.rows(_TILES, levels=levels, numbers=numbers)
+    else:
+        rows = [row for level, number in wanted for row in store.rows(_TILE, level=level, number=number)]
+    return {(row.level, row.number): bytes(row.hashes) for row in rows}
 
 
 def entries(unit: Unit, first: int, count: int) -> list[bytes]:
