@@ -251,7 +251,7 @@ def read_tiles(store: Store, wanted: Collection[tuple[int, int]]) -> dict[tuple[
     Raises:
         VaultError: the store cannot be read now.
     """
-    if store.distant:
+    if store.distant and wanted:
         levels, numbers = zip(*wanted, strict=True)
         rows = store.rows(_TILES, levels=levels, numbers=numbers)
     else:
