@@ -104,6 +104,12 @@ BY_SUBJECT: Final = frozenset(
 )
 """Acts whose rows hold the subject itself: the digest of the officers' record or request that they made or were about,
 which holds random bits; or what a record was named by whose keys went with the act."""
+OF_PROVIDERS: Final = frozenset(
+    {"registration.created", "registration.revised", "evidence.sealed", "evidence.dropped", "exchange.opened"}
+)
+"""Acts on records that a provider does itself: of these alone it is told which leaves are its registration's. Not who
+looked, nor what was disclosed, held or split; nor decisions, which are told alike whether of a registration or of a
+match with somebody else's."""
 FACTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "attempt.refused": frozenset({"kind", "count"}),

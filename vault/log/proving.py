@@ -15,6 +15,7 @@ class Tree:
     def __init__(self, size: int, read: Read) -> None:
         self.size, self._read = size, read
         self._tiles: dict[tuple[int, int], bytes] = {}
+        self._nodes: dict[tuple[int, int], bytes] = {}
 
     def root(self, size: int | None = None) -> bytes:
         """Return the root of the tree, or of what it was at an earlier size."""
@@ -58,11 +59,16 @@ class Tree:
 
     def _over(self, low: int, high: int) -> bytes:
         """Return the hash over the leaves from `low` to `high`; `low` is a multiple of their greatest power of two."""
-        count = high - low
-        if count & (count - 1) == 0:
-            return self._node(count.bit_length() - 1, low)
-        middle = low + _split(count)
-        return node_hash(self._over(low, middle), self._over(middle, high))
+        found = self._nodes.get((low, high))
+        if found is None:
+            count = high - low
+            if count & (count - 1) == 0:
+                found = self._node(count.bit_length() - 1, low)
+            else:
+                middle = low + _split(count)
+                found = node_hash(self._over(low, middle), self._over(middle, high))
+            self._nodes[low, high] = found  # proofs of neighbours have most in common
+        return found
 
     def _node(self, level: int, low: int) -> bytes:
         held, within = self._tiles.get(_tile_of(level, low), b""), level % WIDTH_BITS

@@ -62,16 +62,26 @@ class LogReader:
         Raises:
             VaultError: nothing was signed yet, or the store cannot be read now.
         """
-        return self._newest()[1]
+        return self.newest()[1]
 
-    def _newest(self) -> tuple[int, bytes]:
+    def newest(self) -> tuple[int, bytes]:
+        """Return (size, note) of the newest checkpoint.
+
+        Raises:
+            VaultError: nothing was signed yet, or the store cannot be read now.
+        """
         found = self.store.rows(log.NEWEST)
         if not found:
             raise VaultError(Kind.NOT_FOUND)
         size, note = found[0]
         return int(size), bytes(note)
 
-    def _entries(self, first: int, count: int) -> list[bytes]:
+    def entries(self, first: int, count: int) -> list[bytes]:
+        """Return entries from a number on, in their order; fewer where there are fewer.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
         return [bytes(row[0]) for row in self.store.rows(log.ENTRIES, first=first, after=first + count)]
 
     def file(self, path: str) -> bytes:
@@ -84,10 +94,10 @@ class LogReader:
             tile = Tile.parse(path)
         except NoteError:
             raise VaultError(Kind.NOT_FOUND) from None
-        if not tile.is_in(self._newest()[0]):
+        if not tile.is_in(self.newest()[0]):
             raise VaultError(Kind.NOT_FOUND)
         if tile.level is None:
-            return tiles.bundle(self._entries(tile.first, tile.width))
+            return tiles.bundle(self.entries(tile.first, tile.width))
         held = log.read_tiles(self.store, [(tile.level, tile.number)])
         return held.get((tile.level, tile.number), b"")[: tile.width * _HASH_BYTES]
 

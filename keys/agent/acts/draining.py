@@ -7,7 +7,7 @@ caller never learns a rid.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -30,7 +30,7 @@ from keys.agent.wire import Dialogue
 from keys.driver import Prepared, run
 from keys.engine import reading, writing
 from keys.errors import KeysError, ProtocolError
-from keys.primitives import Secret
+from keys.primitives import Secret, random_bytes
 
 MOST: Final = 10_000
 _AT_ONCE: Final = 10_000
@@ -77,15 +77,17 @@ def take(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         told = [audit.read_address(row.type, row.address) for row in found]
         rids = sorted({rid for named, _ in told for rid in named})
         keys = commitment_keys(names, connection, rids)
-        numbers = Counter(_counted(connection, rids))
+        numbers = Counter(counted(connection, rids))
     rows = []
     for row, (named, facts) in zip(found, told, strict=True):
         of_subject = row.type in leaves.BY_SUBJECT and len(row.address) == leaves.SUBJECT_BYTES
         subjects = [row.address] if of_subject else []
-        for rid in named:
+        for rid in [] if of_subject else named:
             if rid in keys:
                 subjects.append(leaves.record_subject(keys[rid], numbers[rid]))
                 numbers[rid] += 1
+            else:  # the others keep their places: the first is whom the act was done to
+                subjects.append(random_bytes(leaves.SUBJECT_BYTES))
         entry = leaves.entry(row.type, row.minute, subjects, facts)
         rows.append({"id": row.id, "entry": entry, "detail": row.detail})
     return {"rows": rows}
@@ -131,7 +133,8 @@ def commitment_keys(names: Names, connection: Connection, rids: Sequence[bytes])
     return keys
 
 
-def _counted(connection: Connection, rids: Sequence[bytes]) -> Mapping[bytes, int]:
+def counted(connection: Connection, rids: Sequence[bytes]) -> dict[bytes, int]:
+    """Return rid → how many leaves a record has, of those that have any."""
     return {
         row.rid: row.leaves
         for some in _parts(rids)
