@@ -90,7 +90,14 @@ class Refilling:
         return told
 
     def _settle(self, told: set[Told], now_minute: int) -> int:
-        """Have rows go whose leaves were filled in."""
+        """Have rows go whose leaves were filled in: those were taken first, and stand before all others."""
+        settled, last = 0, -1
+        while settled > last:
+            last = settled
+            settled += self._settle_some(told, now_minute)
+        return settled
+
+    def _settle_some(self, told: set[Told], now_minute: int) -> int:
         taken = self._outbox.call("outbox.take", {"limit": MOST_IDS})["rows"]
         ids = [row["id"] for row in taken if _told(read_leaf(row["entry"])) in told]
         rows = waiting(self._directory, MOST_IDS, now_minute * 60)
