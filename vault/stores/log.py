@@ -6,8 +6,7 @@ leaves of each type a day has is counted as they are added, so that a report rea
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from sqlalchemy import (
@@ -125,8 +124,7 @@ LEADER: Final = 1_768_191_586
 """The advisory lock of the one sequencer on PostgreSQL; any number that nobody else takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewLeaf:
+class NewLeaf(NamedTuple):
     """A leaf to be: the id of its audit row, its entry and its sealed detail."""
 
     id: bytes
