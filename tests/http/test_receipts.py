@@ -85,7 +85,7 @@ def test_a_receipt_that_says_anything_else_is_refused(
         {"act": "account.closed"}, {"object": other["object"]}, {"client": "cli_other"}, {"minute": said["minute"] + 1},
         {"opening": other["opening"]}, {"leaf": other["leaf"]}, {"proof": other["proof"]},
         {"proof": said["proof"].replace(said["proof"].split("\n")[1], index)}, {"object": "acc_"}, {"leaf": "{}"},
-        {"opening": ""}, {"proof": ""}, {"minute": "x"}, {"more": "x"},
+        {"opening": ""}, {"proof": ""}, {"minute": "x"}, {"more": "x"}, {"leaf": "\ud800"}, {"leaf": 1},
     ]  # fmt: skip
     for change in wrong:
         checked(served, said | change, tmp_path, code=4)

@@ -56,8 +56,11 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise NoteError("a receipt is JSON") from None
     if not isinstance(said, dict) or said.keys() not in (MEMBERS, STATED) or not isinstance(said["minute"], int):
         raise NoteError("a receipt has the members of its version")
-    if not all(isinstance(value, str) for name, value in said.items() if name != "minute"):
-        raise NoteError("a receipt has texts, and a minute")
+    texts = [value for name, value in said.items() if name != "minute"]
+    try:
+        "".join(texts).encode()
+    except (TypeError, UnicodeEncodeError):
+        raise NoteError("a receipt has texts, and a minute") from None
     return said
 
 
