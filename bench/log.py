@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -34,9 +34,11 @@ from keys.primitives import random_bytes
 from vault import config
 from vault.log import sources, tiles
 from vault.log.verify import head_of
-from vault.stores import directory, log
+from vault.services.sequencing import edge_of
+from vault.stores import answers, log
 from vault.stores.log import NewLeaf
 from vault.stores.unit import Store
+from vault.wiring import Vault as Services
 from vault.wiring import build, build_sequencer
 
 RESULTS: Final = Path(__file__).with_name("results")
@@ -48,6 +50,8 @@ _DRAINED: Final = 20_000
 _ROUNDS: Final = 3
 _PROOFS: Final = 1_000
 _FEED_SECONDS: Final = 0.1
+_LONGER: Final = 5
+"""Seconds that rows are made for beyond the load's own."""
 _DETAIL: Final = 160
 """Bytes of a sealed detail: about what sanctions and registrations have."""
 
@@ -83,17 +87,13 @@ class Log:
         ]  # fmt: skip
         with writing(self.keys) as connection:
             connection.execute(insert(store.audit_outbox), of_keys)
-        feed(self.vault.stores["directory"], rows - rows // 2)
+        put(self.vault.stores["directory"], rows_of(self.vault, rows - rows // 2))
 
     def fill(self, size: int) -> None:
         """Make the log as large as that, with leaves as registrations have them; they are signed by the next round."""
         with self.store.reading() as unit:
             first = log.size(unit)
-        edge: dict[int, bytes] = {}
-        with self.store.reading() as unit:
-            for level, count in _levels(first):
-                number, width = divmod(count, tiles.WIDTH)
-                edge[level] = (log.read_tile(unit, level, number) or b"")[: width * 32] if width else b""
+        edge = edge_of(self.store, first)
         minute, detail = int(time.time()) // 60, random_bytes(_DETAIL)
         for place in track(range(first, size, _FILL), f"{size:,} entries", console=Console(stderr=True)):
             count = min(_FILL, size - place)
@@ -102,7 +102,7 @@ class Log:
             grown = tiles.grown(edge, place, [leaf_hash(one.entry) for one in new])
             with self.store.writing() as unit:
                 log.append(unit, place, new, {(tile.level or 0, tile.number): held for tile, held in grown.items()})
-                log.settled(unit, [one.id for one in new])
+                log.settled(unit)
         self.sequencer, _ = build_sequencer(self.settings)
 
     def proofs(self, size: int) -> list[float]:
@@ -115,22 +115,22 @@ class Log:
         return sorted(took)
 
 
-def _levels(size: int) -> Iterator[tuple[int, int]]:
-    level = 0
-    while size:
-        yield level, size
-        level, size = level + 1, size >> tiles.WIDTH_BITS
+def rows_of(vault: Services, count: int) -> list[dict[str, Any]]:
+    """Return audit rows of the directory as sanctions write them, details sealed."""
+    minute, made = int(time.time()) // 60, []
+    for _ in range(count):
+        audit_id = random_bytes(16)
+        detail = vault.keys.seal_audit(audit_id, random_bytes(16))
+        made.append(
+            {"id": audit_id, "type": "sanction.set", "minute": minute, "address": b"cli_bench", "detail": detail}
+        )
+    return made
 
 
-def feed(store_: Store, rows: int) -> None:
-    """Put rows into the directory's outbox, as sanctions write them."""
-    minute, detail = int(time.time()) // 60, random_bytes(_DETAIL)
-    made = [
-        {"id": random_bytes(16), "type": "sanction.set", "minute": minute, "address": b"cli_bench", "detail": detail}
-        for _ in range(rows)
-    ]
+def put(store_: Store, rows: Sequence[dict[str, Any]]) -> None:
+    """Put rows into the directory's outbox, as an act on many does."""
     with store_.writing() as unit:
-        unit.execute(insert(directory.audit_outbox), made)
+        answers.audit_all(unit, rows)
 
 
 def at_size(made: Log, size: int, folder: Path) -> dict[str, Any]:
@@ -168,23 +168,25 @@ def verified(mirror: Path, key: str) -> tuple[float, int]:
 
 
 @contextmanager
-def fed(vault: Vault, rate: int) -> Iterator[list[float]]:
-    """Have rows come in at a rate; the list that is given grows by the ages of the checkpoints that were seen."""
+def fed(vault: Vault, rate: int, seconds: int) -> Iterator[list[float]]:
+    """Have rows come in at a rate, for so long at most; the list that is given grows by the ages of the checkpoints.
+
+    The rows are made beforehand: what it costs to make them is their acts' affair.
+    """
     ending, ages = threading.Event(), list[float]()
-    settings = config.load(vault.server.environment)
-    engine = open_engine(settings.store_url("directory"), busy_seconds=5)
-    log_engine = open_engine(settings.store_url("log"), busy_seconds=5)
-    put, read = Store(engine), Store(log_engine)
+    services = build(config.load(vault.server.environment))
+    directory, read = services.stores["directory"], services.stores["log"]
     key = vault.server.json("log", "checkpoint")["key"]
+    at_once = int(rate * _FEED_SECONDS)
+    rows = rows_of(services, rate * (seconds + _LONGER))
 
     def work() -> None:
         with read.reading() as unit:
             base = log.size(unit)
-        marks, total, due = list[tuple[int, float]](), 0, time.monotonic()
-        while not ending.is_set():
-            feed(put, int(rate * _FEED_SECONDS))
-            total += int(rate * _FEED_SECONDS)
-            marks.append((base + total, time.monotonic()))
+        marks, due = list[tuple[int, float]](), time.monotonic()
+        for place in range(0, len(rows), at_once):
+            put(directory, rows[place : place + at_once])
+            marks.append((base + place + at_once, time.monotonic()))
             with read.reading() as unit:
                 newest = log.newest(unit)
             size = head_of(newest[1], key).size if newest else 0
@@ -192,7 +194,8 @@ def fed(vault: Vault, rate: int) -> Iterator[list[float]]:
                 marks.pop(0)
             ages.append(time.monotonic() - marks[0][1] if marks else 0.0)
             due += _FEED_SECONDS
-            ending.wait(max(0.0, due - time.monotonic()))
+            if ending.wait(max(0.0, due - time.monotonic())):
+                return
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -209,7 +212,7 @@ def beside(vault: Vault, folder: Path, seconds: int, rounds: int) -> dict[str, A
     load.run(target, seconds, folder)
     for _ in range(rounds):
         alone.append(load.run(target, seconds, folder).per_second)
-        with fed(vault, RATE) as seen:
+        with fed(vault, RATE, seconds) as seen:
             together.append(load.run(target, seconds, folder).per_second)
         ages += seen
         time.sleep(2)

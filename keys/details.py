@@ -12,7 +12,7 @@ from typing import Final
 
 from keys.errors import OpenError
 from keys.frame import Place, Purpose, length_prefixed, open_frame, seal
-from keys.primitives import Secret, expand_sha256, hmac_sha256
+from keys.primitives import Expander, Secret, expand_sha256, hmac_sha256
 
 ID_BYTES: Final = 16
 _SEAL_LABEL: Final = b"idvault/v1/directory-audit"
@@ -30,15 +30,20 @@ def seal_detail(directory_key: Secret, deployment: bytes, row_id: bytes, detail:
     return seal(expand_sha256(directory_key, _SEAL_LABEL), Purpose.AUDIT, _place(deployment, row_id), detail)
 
 
-def open_detail(directory_keys: Iterable[Secret], deployment: bytes, row_id: bytes, sealed: bytes) -> bytes:
+def detail_keys(directory_keys: Iterable[Secret]) -> list[Expander]:
+    """Return what opens details, of each version of the directory key: for many at once."""
+    return [Expander(expand_sha256(key, _SEAL_LABEL)) for key in directory_keys]
+
+
+def open_detail(keys: Iterable[Expander], deployment: bytes, row_id: bytes, sealed: bytes) -> bytes:
     """Return the detail of an audit row, under whichever version of the directory key it was sealed.
 
     Raises:
         OpenError: under none of them: altered, or moved.
     """
-    for key in directory_keys:
+    for key in keys:
         try:
-            return open_frame(expand_sha256(key, _SEAL_LABEL), Purpose.AUDIT, _place(deployment, row_id), sealed)
+            return open_frame(key, Purpose.AUDIT, _place(deployment, row_id), sealed)
         except OpenError:
             continue
     raise OpenError

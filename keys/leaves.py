@@ -27,6 +27,8 @@ from keys.primitives import Secret, hmac_sha256, random_bytes
 VERSION: Final = 1
 MAX_BYTES: Final = 4096
 SUBJECT_BYTES: Final = 32
+_SUBJECT_CHARACTERS: Final = 43
+"""Of its base64url."""
 _LABEL: Final = b"leaf"
 _ERASED_LABEL: Final = b"erased"
 _MEMBERS: Final = frozenset({"v", "type", "minute", "subjects", "pad"})
@@ -104,6 +106,12 @@ BY_SUBJECT: Final = frozenset(
 )
 """Acts whose rows hold the subject itself: the digest of the officers' record or request that they made or were about,
 which holds random bits; or what a record was named by whose keys went with the act."""
+OF_PROVIDERS: Final = frozenset(
+    {"registration.created", "registration.revised", "evidence.sealed", "evidence.dropped", "exchange.opened"}
+)
+"""Acts on records that a provider does itself: of these alone it is told which leaves are its registration's. Not who
+looked, nor what was disclosed, held or split; nor decisions, which are told alike whether of a registration or of a
+match with somebody else's."""
 FACTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "attempt.refused": frozenset({"kind", "count"}),
@@ -122,6 +130,8 @@ _FACT_BYTES: Final[Mapping[str, int]] = MappingProxyType({
 })  # fmt: skip
 """Room for them, in the form of RFC 8785."""
 _KEYS: Final = MappingProxyType({kind: _MEMBERS | FACTS.get(kind, frozenset()) for kind in PLACES})
+_LATEST: Final[dict[str, tuple[int, bytes, bytes]]] = {}
+"""Type → the minute of its last entry without facts, and what that says before and behind its subjects."""
 PUBLIC: Final[Mapping[str, str]] = MappingProxyType({"exchange.made": "exchange.redeemed"})
 """Acts that are told under another's name: whether a person was known to the taker is nobody's business."""
 
@@ -180,7 +190,24 @@ def entry(kind: str, minute: int, subjects: Sequence[bytes], facts: Mapping[str,
     if facts.keys() != FACTS.get(public, frozenset()):
         raise NoteError("a leaf says the facts of its type")
     filled = [*subjects, *(random_bytes(SUBJECT_BYTES) for _ in range(places - len(subjects)))]
-    named = [base64.urlsafe_b64encode(subject).rstrip(b"=").decode() for subject in filled]
+    named = [base64.urlsafe_b64encode(subject).rstrip(b"=") for subject in filled]
+    if facts or not named:
+        return _padded(public, minute, [text.decode() for text in named], facts)
+    before, after = _around(public, minute)
+    return before + b'","'.join(named) + after
+
+
+def _around(public: str, minute: int) -> tuple[bytes, bytes]:
+    """Return what stands before and behind the subjects of entries that say no facts: the same for all of a minute."""
+    held = _LATEST.get(public)
+    if held is None or held[0] != minute:
+        blank = ["-" * _SUBJECT_CHARACTERS] * PLACES[public]
+        before, _, after = _padded(public, minute, blank, _NONE).partition('","'.join(blank).encode())
+        held = _LATEST[public] = minute, before, after
+    return held[1:]
+
+
+def _padded(public: str, minute: int, named: list[str], facts: Mapping[str, object]) -> bytes:
     leaf: dict[str, Any] = {"v": VERSION, "type": public, "minute": minute, "subjects": named, "pad": "", **facts}
     room = _SIZES[public] - len(_canonical(leaf))
     if room < 0:
@@ -206,7 +233,7 @@ def _size_of(public: str) -> int:
         "v": VERSION,
         "type": public,
         "minute": 10_000_000,
-        "subjects": ["0" * 43] * PLACES[public],
+        "subjects": ["0" * _SUBJECT_CHARACTERS] * PLACES[public],
         "pad": "",
     }
     return -(-(len(rfc8785.dumps(bare)) + _FACT_BYTES.get(public, 0) + _ROOM) // _STEP) * _STEP

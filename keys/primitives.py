@@ -13,7 +13,7 @@ from typing import Final, NoReturn, Self
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, hpke
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem, x25519
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
@@ -218,6 +218,19 @@ class P256Signer:
         """Return the public point, x(32) and y(32)."""
         point = self._key.public_key().public_numbers()
         return point.x.to_bytes(32, "big"), point.y.to_bytes(32, "big")
+
+
+def p256_holds(x: bytes, y: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether an ES256 signature r(32) ‖ s(32) holds under a public point; False for what is no point."""
+    if len(signature) != 2 * KEY_BYTES:
+        return False
+    r, s = int.from_bytes(signature[:KEY_BYTES], "big"), int.from_bytes(signature[KEY_BYTES:], "big")
+    try:
+        point = ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"), ec.SECP256R1())
+        point.public_key().verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 class Ed25519Signer:

@@ -40,6 +40,7 @@ from vault.services.operating import Operating
 from vault.services.readiness import ANSWER_SECONDS, UNAVAILABLE, Readiness
 from vault.services.reading_log import LogReader
 from vault.services.receipts import Receipts
+from vault.services.record_receipts import RecordReceipts
 from vault.services.refilling import Refilling
 from vault.services.refusing import Refusing
 from vault.services.registering import Registering
@@ -96,6 +97,7 @@ class Vault:
     reporting: Reporting
     refusing: Refusing
     receipts: Receipts
+    record_receipts: RecordReceipts
     officers: Officers
     readiness: Readiness
     keepers: Readiness
@@ -284,6 +286,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         reporting=Reporting(stores["log"]),
         refusing=Refusing(directory, now),
         receipts=Receipts(keys, log, sockets["log"]),
+        record_receipts=RecordReceipts(registering, linking, log, settings.issuer_url, now),
         officers=officers,
         readiness=_readiness(settings, stores),
         keepers=Readiness({_KEPT_BY: partial(_kept_by, settings)}),

@@ -405,6 +405,7 @@ def test_openapi_is_the_document_that_the_server_gives(served: Server) -> None:
         "/v1/reviews/next", "/v1/reviews/{id}/reveal", "/v1/reviews/{id}/evidence/{name}",
         "/v1/reviews/{id}/decision", "/v1/reviews/{id}/split", "/v1/accounts", "/v1/accounts/{id}",
         "/v1/accounts/{id}/operators", "/v1/accounts/{id}/receipt", "/v1/sanctions/{id}/receipt",
+        "/v1/registrations/{id}/receipts",
         "/v1/disclosures", "/v1/disclosures/{id}", "/v1/disclosures/{id}/package",
         "/v1/tokens/introspect", "/v1/tokens/translate", "/v1/tokens/exchange",
         "/v1/sanctions", "/v1/sanctions/{id}", "/v1/sanctions/{id}/lift", "/v1/provider/secrets",

@@ -26,6 +26,7 @@ MAY: Final = {
     "GET /v1/registrations/{id}":                  ("provider:register",              "names"),
     "PUT /v1/registrations/{id}":                  ("provider:register",              "names"),
     "DELETE /v1/registrations/{id}":               ("provider:register reviewer",     "names"),
+    "GET /v1/registrations/{id}/receipts":         ("provider:register",              "names"),
     "PUT /v1/registrations/{id}/evidence/{name}":  ("provider:register",              "names"),
     "GET /v1/reviews":                             ("reviewer",                       "names"),
     "POST /v1/reviews/next":                       ("reviewer",                       "names"),

@@ -85,7 +85,7 @@ def test_a_receipt_that_says_anything_else_is_refused(
         {"act": "account.closed"}, {"object": other["object"]}, {"client": "cli_other"}, {"minute": said["minute"] + 1},
         {"opening": other["opening"]}, {"leaf": other["leaf"]}, {"proof": other["proof"]},
         {"proof": said["proof"].replace(said["proof"].split("\n")[1], index)}, {"object": "acc_"}, {"leaf": "{}"},
-        {"opening": ""}, {"proof": ""}, {"minute": "x"}, {"more": "x"},
+        {"opening": ""}, {"proof": ""}, {"minute": "x"}, {"more": "x"}, {"leaf": "\ud800"}, {"leaf": 1},
     ]  # fmt: skip
     for change in wrong:
         checked(served, said | change, tmp_path, code=4)
@@ -105,3 +105,73 @@ def test_two_receipts_of_one_client_have_nothing_in_common_but_the_client(chat: 
     other = receipt(chat, f"/v1/accounts/{chat.registered(person(3), 'carla')['account']}")
     assert one["opening"] != other["opening"]
     assert not set(read(one["leaf"].encode())["subjects"]) & set(read(other["leaf"].encode())["subjects"])
+
+
+def acts_of(client: Client, reg: str, *awaited: str) -> list[dict[str, Any]]:
+    """Return the receipts of a registration as soon as the log tells of these acts."""
+    end = time.monotonic() + 20
+    while True:
+        found, first = list[dict[str, Any]](), ""
+        while True:
+            answer = client.get(f"/v1/registrations/{reg}/receipts{first}")
+            assert answer.status_code == httpx.codes.OK, answer.text
+            found += answer.json()["receipts"]
+            if answer.json()["next"] is None:
+                break
+            first = f"?first={answer.json()['next']}"
+        if {one["act"] for one in found} >= set(awaited):
+            return found
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_receipts_of_a_registration_are_checked_without_the_vault_and_tell_the_providers_own_acts(
+    served: Server, chat: Client, tmp_path: Path
+) -> None:
+    made = chat.registered(person(4), "dora")
+    evidence = f"/v1/registrations/{made['id']}/evidence/front"
+    assert chat.call("PUT", evidence, content=b"png", headers={"Content-Type": "image/png"}).status_code == 204
+    served.reviewer("paul").approve(made["id"])
+    found = acts_of(chat, made["id"], "registration.created", "evidence.sealed")
+    assert sorted(one["act"] for one in found) == ["evidence.sealed", "registration.created"]
+    assert {(one["object"], one["client"]) for one in found} == {(made["account"], chat.id)}
+    jwks = tmp_path / "jwks.json"
+    jwks.write_bytes(chat.get("/jwks.json").content)
+    file, (one, other) = tmp_path / "receipt.json", found
+
+    def check(said: dict[str, Any], code: int = 0, *more: str) -> None:
+        file.write_text(json.dumps(said))
+        served.run("log", "receipt", str(file), "--key", key_of(served), *(more or ("--jwks", str(jwks))), code=code)
+
+    check(one)
+    check(other)
+    wrong = [
+        {"act": "registration.revised"}, {"object": "acc_AAAAAAAAAAAAAAAAAAAAAA"}, {"client": "cli_other"},
+        {"minute": one["minute"] + 1}, {"statement": other["statement"]}, {"leaf": other["leaf"]},
+        {"leaf": other["leaf"], "proof": other["proof"]}, {"statement": one["statement"][:-6] + "AAAAAA"},
+        {"statement": ""}, {"statement": "a.b.c"}, {"proof": ""}, {"opening": "AAAA"},
+    ]  # fmt: skip
+    for change in wrong:
+        check(one | change, 4)
+    jwks.write_text('{"keys": []}')
+    check(one, 4)
+    jwks.write_text("[]")
+    check(one, 4)
+
+
+def test_nobody_else_gets_the_receipts_of_a_registration(served: Server, chat: Client, made: dict[str, Any]) -> None:
+    blog = served.provider("blog2")
+    for client, reg in ((blog, made["id"]), (chat, "reg_AAAAAAAAAAAAAAAAAAAAAA"), (chat, "x")):
+        assert client.get(f"/v1/registrations/{reg}/receipts").status_code == httpx.codes.NOT_FOUND
+    assert chat.get(f"/v1/registrations/{made['id']}/receipts?first=-1").status_code == httpx.codes.UNPROCESSABLE_ENTITY
+    far = chat.get(f"/v1/registrations/{made['id']}/receipts?first=1000000").json()
+    assert far == {"receipts": [], "next": None}
+
+
+def test_a_registration_that_ended_has_no_receipts_any_more(chat: Client) -> None:
+    gone = chat.registered(person(5), "emma")
+    assert acts_of(chat, gone["id"], "registration.created")
+    assert chat.call("DELETE", f"/v1/registrations/{gone['id']}").status_code == httpx.codes.NO_CONTENT
+    assert chat.get(f"/v1/registrations/{gone['id']}/receipts").status_code in {
+        httpx.codes.NOT_FOUND, httpx.codes.CONFLICT,
+    }  # fmt: skip

@@ -220,8 +220,8 @@ def test_r_in_01_other_stores_hold_reference_keys_alone(served: Server) -> None:
     assert columns(served.home, "log") == {
         ("leaf", "number"), ("leaf", "entry"), ("detail", "number"), ("detail", "sealed"), ("tile", "number"),
         ("tile", "level"), ("tile", "hashes"), ("checkpoint", "size"), ("checkpoint", "note"), ("drained", "id"),
-        ("drained", "number"), ("unsettled", "id"), ("daily", "day"), ("daily", "type"), ("daily", "leaves"),
-        ("daily", "times"), ("tally", "month"), ("tally", "number"),
+        ("drained", "number"), ("unsettled", "number"), ("unsettled", "ids"), ("daily", "day"), ("daily", "type"),
+        ("daily", "leaves"), ("daily", "times"), ("tally", "month"), ("tally", "number"),
     }  # fmt: skip
 
 

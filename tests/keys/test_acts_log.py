@@ -204,20 +204,27 @@ def test_rows_of_the_directory_become_entries_that_name_their_client_to_whoever_
 ) -> None:
     key, deployment = signing.keyring.current("directory").secret, signing.keyring.deployment
     rows = [
-        {"id": bytes([n]) * 16, "type": "sanction.set", "minute": 5, "address": b"cli_a",
-         "detail": seal_detail(key, deployment, bytes([n]) * 16, b"object")}
+        [bytes([n]) * 16, "sanction.set", 5, b"cli_a", seal_detail(key, deployment, bytes([n]) * 16, b"object"), {}]
         for n in range(3)
-    ]  # fmt: skip
+    ]
     entries = call(signing.commit, rows=rows)["entries"]
     subjects = [leaves.read(entry)["subjects"][0] for entry in entries]
     assert len(set(subjects)) == 3
     assert call(signing.commit, rows=rows)["entries"] == entries, "the same act is told in the same words"
     for row, subject in zip(rows, subjects, strict=True):
-        opening = Secret(call(signing.opening, id=row["id"], address=b"cli_a")["opening"])
+        opening = Secret(call(signing.opening, id=row[0], address=b"cli_a")["opening"])
         assert leaves.client_subject(opening, "sanction.set", b"cli_a", b"object") == subject
 
 
 def test_a_row_whose_detail_was_altered_is_told_and_nothing_opens_its_leaf(signing: checkpointing.Signing) -> None:
-    row = {"id": bytes(16), "type": "sanction.set", "minute": 5, "address": b"cli_a", "detail": b"altered"}
+    row = [bytes(16), "sanction.set", 5, b"cli_a", b"altered", {}]
     told = [call(signing.commit, rows=[row])["entries"][0] for _ in range(2)]
     assert told[0] != told[1], "its place is random"
+
+
+@pytest.mark.parametrize(
+    "row", [[], {"id": b""}, [bytes(16), "sanction.set", "5", b"cli_a", b"", {}], [1, 2, 3, 4, 5, 6]]
+)
+def test_what_is_no_row_of_the_directory_is_refused(signing: checkpointing.Signing, row: object) -> None:
+    with pytest.raises(ProtocolError):
+        call(signing.commit, rows=[row])

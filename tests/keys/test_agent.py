@@ -31,7 +31,7 @@ PID = bytes(range(16))
 ACTS = {
     "identity": ("hello", "create", "create.check", "create.done", "create.undo", "create.open", "revise",
                  "revise.done", "review.open", "review.decide", "evidence", "evidence.drop",
-                 "handoff.expire", "unite", "intents", "verify"),
+                 "handoff.expire", "unite", "intents", "verify", "receipts"),
     "directory": ("hello", "keys.directory", "keys.sector", "account.bind"),
     "officer": ("enrol", "reviewer.disable", "verify.own", "verify.lines", "keys.list", "keys.rotate", "keys.rewrap",
                 "keys.destroy", "keys.destroy_sector"),

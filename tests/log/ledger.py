@@ -116,6 +116,7 @@ class _Cut:
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
         self._ledger, self._store, self.reading, self.snapshot = ledger, store, store.reading, store.snapshot
+        self.rows, self.distant = store.rows, store.distant
 
     @contextmanager
     def writing(self) -> Iterator[Unit]:

@@ -1,5 +1,6 @@
 """A30: whatever bytes a parser of the log is given, it returns or raises the one error; 60 s each in full."""
 
+import json
 import random
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from keys.errors import NoteError
 from keys.notes import Note, Signature, VerifierKey
 from tests.log.make_vectors import NOTES
 from tests.log.test_proofs_and_policies import EXAMPLE, GOLDEN, NESTED, PROOF
-from vault.log import tiles
+from vault.log import receipts, tiles
 from vault.log.policy import Policy
 from vault.log.proofs import LogProof
 from vault.log.witness import Request
@@ -22,6 +23,11 @@ SHORT_SECONDS, FULL_SECONDS = 0.5, 60.0
 
 def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
     return lambda raw: parse(raw.decode("utf-8", "surrogateescape"))
+
+
+def _receipt(shown: str) -> bytes:
+    said = {"act": "account.bound", "object": "acc_A", "client": "cli_A", "minute": 5, shown: "a.b.c", "leaf": "{}"}
+    return json.dumps({**said, "proof": PROOF}).encode()
 
 
 PARSERS: Final[dict[str, tuple[Callable[[bytes], object], list[bytes]]]] = {
@@ -34,6 +40,8 @@ PARSERS: Final[dict[str, tuple[Callable[[bytes], object], list[bytes]]]] = {
     "policy": (Policy.parse, [NESTED.encode()]),
     "path": (_text(tiles.Tile.parse), [b"tile/0/x001/x234/067.p/12", b"tile/entries/000"]),
     "bundle": (tiles.entries_of, [tiles.bundle([b"", b"a", bytes(300)])]),
+    "receipt": (receipts.parse, [_receipt("opening"), _receipt("statement")]),
+    "keys that state receipts": (receipts.keys_of, [b'{"keys": [{"crv": "P-256", "kid": "a", "x": "AA", "y": "AA"}]}']),
     "tile": (tiles.hashes_of, [bytes(32), bytes(64)]),
 }
 TOKENS: Final = [

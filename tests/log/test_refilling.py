@@ -13,6 +13,7 @@ from tests.serving import Server
 from vault.log import sources
 from vault.log.sources import reader
 from vault.log.verify import BadLogError
+from vault.services import refilling
 from vault.services.refilling import Refilled, Refilling
 from vault.stores import refusals
 
@@ -59,10 +60,15 @@ def test_a_store_that_lost_its_end_is_filled_up_and_the_log_goes_on(
     assert ledger.waiting() == 0
 
 
+@pytest.mark.parametrize("most", [2, 10_000])
 def test_rows_that_wait_though_their_leaf_was_signed_are_not_told_again(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    """Names were closed in between: what the key store's outbox had was signed, and could not be settled."""
+    """Names were closed in between: what the key store's outbox had was signed, and could not be settled.
+
+    There may be more of them than the agent takes at once.
+    """
+    monkeypatch.setattr(refilling, "MOST_IDS", most)
     call = ledger.call
 
     def closed(verb: str, args: object) -> object:

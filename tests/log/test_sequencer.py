@@ -36,10 +36,10 @@ def check(ledger: Ledger, acts: int) -> Checkpoint:
     hashes = [leaf_hash(entry) for entry in entries]
     with ledger.log.reading() as unit:
         newest = log.newest(unit)
-        assert newest is not None
-        for tile in tiles.of_level(0, len(entries)):
-            held = log.read_tile(unit, 0, tile.number)
-            assert held == b"".join(hashes[tile.first : tile.first + tile.width])
+    assert newest is not None
+    for tile in tiles.of_level(0, len(entries)):
+        (held,) = log.read_tiles(ledger.log, [(0, tile.number)]).values()
+        assert held == b"".join(hashes[tile.first : tile.first + tile.width])
     note = Note.parse(newest[1])
     public = ledger.call("log.head", {})["public"]
     note.signed_by([VerifierKey("log.example", 1, public)], holds)
@@ -151,6 +151,30 @@ def test_names_that_are_closed_hold_up_their_own_acts_alone(ledger: Ledger) -> N
     assert sum(ledger.sequencer().once() for _ in range(2)) == 6
     assert ledger.waiting() == 0
     check(ledger, 6)
+
+
+def test_rows_that_names_could_not_settle_when_they_were_closed_are_settled_later_by_the_same_sequencer(
+    ledger: Ledger,
+) -> None:
+    """Others are told in between; what is owed is not forgotten over them."""
+
+    def locked(_args: object, _talk: object) -> dict[str, object]:
+        raise LockdownError
+
+    acts = dict(ledger._acts)
+    sequencer = ledger.sequencer()
+    sequencer.once()
+    ledger.act(2)
+    ledger._acts |= {"outbox.settle": locked}
+    assert sequencer.once() == 4
+    ledger._acts |= {"outbox.take": locked}
+    ledger.act(1)
+    assert sequencer.once() == 1
+    assert ledger.waiting() == 3, "two that stand in the log, and one that waits for names"
+    ledger._acts |= acts
+    assert sequencer.once() == 1
+    assert ledger.waiting() == 0
+    check(ledger, 3)
 
 
 def test_an_older_log_store_is_refused_before_it_grows_a_branch(ledger: Ledger, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from keys import migrating
 from keys import store as keys_store
 from keys.engine import open_engine, reading, writing
 from keys.errors import SetupError
-from vault.stores import schema
+from vault.stores import log, schema
 
 STORES = sorted(schema.METADATA)
 PERSONAL = {"legal_name", "names", "birth_date", "document", "phone", "email"}
@@ -97,6 +97,23 @@ def test_the_migrated_indexes_are_those_of_the_code_with_their_conditions(store:
     with reading(engine) as connection:
         query = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
         assert set(connection.exec_driver_sql(query).scalars()) == said
+
+
+def test_what_was_not_settled_before_an_upgrade_of_the_log_is_not_settled_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    path.touch()
+    engine, ids = open_engine(f"sqlite:///{path}"), [bytes([n]) * 16 for n in range(3)] + [b"report.tallied 2026-10"]
+    migrating.upgrade(engine, schema.HISTORIES["log"], "0003")
+    with writing(engine) as connection:
+        for one in ids:
+            connection.exec_driver_sql("INSERT INTO unsettled VALUES (?)", (one,))
+    migrating.upgrade(engine, schema.HISTORIES["log"])
+    with reading(engine) as connection:
+        assert sorted(log.unsettled_ids(connection)) == sorted(ids)
+    migrating.downgrade(engine, schema.HISTORIES["log"], "0003")
+    with reading(engine) as connection:
+        assert sorted(connection.exec_driver_sql("SELECT id FROM unsettled").scalars()) == sorted(ids)
+    engine.dispose()
 
 
 def test_what_is_no_store_is_named_and_does_not_answer(tmp_path: Path) -> None:
@@ -182,7 +199,7 @@ DISTRIBUTED = {
         "hold": "rid", "resealed": "rid",
     },
     "log": {"leaf": "number", "detail": "number", "tile": "number", "checkpoint": "size", "drained": "id",
-            "unsettled": "id", "daily": "day", "tally": "month"},
+            "unsettled": "number", "daily": "day", "tally": "month"},
 }  # fmt: skip
 SMALL = {
     "directory": {"client", "provider", "import"},

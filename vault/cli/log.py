@@ -252,18 +252,24 @@ def refill(where: str, *, as_json: bool) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="A policy of log and witnesses (c2sp.org/tlog-policy) in place of the key.",
 )
+@click.option(
+    "--jwks",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The vault's /jwks.json, kept from before: by which it states receipts of registrations.",
+)
 @json_option
-def receipt(file: Path, key: str | None, policy: Path | None, *, as_json: bool) -> None:
+def receipt(file: Path, key: str | None, policy: Path | None, jwks: Path | None, *, as_json: bool) -> None:
     """Check a receipt, as GET /v1/sanctions/{id}/receipt gives it: that the log tells this act. Exit code 4 if not.
 
-    It needs no connection: the receipt holds the proof and the checkpoint.
+    It needs no connection: the receipt holds the proof and the checkpoint. One of GET /v1/registrations/{id}/receipts
+    needs --jwks.
     """
     if (key is None) == (policy is None):
         raise StartError("--key or --policy: what the checkpoint is to be signed by is needed")
     try:
         known = Policy.parse(f"log {key}\nquorum none\n".encode()) if policy is None else _policy(policy)
         said = receipts.parse(file.read_bytes())
-        index = receipts.check(said, known.keys(), holds)
+        index = receipts.check(said, known.keys(), holds, [] if jwks is None else receipts.keys_of(jwks.read_bytes()))
         known.check_note(str(LogProof.parse(said["proof"].encode()).checkpoint).encode())
     except OSError:
         raise StartError("the file cannot be read") from None

@@ -1,6 +1,7 @@
 """What the public log serves: its newest checkpoint, and the tiles and bundles of the tree that it signed."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from keys.agent.client import AgentClient
 from keys.errors import NoteError
@@ -61,21 +62,27 @@ class LogReader:
         Raises:
             VaultError: nothing was signed yet, or the store cannot be read now.
         """
-        return self._newest()[1]
+        return self.newest()[1]
 
-    def _newest(self) -> tuple[int, bytes]:
+    def newest(self) -> tuple[int, bytes]:
+        """Return (size, note) of the newest checkpoint.
+
+        Raises:
+            VaultError: nothing was signed yet, or the store cannot be read now.
+        """
         found = self.store.rows(log.NEWEST)
         if not found:
             raise VaultError(Kind.NOT_FOUND)
         size, note = found[0]
         return int(size), bytes(note)
 
-    def _entries(self, first: int, count: int) -> list[bytes]:
-        return [bytes(row[0]) for row in self.store.rows(log.ENTRIES, first=first, after=first + count)]
+    def entries(self, first: int, count: int) -> list[bytes]:
+        """Return entries from a number on, in their order; fewer where there are fewer.
 
-    def _tile(self, level: int, number: int) -> bytes:
-        found = self.store.rows(log.TILE, level=level, number=number)
-        return bytes(found[0][0]) if found else b""
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        return [bytes(row[0]) for row in self.store.rows(log.ENTRIES, first=first, after=first + count)]
 
     def file(self, path: str) -> bytes:
         """Return a tile or a bundle by its path, such as tile/0/000 or tile/entries/000.p/7.
@@ -87,11 +94,12 @@ class LogReader:
             tile = Tile.parse(path)
         except NoteError:
             raise VaultError(Kind.NOT_FOUND) from None
-        if not tile.is_in(self._newest()[0]):
+        if not tile.is_in(self.newest()[0]):
             raise VaultError(Kind.NOT_FOUND)
         if tile.level is None:
-            return tiles.bundle(self._entries(tile.first, tile.width))
-        return self._tile(tile.level, tile.number)[: tile.width * _HASH_BYTES]
+            return tiles.bundle(self.entries(tile.first, tile.width))
+        held = log.read_tiles(self.store, [(tile.level, tile.number)])
+        return held.get((tile.level, tile.number), b"")[: tile.width * _HASH_BYTES]
 
     def read(self, name: str) -> bytes:
         """Return what lies at a path, as a mirror or a verifier asks for it.
@@ -108,7 +116,7 @@ class LogReader:
 
     def tree(self, size: int) -> Tree:
         """Return the tree of a size."""
-        return Tree(size, self._tile)
+        return Tree(size, partial(log.read_tiles, self.store))
 
     def proof(self, index: int) -> tuple[LogProof, bytes]:
         """Return the proof that an entry is in the newest checkpoint, and the entry.
@@ -116,8 +124,8 @@ class LogReader:
         Raises:
             VaultError: there is no such entry there.
         """
-        size, note = self._newest()
-        if not 0 <= index < size:
+        found = self.store.rows(log.PROVED, number=index)
+        if not found or not 0 <= index < found[0].size:
             raise VaultError(Kind.NOT_FOUND)
-        [entry] = self._entries(index, 1)
-        return LogProof(index, tuple(self.tree(size).inclusion(index)), Note.parse(note)), entry
+        [(size, note, entry)] = found
+        return LogProof(index, tuple(self.tree(size).inclusion(index)), Note.parse(bytes(note))), bytes(entry)

@@ -75,8 +75,7 @@ class Refilling:
 
     def _fill(self, read: Read, first: int, found: Verified) -> set[Told]:
         told = set[Told]()
-        with self._log.reading() as unit:
-            edge = edge_of(unit, first)
+        edge = edge_of(self._log, first)
         for tile in tiles.of_level(None, found.head.size):
             if tile.first + tile.width <= first:
                 continue
@@ -91,12 +90,19 @@ class Refilling:
         return told
 
     def _settle(self, told: set[Told], now_minute: int) -> int:
-        """Have rows go whose leaves were filled in."""
+        """Have rows go whose leaves were filled in: those were taken first, and stand before all others."""
+        settled, last = 0, -1
+        while settled > last:
+            last = settled
+            settled += self._settle_some(told, now_minute)
+        return settled
+
+    def _settle_some(self, told: set[Told], now_minute: int) -> int:
         taken = self._outbox.call("outbox.take", {"limit": MOST_IDS})["rows"]
         ids = [row["id"] for row in taken if _told(read_leaf(row["entry"])) in told]
         rows = waiting(self._directory, MOST_IDS, now_minute * 60)
         entries = self._signer.call("log.commit", {"rows": rows})["entries"]
-        own = [row["id"] for row, entry in zip(rows, entries, strict=True) if _told(read_leaf(entry)) in told]
+        own = [row.id for row, entry in zip(rows, entries, strict=True) if _told(read_leaf(entry)) in told]
         settle(self._directory, own)
         self._outbox.call("outbox.settle", {"ids": ids})
         return len(ids) + len(own)

@@ -185,6 +185,15 @@ class Registering:
         sealed = seal(Secret(given["key"]), Purpose.EVIDENCE, place, data)
         self._linking.put_piece(given["rid"], name, content_type, sealed)
 
+    def own(self, client: Client, reg: str) -> tuple[ReviewRow, StandingRow]:
+        """Return a registration of a client's, and the registrant's standing.
+
+        Raises:
+            VaultError: it has none such.
+        """
+        row, (standing, *_) = self._own(client, _registration(reg))
+        return row, standing
+
     def _own(self, client: Client, registration: RegistrationId) -> tuple[ReviewRow, list[StandingRow]]:
         """Return a registration and its standings: the registrant's, and where there is one the representative's."""
         with self._directory.reading() as unit:

@@ -12,17 +12,19 @@ Leaves of one round are shuffled, so that their order in the log tells nothing o
 agent signed last is compared with the store before anything is appended: a store that is an older one grows no branch.
 """
 
-import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from keys.agent.client import AgentClient
 from keys.checkpoints import Checkpoint
 from keys.errors import KeysError, LockdownError, RefusedError
 from keys.merkle import leaf_hash
 from keys.notes import Note, Signature
+from keys.primitives import random_bytes
 from vault.domain.transparency import REFUSED, TALLIED, Period
 from vault.errors import VaultError
 from vault.log import tiles
@@ -30,7 +32,7 @@ from vault.log.proving import Tree
 from vault.logs import event
 from vault.stores import answers, log, refusals, tallying
 from vault.stores.log import NewLeaf
-from vault.stores.unit import Store, Unit
+from vault.stores.unit import Store, end
 
 Cosign = Callable[[Note, Tree], list[Signature]]
 """Asks witnesses to sign a checkpoint; returns what they signed."""
@@ -38,12 +40,35 @@ MOST_IDS: Final = 10_000
 """What one act of the agent takes."""
 TALLY_AFTER_SECONDS: Final = 600
 """How long after its end a month is tallied: what was begun in it has ended by then."""
-_CHANCE: Final = random.SystemRandom()
+_DRAWN: Final = 16
+"""Random bytes that a leaf's place within a round is drawn by: no two are equal."""
 
 
 def nobody(_note: Note, _tree: Tree) -> list[Signature]:
     """Ask no witness."""
     return []
+
+
+class Waiting(NamedTuple):
+    """A row of the directory on its way to the log, as the act `log.commit` takes it."""
+
+    id: bytes
+    type: str
+    minute: int
+    address: bytes
+    detail: bytes
+    facts: Mapping[str, object]
+
+
+@dataclass(slots=True)
+class Owed:
+    """Rows that stand in the log and may stand in their outbox still, by the outbox."""
+
+    of_keys: list[bytes] = field(default_factory=list)
+    of_directory: list[bytes] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.of_keys or self.of_directory)
 
 
 class Sequencer:
@@ -62,8 +87,7 @@ class Sequencer:
         self._published = -1
         self._month = ""
         """The month before which all months have their tallies."""
-        self._owed: list[bytes] = []
-        """Rows that stand in the log and may stand in their outbox still."""
+        self._owed = Owed()
 
     def once(self) -> int:
         """Drain what waits, up to a limit, and have the tree signed; return how many leaves were added.
@@ -115,29 +139,24 @@ class Sequencer:
                 )
             if head["size"] and self._tree(size).root(head["size"]) != head["root"]:
                 raise RefusedError("the log store is not the one that was signed; restore it from a backup or a mirror")
-            self._edge = edge_of(unit, size)
-            newest, self._owed = log.newest(unit), log.unsettled_ids(unit)
+            newest, ids = log.newest(unit), log.unsettled_ids(unit)
+        self._edge, self._owed = edge_of(self._log, size), Owed(ids, list(ids))
         self._origin = head["origin"] or self._origin
         self._size, self._published = size, -1 if newest is None else newest[0]
 
     def _tree(self, size: int) -> Tree:
-        def read(level: int, number: int) -> bytes:
-            with self._log.reading() as unit:
-                return log.read_tile(unit, level, number) or b""
-
-        return Tree(size, read)
+        return Tree(size, partial(log.read_tiles, self._log))
 
     def _drain(self) -> int:
         of_keys = self._taken()
-        of_directory = [row for row in waiting(self._directory, self._rows, self._now()) if row["id"] not in self._owed]
-        committed = self._committed(of_directory)
-        new = [NewLeaf(row["id"], row["entry"], row["detail"]) for row in of_keys] + committed
+        of_directory = waiting(self._directory, self._rows, self._now())
+        new = [NewLeaf(row["id"], row["entry"], row["detail"]) for row in of_keys] + self._committed(of_directory)
         if len(of_directory) < self._rows:
             new += self._tallied()  # what was done in a month that is over has its leaves by now
         if new:
-            _CHANCE.shuffle(new)
-            self._append(new)
-            self._owed = [one.id for one in new]
+            self._append(shuffled(new))
+            self._owed.of_keys += [row["id"] for row in of_keys]
+            self._owed.of_directory += [row.id for row in of_directory]
             self._settle()
         return len(new)
 
@@ -149,26 +168,23 @@ class Sequencer:
         except LockdownError:
             return []  # names are closed; what the directory did is told meanwhile
 
-    def _committed(self, rows: Sequence[dict[str, Any]]) -> list[NewLeaf]:
+    def _committed(self, rows: Sequence[Waiting]) -> list[NewLeaf]:
         if not rows:
             return []
         entries = self._signer.call("log.commit", {"rows": rows})["entries"]
-        return [NewLeaf(row["id"], entry, row["detail"]) for row, entry in zip(rows, entries, strict=True)]
+        return [NewLeaf(row.id, entry, row.detail) for row, entry in zip(rows, entries, strict=True)]
 
     def _tallied(self) -> list[NewLeaf]:
         """Return the tallies of months that are over and have none; the log itself remembers which have."""
         over = Period.month_of(self._now() - TALLY_AFTER_SECONDS)
         if self._month == over.name:
             return []
-        due, rows = self._due(), list[dict[str, Any]]()
+        due, rows = self._due(), list[Waiting]()
         while due is not None and due.last < over.first:
             with self._directory.snapshot() as unit:
                 facts = {"tally": tallying.month(unit, due).tally()}
             row_id = f"{TALLIED} {due.name}".encode()
-            minute = self._now() // 60
-            rows.append({
-                "id": row_id, "type": TALLIED, "minute": minute, "address": b"", "detail": b"", "facts": facts,
-            })  # fmt: skip
+            rows.append(Waiting(row_id, TALLIED, self._now() // 60, b"", b"", facts))
             due = due.following()
         if due is not None:
             self._month = over.name
@@ -193,17 +209,17 @@ class Sequencer:
         self._edge, self._size = edge, self._size + len(new)
 
     def _settle(self) -> bool:
-        """Have rows go that stand in the log, from whichever outbox has them; False while names are closed."""
-        ids = self._owed
-        settle(self._directory, ids)
+        """Have rows go that stand in the log; False while names are closed, and those of the key store have to stay."""
+        settle(self._directory, self._owed.of_directory)
+        self._owed.of_directory = []
         try:
-            for place in range(0, len(ids), MOST_IDS):
-                self._outbox.call("outbox.settle", {"ids": ids[place : place + MOST_IDS]})
+            for place in range(0, len(self._owed.of_keys), MOST_IDS):
+                self._outbox.call("outbox.settle", {"ids": self._owed.of_keys[place : place + MOST_IDS]})
         except LockdownError:
             return False
+        self._owed.of_keys = []
         with self._log.writing() as unit:
-            log.settled(unit, ids)
-        self._owed = []
+            log.settled(unit)
         return True
 
     def _publish(self) -> None:
@@ -221,34 +237,40 @@ class Sequencer:
         self._published = self._size
 
 
-def waiting(directory: Store, limit: int, now: int) -> list[dict[str, Any]]:
+def waiting(directory: Store, limit: int, now: int) -> list[Waiting]:
     """Return the directory's rows: of acts, and of attempts that were refused in a minute that is over."""
     with directory.reading() as unit:
         done = [
-            {"id": row.id, "type": row.type, "minute": row.minute, "address": row.address, "detail": row.detail}
-            for row in answers.waiting(unit, limit)
+            Waiting(row.id, row.type, row.minute, row.address, row.detail, {}) for row in answers.waiting(unit, limit)
         ]
         # A worker may write of a minute for a moment after it: such a row would be gone before it was whole.
         return done + [
-            {"id": row.id, "type": REFUSED, "minute": row.minute, "address": row.client.encode(), "detail": b"",
-             "facts": {"kind": row.kind, "count": row.count}}
+            Waiting(row.id, REFUSED, row.minute, row.client.encode(), b"", {"kind": row.kind, "count": row.count})
             for row in refusals.waiting(unit, now // 60 - 1, limit - len(done))
-        ]  # fmt: skip
+        ]
 
 
 def settle(directory: Store, ids: Sequence[bytes]) -> None:
     """Delete the directory's rows whose leaves stand in the log. Idempotent."""
-    with directory.writing() as unit:
-        answers.settle(unit, ids)
-        refusals.settle(unit, ids)
+    for place in range(0, len(ids), MOST_IDS):
+        some = ids[place : place + MOST_IDS]
+        with directory.writing() as unit:
+            end(unit, answers.settling(unit, some), refusals.settling(unit, some))
 
 
-def edge_of(unit: Unit, size: int) -> dict[int, bytes]:
+def shuffled(new: Sequence[NewLeaf]) -> list[NewLeaf]:
+    """Return leaves in an order that tells nothing: each place is drawn, once for all."""
+    drawn = random_bytes(_DRAWN * len(new))
+    order = sorted(range(len(new)), key=lambda place: drawn[place * _DRAWN : (place + 1) * _DRAWN])
+    return [new[place] for place in order]
+
+
+def edge_of(store: Store, size: int) -> dict[int, bytes]:
     """Return the hashes of the last, partial tile of each level."""
-    edge, level, count = dict[int, bytes](), 0, size
+    widths, level, count = dict[tuple[int, int], int](), 0, size
     while count:
         number, width = divmod(count, tiles.WIDTH)
-        held = log.read_tile(unit, level, number) if width else b""
-        edge[level] = (held or b"")[: width * 32]
+        widths[level, number] = width
         level, count = level + 1, count >> tiles.WIDTH_BITS
-    return edge
+    held = log.read_tiles(store, widths)
+    return {level: held.get((level, number), b"")[: width * 32] for (level, number), width in widths.items()}

@@ -9,13 +9,13 @@ from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk, Rows, insert_all
-from keys.driver import Speaking, Step
+from keys.driver import Prepared, Speaking, Step, run
 from vault.stores.directory import audit_outbox, idempotency, revoked
 from vault.stores.unit import Unit, inserted, oldest
 
 _OUTBOX = Bulk(audit_outbox)
-_AT_ONCE = 500
-_SETTLE = delete(audit_outbox).where(audit_outbox.c.id.in_(bindparam("ids", expanding=True)))
+_WAITING = Prepared(select(audit_outbox).limit(bindparam("limit")))
+_SETTLE = Prepared(delete(audit_outbox).where(audit_outbox.c.id.in_(bindparam("ids", expanding=True))))
 _columns = itemgetter(*audit_outbox.c.keys())
 
 
@@ -75,13 +75,12 @@ def expire(unit: Unit, before: int, now: int, limit: int) -> None:
 
 def waiting(unit: Unit, limit: int) -> Sequence[Any]:
     """Return audit rows that are not in the log yet, up to so many."""
-    return unit.execute(select(audit_outbox).limit(limit)).all()
+    return run(unit, _WAITING.on(unit, limit=limit))[0].rows
 
 
-def settle(unit: Unit, ids: Sequence[bytes]) -> None:
-    """Delete audit rows whose leaves stand in the log. Idempotent."""
-    for place in range(0, len(ids), _AT_ONCE):
-        unit.execute(_SETTLE, {"ids": list(ids[place : place + _AT_ONCE])})
+def settling(store: Speaking, ids: Sequence[bytes]) -> Step:
+    """Return the deletion of audit rows whose leaves stand in the log. Idempotent."""
+    return _SETTLE.on(store, ids=ids)
 
 
 def audit_all(unit: Unit, rows: Sequence[dict[str, Any]]) -> None:

@@ -5,17 +5,30 @@ leaves of each type a day has is counted as they are added, so that a report rea
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import orjson
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text, bindparam, delete, func, insert, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk
+from keys.frame import length_prefixed, split_length_prefixed
 from vault.domain.transparency import TALLIED, day_of
-from vault.stores.unit import Prepared, Unit
+from vault.stores.unit import Prepared, Store, Unit, run
 
 metadata = MetaData()
 
@@ -58,7 +71,9 @@ drained = Table(
 unsettled = Table(
     "unsettled",
     metadata,
-    Column("id", LargeBinary, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    # The ids of the audit rows whose leaves were appended together from that number on.
+    Column("ids", LargeBinary, nullable=False),
 )
 
 daily = Table(
@@ -80,24 +95,36 @@ tally = Table(
 
 _LEAVES, _DETAILS, _DRAINED, _UNSETTLED = Bulk(leaf), Bulk(detail), Bulk(drained), Bulk(unsettled)
 _AT_ONCE: Final = 500
-_SETTLED: Final = delete(unsettled).where(unsettled.c.id.in_(bindparam("ids", expanding=True)))
+_SETTLED: Final = Prepared(delete(unsettled))
 NEWEST: Final = Prepared(select(checkpoint.c.size, checkpoint.c.note).order_by(checkpoint.c.size.desc()).limit(1))
-TILE: Final = Prepared(
-    select(tile.c.hashes).where(tile.c.level == bindparam("level"), tile.c.number == bindparam("number"))
+_TILE: Final = Prepared(select(tile).where(tile.c.level == bindparam("level"), tile.c.number == bindparam("number")))
+_wanted: Final = (
+    func.unnest(bindparam("levels", type_=ARRAY(BigInteger)), bindparam("numbers", type_=ARRAY(BigInteger)))
+    .table_valued("level", "number", name="wanted")
+    .render_derived()
 )
+_TILES: Final = Prepared(select(tile).where(tile.c.level == _wanted.c.level, tile.c.number == _wanted.c.number))
+"""The same for many, in one statement; PostgreSQL alone has it."""
 ENTRIES: Final = Prepared(
     select(leaf.c.entry)
     .where(leaf.c.number >= bindparam("first"), leaf.c.number < bindparam("after"))
     .order_by(leaf.c.number)
 )
+PROVED: Final = Prepared(
+    select(checkpoint.c.size, checkpoint.c.note, leaf.c.entry)
+    .where(leaf.c.number == bindparam("number"))
+    .order_by(checkpoint.c.size.desc())
+    .limit(1)
+)
+"""The newest checkpoint with an entry that it may have."""
 NUMBER: Final = Prepared(select(drained.c.number).where(drained.c.id == bindparam("id")))
+_TALLY: Final = f'"type":"{TALLIED}"'.encode()
 _EDGE: Final = select(func.max(leaf.c.number))
 LEADER: Final = 1_768_191_586
 """The advisory lock of the one sequencer on PostgreSQL; any number that nobody else takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewLeaf:
+class NewLeaf(NamedTuple):
     """A leaf to be: the id of its audit row, its entry and its sealed detail."""
 
     id: bytes
@@ -113,13 +140,12 @@ def size(unit: Unit) -> int:
 
 def unsettled_ids(unit: Unit) -> list[bytes]:
     """Return the audit rows that are leaves, and may still stand in their outbox."""
-    return list(unit.execute(select(unsettled.c.id)).scalars())
+    return [one for ids in unit.execute(select(unsettled.c.ids)).scalars() for one in split_length_prefixed(ids)]
 
 
-def settled(unit: Unit, ids: Sequence[bytes]) -> None:
-    """Remember that audit rows went from their outbox. Idempotent."""
-    for place in range(0, len(ids), _AT_ONCE):
-        unit.execute(_SETTLED, {"ids": list(ids[place : place + _AT_ONCE])})
+def settled(unit: Unit) -> None:
+    """Remember that the audit rows of all leaves went from their outboxes. Idempotent."""
+    run(unit, _SETTLED.on(unit))
 
 
 def append(unit: Unit, first: int, leaves: Sequence[NewLeaf], tiles: Mapping[tuple[int, int], bytes]) -> None:
@@ -130,7 +156,7 @@ def append(unit: Unit, first: int, leaves: Sequence[NewLeaf], tiles: Mapping[tup
     """
     _DETAILS.insert(unit, [(first + place, one.detail) for place, one in enumerate(leaves)])
     _DRAINED.insert(unit, [(one.id, first + place) for place, one in enumerate(leaves)])
-    _UNSETTLED.insert(unit, [(one.id,) for one in leaves])
+    _UNSETTLED.insert(unit, [(first, length_prefixed(*(one.id for one in leaves)))])
     put_back(unit, first, [one.entry for one in leaves], tiles)
 
 
@@ -141,7 +167,7 @@ def put_back(unit: Unit, first: int, entries: Sequence[bytes], tiles: Mapping[tu
         IntegrityError: a leaf of one of these numbers stands already.
     """
     _LEAVES.insert(unit, [(first + place, entry) for place, entry in enumerate(entries)])
-    _count(unit, first, [orjson.loads(entry) for entry in entries])
+    _count(unit, first, entries)
     rows = [{"level": level, "number": number, "hashes": hashes} for (level, number), hashes in tiles.items()]
     if rows:
         statement = upsert(tile)
@@ -149,9 +175,8 @@ def put_back(unit: Unit, first: int, entries: Sequence[bytes], tiles: Mapping[tu
         unit.execute(statement.on_conflict_do_update(index_elements=["number", "level"], set_=changed), rows)
 
 
-def _count(unit: Unit, first: int, said: Sequence[dict[str, Any]]) -> None:
-    counts, months = counted(said), [{"month": leaf["tally"]["month"], "number": first + place}
-                                     for place, leaf in enumerate(said) if leaf["type"] == TALLIED]  # fmt: skip
+def _count(unit: Unit, first: int, entries: Sequence[bytes]) -> None:
+    counts, months = counted(entries), _months(first, entries)
     if counts:
         statement = upsert(daily)
         grown = {name: daily.c[name] + statement.excluded[name] for name in ("leaves", "times")}
@@ -162,14 +187,26 @@ def _count(unit: Unit, first: int, said: Sequence[dict[str, Any]]) -> None:
         unit.execute(insert(tally), months)
 
 
-def counted(said: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], tuple[int, int]]:
-    """Return (day, type) → (leaves, how many attempts they say) of entries as they were read."""
+def counted(entries: Iterable[bytes]) -> dict[tuple[int, str], tuple[int, int]]:
+    """Return (day, type) → (leaves, how many attempts they say) of entries."""
     leaves, times = Counter[tuple[int, str]](), Counter[tuple[int, str]]()
-    for leaf in said:
-        key = (day_of(leaf["minute"]), leaf["type"])
+    for leaf in map(orjson.loads, entries):  # one at a time: thousands at once keep the garbage collector busy
+        key = (leaf["minute"], leaf["type"])
         leaves[key] += 1
-        times[key] += leaf.get("count", 0)
-    return {key: (count, times[key]) for key, count in leaves.items()}
+        if "count" in leaf:
+            times[key] += leaf["count"]
+    found = dict[tuple[int, str], tuple[int, int]]()
+    for (minute, kind), count in leaves.items():
+        day = (day_of(minute), kind)
+        before = found.get(day, (0, 0))
+        found[day] = before[0] + count, before[1] + times[minute, kind]
+    return found
+
+
+def _months(first: int, entries: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return the months whose tallies are among entries from a number on, each with the number of its leaf."""
+    told = [(place, entry) for place, entry in enumerate(entries) if _TALLY in entry]
+    return [{"month": orjson.loads(entry)["tally"]["month"], "number": first + place} for place, entry in told]
 
 
 def counts(unit: Unit, days: range) -> dict[tuple[int, str], tuple[int, int]]:
@@ -182,7 +219,7 @@ def signed_counts(unit: Unit, of_size: int, days: range) -> dict[tuple[int, str]
     """Return what `counts` does, of the leaves under a size alone. To be read in one snapshot."""
     left, first = counts(unit, days), of_size
     while beyond := entries(unit, first, _AT_ONCE):
-        for key, (leaves, times) in counted([orjson.loads(entry) for entry in beyond]).items():
+        for key, (leaves, times) in counted(beyond).items():
             if key in left:
                 left[key] = left[key][0] - leaves, left[key][1] - times
         first += len(beyond)
@@ -206,9 +243,18 @@ def tallies(unit: Unit, size: int) -> dict[str, int]:
     return {row.month: int(row.number) for row in unit.execute(select(tally).where(tally.c.number < size))}
 
 
-def read_tile(unit: Unit, level: int, number: int) -> bytes | None:
-    """Return the hashes of a tile, as many as there are now."""
-    return unit.execute(TILE.statement, {"level": level, "number": number}).scalar_one_or_none()
+def read_tiles(store: Store, wanted: Collection[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """Return (level, number) → hashes of those tiles that there are, of each as many as there are now.
+
+    Raises:
+        VaultError: the store cannot be read now.
+    """
+    if store.distant and wanted:
+        levels, numbers = zip(*wanted, strict=True)
+        rows = store.rows(_TILES, levels=levels, numbers=numbers)
+    else:
+        rows = [row for level, number in wanted for row in store.rows(_TILE, level=level, number=number)]
+    return {(row.level, row.number): bytes(row.hashes) for row in rows}
 
 
 def entries(unit: Unit, first: int, count: int) -> list[bytes]:

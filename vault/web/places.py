@@ -20,6 +20,12 @@ class RegistrationsQuery(_Query):
     state: Literal["in_review", "returned", "approved", "rejected", "withdrawn"] | None = None
 
 
+class ReceiptsQuery(_Strict):
+    """From which entry of the log on receipts are searched."""
+
+    first: int | None = Field(default=None, ge=0, le=2**63 - 1)
+
+
 Token = Annotated[str, StringConstraints(max_length=512, pattern=r"^[!-~]+$")]
 
 

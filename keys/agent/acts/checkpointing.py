@@ -5,16 +5,17 @@ consistency proof, persisted before the signature leaves.
 """
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from keys import leaves
-from keys.agent.arguments import Args, listed, mapping, octets, text, whole
+from keys.agent.arguments import Args, listed, octets, text, whole
 from keys.agent.wire import Dialogue
 from keys.checkpoints import Checkpoint, signed
-from keys.details import open_detail
+from keys.details import detail_keys, open_detail
 from keys.entries import SIGN_LOG
-from keys.errors import NoteError, OpenError, RefusedError
+from keys.errors import NoteError, OpenError, ProtocolError, RefusedError
 from keys.heads import Heads
 from keys.keyring import Keyring
 from keys.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, check_consistency
@@ -78,35 +79,54 @@ class Signing:
         """Return {entries} for audit rows of the directory, in their order.
 
         Args:
-            args: {rows: [{id, type, minute, address, detail, facts}]}; `facts` is a mapping, empty for most types.
+            args: {rows: [[id, type, minute, address, detail, facts]]}; `facts` is a mapping, empty for most types.
             _: unused.
         """
-        entries = []
-        for one in listed(args, "rows", most=MOST_ROWS):
-            row = mapping(one, "row")
-            kind = text(row, "type")
-            subjects = [self._subject(kind, row)] if leaves.PLACES[leaves.type_of(kind)] else []
-            facts = mapping(row.get("facts", {}), "facts")
-            entries.append(leaves.entry(kind, whole(row, "minute"), subjects, facts))
-        return {"entries": entries}
+        committing = _Committing(self.keyring)
+        return {"entries": [committing.entry(*_row(one)) for one in listed(args, "rows", most=MOST_ROWS)]}
 
     def opening(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Return {opening} of the leaf of an act {id, address} of a client: it opens that leaf and no other."""
-        return {"opening": self._opening(octets(args, "address"), octets(args, "id")).expose_cleartext()}
+        opening = leaves.client_opening(_client_key(self.keyring, octets(args, "address")), octets(args, "id"))
+        return {"opening": opening.expose_cleartext()}
 
-    def _opening(self, client: bytes, audit_id: bytes) -> Secret:
-        key = Secret(self.keyring.mac("index", _CLIENT_LABEL).of(client))
-        return leaves.client_opening(key, audit_id)
 
-    def _subject(self, kind: str, row: Args) -> bytes:
+class _Committing:
+    """Makes the entries of many rows: what they have in common is derived once."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring, self._details = keyring, detail_keys(keyring.secrets("directory").values())
+        self._clients: dict[bytes, Secret] = {}
+
+    def entry(
+        self, audit_id: bytes, kind: str, minute: int, client: bytes, sealed: bytes, facts: Mapping[str, Any]
+    ) -> bytes:
+        """Return the entry of a row."""
+        named = leaves.PLACES[leaves.type_of(kind)] > 0
+        return leaves.entry(kind, minute, [self._subject(audit_id, kind, client, sealed)] if named else [], facts)
+
+    def _subject(self, audit_id: bytes, kind: str, client: bytes, sealed: bytes) -> bytes:
         """Return the subject of a row; of one whose detail was altered there is none, and its place is random."""
-        audit_id, client, sealed = octets(row, "id"), octets(row, "address"), octets(row, "detail")
         try:
-            keys = self.keyring.secrets("directory").values()
-            detail = open_detail(keys, self.keyring.deployment, audit_id, sealed) if sealed else b""
+            detail = open_detail(self._details, self._keyring.deployment, audit_id, sealed) if sealed else b""
         except OpenError:
             return random_bytes(leaves.SUBJECT_BYTES)
-        return leaves.client_subject(self._opening(client, audit_id), kind, client, detail)
+        key = self._clients.get(client)
+        if key is None:
+            key = self._clients[client] = _client_key(self._keyring, client)
+        return leaves.client_subject(leaves.client_opening(key, audit_id), kind, client, detail)
+
+
+def _client_key(keyring: Keyring, client: bytes) -> Secret:
+    """Return the key that the openings of a client's leaves come from."""
+    return Secret(keyring.mac("index", _CLIENT_LABEL).of(client))
+
+
+def _row(one: object) -> tuple[bytes, str, int, bytes, bytes, Mapping[str, Any]]:
+    match one:
+        case [bytes(audit_id), str(kind), int(minute), bytes(client), bytes(sealed), dict(facts)]:
+            return audit_id, kind, minute, client, sealed, facts
+    raise ProtocolError("rows: [id, type, minute, address, detail, facts] each")
 
 
 def _checkpoint(args: Args) -> Checkpoint:

@@ -7,29 +7,61 @@ caller never learns a rid.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    bindparam,
+    delete,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys import audit, leaves, record_keys, records, store
 from keys.agent.arguments import Args, listed, whole
 from keys.agent.names import Names
 from keys.agent.wire import Dialogue
+from keys.driver import Prepared, run
 from keys.engine import reading, writing
 from keys.errors import KeysError, ProtocolError
-from keys.primitives import Secret
+from keys.primitives import Secret, random_bytes
 
 MOST: Final = 10_000
-_AT_ONCE: Final = 500
-"""Values in one statement's list: within what either database takes."""
-_COUNTED: Final = select(store.leaf_count).where(store.leaf_count.c.rid.in_(bindparam("rids", expanding=True)))
-_FOUND: Final = select(store.audit_outbox.c.type, store.audit_outbox.c.address).where(
-    store.audit_outbox.c.id.in_(bindparam("ids", expanding=True))
+_AT_ONCE: Final = 10_000
+"""Records in one statement's list: within what either database takes; rows may name several each."""
+_WAITING: Final = Prepared(select(store.audit_outbox).limit(bindparam("limit")))
+_COUNTED: Final = Prepared(
+    select(store.leaf_count).where(store.leaf_count.c.rid.in_(bindparam("rids", expanding=True)))
 )
-_DELETE: Final = delete(store.audit_outbox).where(store.audit_outbox.c.id.in_(bindparam("ids", expanding=True)))
-_PRESENT: Final = select(store.record_key.c.rid).where(store.record_key.c.rid.in_(bindparam("rids", expanding=True)))
+_SETTLE: Final = Prepared(
+    delete(store.audit_outbox)
+    .where(store.audit_outbox.c.id.in_(bindparam("ids", expanding=True)))
+    .returning(store.audit_outbox.c.type, store.audit_outbox.c.address)
+)
+_lists: Final = (
+    func.unnest(bindparam("rids", type_=ARRAY(LargeBinary)), bindparam("counts", type_=ARRAY(BigInteger)))
+    .table_valued("rid", "leaves", name="new")
+    .render_derived()
+)
+
+
+def _adding(rid: ColumnElement[bytes], count: ColumnElement[int]) -> Prepared:
+    """Return what adds to the counts of those records that there are."""
+    there = select(rid, count).where(store.record_key.c.rid == rid)
+    statement = upsert(store.leaf_count).from_select(["rid", "leaves"], there)
+    grown = store.leaf_count.c.leaves + statement.excluded.leaves
+    return Prepared(statement.on_conflict_do_update(index_elements=["rid"], set_={"leaves": grown}))
+
+
+_ADD: Final = _adding(bindparam("rid", type_=LargeBinary), bindparam("count", type_=BigInteger))
+_ADD_MANY: Final = _adding(_lists.c.rid, _lists.c.leaves)
+"""The same for many, in one statement; PostgreSQL alone has it."""
 
 
 def take(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
@@ -41,19 +73,21 @@ def take(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     if not 0 < limit <= MOST:
         raise ProtocolError(f"limit: from 1 to {MOST}")
     with reading(names.engine) as connection:
-        found = connection.execute(select(store.audit_outbox).limit(limit)).all()
+        found = run(connection, _WAITING.on(connection, limit=limit))[0].rows
         told = [audit.read_address(row.type, row.address) for row in found]
         rids = sorted({rid for named, _ in told for rid in named})
         keys = commitment_keys(names, connection, rids)
-        numbers = Counter(_counted(connection, rids))
+        numbers = Counter(counted(connection, rids))
     rows = []
     for row, (named, facts) in zip(found, told, strict=True):
         of_subject = row.type in leaves.BY_SUBJECT and len(row.address) == leaves.SUBJECT_BYTES
         subjects = [row.address] if of_subject else []
-        for rid in named:
+        for rid in [] if of_subject else named:
             if rid in keys:
                 subjects.append(leaves.record_subject(keys[rid], numbers[rid]))
                 numbers[rid] += 1
+            else:  # the others keep their places: the first is whom the act was done to
+                subjects.append(random_bytes(leaves.SUBJECT_BYTES))
         entry = leaves.entry(row.type, row.minute, subjects, facts)
         rows.append({"id": row.id, "entry": entry, "detail": row.detail})
     return {"rows": rows}
@@ -69,11 +103,10 @@ def settle(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     ids = [one for one in listed(args, "ids", most=MOST) if isinstance(one, bytes)]
     with writing(names.engine) as connection:
         new = Counter[bytes]()
-        for some in _parts(ids):
-            for row in connection.execute(_FOUND, {"ids": some}):
-                new.update(audit.read_address(row.type, row.address)[0])
-            connection.execute(_DELETE, {"ids": some})
-        _count(connection, new)
+        for kind, address in run(connection, _SETTLE.on(connection, ids=ids))[0].rows:
+            new.update(audit.read_address(kind, address)[0])
+        if new:
+            _count(connection, new)
     return {}
 
 
@@ -83,16 +116,15 @@ def forget(connection: Connection, rids: Iterable[bytes]) -> None:
         connection.execute(delete(store.leaf_count).where(store.leaf_count.c.rid == rid))
 
 
-def _parts(values: Sequence[bytes]) -> Iterable[list[bytes]]:
-    return (list(values[place : place + _AT_ONCE]) for place in range(0, len(values), _AT_ONCE))
+def _parts(rids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (rids[place : place + _AT_ONCE] for place in range(0, len(rids), _AT_ONCE))
 
 
 def commitment_keys(names: Names, connection: Connection, rids: Sequence[bytes]) -> dict[bytes, Secret]:
     """Return rid → commitment key of those records that there are; one that was altered has none here."""
     keys: dict[bytes, Secret] = {}
     for some in _parts(rids):
-        rows = records.rows_of(connection, some)
-        for rid, record in records.intact(names.keyring, rows).items():
+        for rid, record in records.intact(names.keyring, records.rows_of(connection, some)).items():
             try:
                 if record is not None:
                     keys[rid] = record_keys.commitment_key(names.keyring, record)
@@ -101,16 +133,17 @@ def commitment_keys(names: Names, connection: Connection, rids: Sequence[bytes])
     return keys
 
 
-def _counted(connection: Connection, rids: Sequence[bytes]) -> Mapping[bytes, int]:
-    return {row.rid: row.leaves for some in _parts(rids) for row in connection.execute(_COUNTED, {"rids": some})}
+def counted(connection: Connection, rids: Sequence[bytes]) -> dict[bytes, int]:
+    """Return rid → how many leaves a record has, of those that have any."""
+    return {
+        row.rid: row.leaves
+        for some in _parts(rids)
+        for row in run(connection, _COUNTED.on(connection, rids=some))[0].rows
+    }
 
 
 def _count(connection: Connection, new: Counter[bytes]) -> None:
-    rids = sorted(new)
-    before = _counted(connection, rids)
-    present = {rid for some in _parts(rids) for rid in connection.execute(_PRESENT, {"rids": some}).scalars()}
-    rows = [{"rid": rid, "leaves": before.get(rid, 0) + new[rid]} for rid in rids if rid in present]
-    if rows:
-        statement = upsert(store.leaf_count)
-        changed = {"leaves": statement.excluded.leaves}
-        connection.execute(statement.on_conflict_do_update(index_elements=["rid"], set_=changed), rows)
+    if connection.dialect.name == "postgresql":
+        run(connection, _ADD_MANY.on(connection, rids=list(new), counts=list(new.values())))
+    else:
+        run(connection, *(_ADD.on(connection, rid=rid, count=count) for rid, count in new.items()))

@@ -15,6 +15,7 @@ from keys.agent.acts import (
     expiring,
     holding,
     importing,
+    receipting,
     redeeming,
     registering,
     resealing,
@@ -60,6 +61,7 @@ IDENTITY_ACTS: Final[Offered] = {
     "retag": retagging.retag,
     "retag.versions": retagging.versions,
     "retag.done": retagging.done,
+    "receipts": receipting.receipts,
     "verify": verifying.verify,
 }
 EXCHANGE_ACTS: Final[Offered] = {

@@ -7,6 +7,7 @@ answer signed, but nothing that passes for an access token, a log's checkpoint o
 import base64
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -39,7 +40,12 @@ def _jwk(signer: P256Signer) -> dict[str, str]:
     return {**point, "kid": _encoded(hashlib.sha256(_json(point)).digest()), "use": "sig", "alg": ALGORITHM}
 
 
-def _issuer(value: str) -> str:
+def issuer_of(value: str) -> str:
+    """Return the issuer of a statement, a URL.
+
+    Raises:
+        ProtocolError: it is none.
+    """
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
         raise ProtocolError("issuer: an http or https URL without query and fragment")
@@ -74,14 +80,19 @@ def sign_introspection(keyring: Keyring, args: Args, _: Dialogue) -> dict[str, A
         ProtocolError: the statement is not of that form.
     """
     claims = {
-        "iss": _issuer(text(args, "issuer")), "aud": text(args, "audience"), "iat": whole(args, "now"),
+        "iss": issuer_of(text(args, "issuer")), "aud": text(args, "audience"), "iat": whole(args, "now"),
         "token_introspection": _answer(mapping(args.get("answer"), "answer")),
     }  # fmt: skip
+    return {"jwt": signed(keyring, TYPE, [claims])[0]}
+
+
+def signed(keyring: Keyring, kind: str, statements: Iterable[Mapping[str, object]]) -> list[str]:
+    """Return statements as JWTs (RFC 7519) of one type, which keeps one from passing for another."""
     keyring.refresh(SIGN_ES256)
     signer = P256Signer(keyring.current(SIGN_ES256).secret)
-    header = {"alg": ALGORITHM, "kid": _jwk(signer)["kid"], "typ": TYPE}
-    signed = f"{_encoded(_json(header))}.{_encoded(_json(claims))}"
-    return {"jwt": f"{signed}.{_encoded(signer.sign(signed.encode()))}"}
+    header = _encoded(_json({"alg": ALGORITHM, "kid": _jwk(signer)["kid"], "typ": kind}))
+    made = [f"{header}.{_encoded(_json(claims))}" for claims in statements]
+    return [f"{one}.{_encoded(signer.sign(one.encode()))}" for one in made]
 
 
 def public_keys(keyring: Keyring, _args: Args, _: Dialogue) -> dict[str, Any]:

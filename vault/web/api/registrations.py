@@ -10,7 +10,7 @@ from vault.errors import Kind, VaultError
 from vault.web.api import ANSWER, api_blueprint
 from vault.web.gate import IDENTITY, current_client, current_vault, requires
 from vault.web.idempotency import idempotency_of
-from vault.web.places import EvidencePath, RegistrationPath, RegistrationsQuery
+from vault.web.places import EvidencePath, ReceiptsQuery, RegistrationPath, RegistrationsQuery
 from vault.web.problems import item_of
 from vault.web.refusals import refusal
 from vault.web.requests import json_response
@@ -86,6 +86,13 @@ def withdraw(path: RegistrationPath) -> Response:
     """End a registration: its keys are destroyed and its token is inactive; open accounts keep reading."""
     current_vault().erasing.erase(current_client(), path.id)
     return Response(status=204)
+
+
+@api.get("/<id>/receipts", responses={200: ANSWER})
+@requires("provider", "register", IDENTITY)
+def receipts(path: RegistrationPath, query: ReceiptsQuery) -> Response:
+    """Show where the public log tells what the caller did with a registration, a page of the log at a time."""
+    return json_response(current_vault().record_receipts.of(current_client(), path.id, query.first))
 
 
 @api.put(

@@ -1,0 +1,84 @@
+"""The act `receipts`: which leaves of the log are of a provider's registration, stated under the vault's signature.
+
+Only the agent can tell which leaf is a record's, so the agent says so, in a statement of its own making. It goes by
+entries that its caller shows to be in a log that it signed: one who could make an entry up would learn of any leaf
+whether it is this record's, whatever that leaf says. Of what is in the log a provider learns of its own acts alone
+(`keys.leaves.OF_PROVIDERS`), and only where they were done to this record first.
+"""
+
+import base64
+from typing import Any, Final
+
+from keys import leaves
+from keys.agent.acts.draining import commitment_keys, counted
+from keys.agent.acts.signing import issuer_of, signed
+from keys.agent.arguments import Args, listed, octets, text, whole
+from keys.agent.names import Names, check_named
+from keys.agent.wire import Dialogue
+from keys.checkpoints import Checkpoint, log_key, log_signature_holds
+from keys.engine import reading
+from keys.entries import SIGN_LOG
+from keys.errors import ProtocolError
+from keys.merkle import check_inclusion, leaf_hash
+from keys.notes import Note
+from keys.primitives import Ed25519Signer
+
+TYPE: Final = "log-receipt+jwt"
+MOST: Final = 4096
+_MOST_HASHES: Final = 63
+_MOST_NOTE_CHARACTERS: Final = 1_000_000
+
+
+def receipts(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
+    """Return {receipts: [{index, jwt}]} of those entries that tell an act of a provider on its registration's record.
+
+    Args:
+        names: the holder.
+        args: {client, standing, account: whose registration; issuer, now, note: a checkpoint that this vault signed,
+            entries: [[index, entry, proof]] of it}.
+        _: unused.
+
+    Raises:
+        RefusedError: the rows do not agree, or the account is not that client's.
+        NoteError: the checkpoint is not signed by this log.
+        ProofError: an entry is not in it.
+    """
+    entries = [_entry(one) for one in listed(args, "entries", most=MOST)]
+    with reading(names.engine) as connection:
+        subject, _named = check_named(names, connection, args)
+        keys, numbers = commitment_keys(names, connection, subject.rids), counted(connection, subject.rids)
+    own = {leaves.record_subject(keys[rid], number) for rid in keys for number in range(numbers.get(rid, 0))}
+    checkpoint = _signed(names, text(args, "note", max_chars=_MOST_NOTE_CHARACTERS))
+    told = list[tuple[int, dict[str, object]]]()
+    for index, entry, proof in entries:
+        hashed = leaf_hash(entry)
+        check_inclusion(index, checkpoint.size, hashed, proof, checkpoint.root)
+        leaf = leaves.read(entry)
+        if leaf["type"] in leaves.OF_PROVIDERS and leaf["subjects"][0] in own:
+            told.append((index, {"act": leaf["type"], "leaf": _text(hashed)}))
+    common = {
+        "iss": issuer_of(text(args, "issuer")), "aud": text(args, "client"), "iat": whole(args, "now"),
+    }  # fmt: skip
+    account = _text(octets(args, "account"))
+    made = signed(names.keyring, TYPE, [{**common, "log_receipt": {**said, "account": account}} for _, said in told])
+    return {"receipts": [{"index": index, "jwt": jwt} for (index, _), jwt in zip(told, made, strict=True)]}
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _entry(one: object) -> tuple[int, bytes, list[bytes]]:
+    match one:
+        case [int(index), bytes(entry), [*hashes]] if len(hashes) <= _MOST_HASHES:
+            return index, entry, [hashed for hashed in hashes if isinstance(hashed, bytes)]
+    raise ProtocolError("entries: [index, entry, proof] each")
+
+
+def _signed(names: Names, raw: str) -> Checkpoint:
+    note = Note.parse(raw.encode())
+    checkpoint = Checkpoint.parse(note.text)
+    names.keyring.refresh(SIGN_LOG)
+    signers = [Ed25519Signer(key.secret) for key in names.keyring.active(SIGN_LOG)]
+    note.signed_by([log_key(checkpoint.origin, signer) for signer in signers], log_signature_holds)
+    return checkpoint

@@ -1,0 +1,97 @@
+"""Receipts of what a provider did with a registration: searched in the log a page at a time, stated by the agent.
+
+No table says which leaf is a record's, and the service cannot tell. It shows the agent entries of the kinds that a
+provider may be told of, each with its proof; the agent says which are this registration's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from keys.errors import NoteError, ProofError, RefusedError
+from keys.leaves import OF_PROVIDERS
+from keys.notes import Note
+from vault.domain.ids import AccountId
+from vault.errors import Kind, VaultError
+from vault.log.proofs import LogProof
+from vault.services.access import Client
+from vault.services.linking import Linking
+from vault.services.reading_log import LogReader
+from vault.services.registering import Registering
+
+SEARCHED: Final = 4096
+"""Entries that one request searches."""
+_BLOCK: Final = 256
+"""Entries by whose latest minute a place in the log is found: some of a round are told later than others."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordReceipts:
+    """Reads log and directory; the agent checks the rows, and the entries, and signs."""
+
+    registering: Registering
+    linking: Linking
+    log: LogReader
+    issuer: str
+    now: Callable[[], int]
+
+    def of(self, client: Client, reg: str, first: int | None) -> dict[str, Any]:
+        """Return {receipts, next} of a registration, from an entry on.
+
+        Args:
+            client: whose registration.
+            reg: its id.
+            first: the entry to begin with; None where the log was when the registration was handed in.
+
+        Raises:
+            VaultError: no such registration, nobody behind it any more, or a store cannot be read now.
+        """
+        row, standing = self.registering.own(client, reg)
+        if row.account is None:
+            raise VaultError(Kind.NOT_FOUND, "nobody is registered behind this registration")
+        size, note = self.log.newest()
+        place = self._begin(standing.created // 60, size) if first is None else first
+        after = min(place + SEARCHED, size)
+        tree, found = self.log.tree(size), list[tuple[int, bytes, list[bytes]]]()
+        for index, entry in enumerate(self.log.entries(place, max(0, after - place)), place):
+            if orjson.loads(entry)["type"] in OF_PROVIDERS:
+                found.append((index, entry, tree.inclusion(index)))
+        args = {
+            "client": client.id, "account": row.account, "issuer": self.issuer, "now": self.now(),
+            "note": note.decode(), "entries": found,
+        }  # fmt: skip
+        try:
+            acted = self.linking.act("receipts", standing, args) if found else {"receipts": []}
+        except RefusedError:
+            acted = None
+        except (NoteError, ProofError):
+            raise VaultError(Kind.UNAVAILABLE, "the log store is not the one that was signed") from None
+        if acted is None:
+            raise VaultError(Kind.CONFLICT, "nobody is registered behind this registration any more")
+        shown = {index: (entry, proof) for index, entry, proof in found}
+        told = [
+            _receipt(one["jwt"], shown[one["index"]][0],
+                     LogProof(one["index"], tuple(shown[one["index"]][1]), Note.parse(note)),
+                     str(AccountId(row.account)), client.id)
+            for one in acted["receipts"]
+        ]  # fmt: skip
+        return {"receipts": told, "next": after if after < size else None}
+
+    def _begin(self, minute: int, size: int) -> int:
+        """Return the first block of entries that tells of a minute, or of a later one."""
+        low, high = 0, -(-size // _BLOCK)
+        while low < high:
+            middle = (low + high) // 2
+            latest = max(orjson.loads(entry)["minute"] for entry in self.log.entries(middle * _BLOCK, _BLOCK))
+            low, high = (low, middle) if latest >= minute else (middle + 1, high)
+        return min(low * _BLOCK, size)
+
+
+def _receipt(jwt: str, entry: bytes, proof: LogProof, account: str, client: str) -> dict[str, Any]:
+    leaf = orjson.loads(entry)
+    return {
+        "act": leaf["type"], "object": account, "client": client, "minute": leaf["minute"], "statement": jwt,
+        "leaf": entry.decode(), "proof": str(proof),
+    }  # fmt: skip
