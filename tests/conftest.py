@@ -61,6 +61,7 @@ def _runs_on_postgresql(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def _database(request: pytest.FixtureRequest) -> None:
+    Server.forks_agent = True
     if request.config.getoption("--database") == "postgresql":
         serving.cluster = request.getfixturevalue("cluster")
 

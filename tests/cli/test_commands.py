@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from keys.cli.main import cli as keys_cli
+from tests.forking import in_fork
 from tests.people import person
 from tests.serving import BIN, Server
 from vault.cli.main import cli as vault_cli
@@ -28,10 +29,15 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def run(home: Path, *arguments: str, program: str = "idvault", **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a fork; the agent that it may start is a program of its own, and `left_over` where it stays."""
+    return in_fork(arguments, environment(home, **more), program=program)
+
+
+def run_program(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as whoever types it does."""
     return subprocess.run(
-        [BIN / program, *arguments], env=environment(home, **more), capture_output=True, text=True, check=False,
-        timeout=60,
-    )  # fmt: skip
+        [BIN / "idvault", *arguments], env=environment(home), capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def left_over(home: Path) -> list[int]:
@@ -266,11 +272,11 @@ def one_line_or_log(done: subprocess.CompletedProcess[str], word: str, home: Pat
 
 
 def test_no_command_leaves_a_process_also_when_it_fails(home: Path) -> None:
-    assert run(home, "provider", "list").returncode == 0
+    assert run_program(home, "provider", "list").returncode == 0
     assert left_over(home) == []
-    one_line(run(home, "provider", "show", "nobody"), 1, "no provider")
+    one_line(run_program(home, "provider", "show", "nobody"), 1, "no provider")
     assert left_over(home) == []
-    one_line(run(home, "reviewer", "disable", "nobody"), 1, "no reviewer")
+    one_line(run_program(home, "reviewer", "disable", "nobody"), 1, "no reviewer")
     assert left_over(home) == []
 
 
