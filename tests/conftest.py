@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "sqlite: looks into the files of the stores, or uses SQLite's triggers and locks"
     )
+    config.addinivalue_line("markers", "both: has stores of its own on each database; runs with SQLite alone")
     config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 
@@ -52,11 +54,30 @@ def _runs_on_sqlite(item: pytest.Item) -> bool:
 
 
 def _runs_on_postgresql(item: pytest.Item) -> bool:
-    """Whether a test has a whole vault and needs nothing of SQLite, or is about PostgreSQL."""
+    """Whether a test has stores and needs nothing of SQLite, or is about PostgreSQL."""
     if item.get_closest_marker("postgresql"):
         return True
-    served = any(folder in item.nodeid for folder in ("tests/http/", "tests/model/"))
-    return served and not item.get_closest_marker("sqlite")
+    stored = isinstance(item, pytest.Function) and _has_stores(item.module.__name__)
+    return stored and not item.get_closest_marker("sqlite") and not item.get_closest_marker("both")
+
+
+_MAKERS = frozenset({"tests.serving", "tests.fresh"})
+"""Modules that make a vault or a store."""
+_known: dict[str, bool] = {}
+
+
+def _has_stores(name: str) -> bool:
+    """Tell whether a module of tests has anything of those that make stores, itself or by what it has of others."""
+    if name in _known:
+        return _known[name]
+    seen, left = set[str](), {name}
+    while left:
+        seen |= left
+        values = [value for module in left for value in vars(sys.modules[module]).values()]
+        others = {str(getattr(value, "__module__", "")) for value in values}
+        left = {other for other in others if other.startswith("tests.")} - seen
+    _known[name] = bool(seen & _MAKERS)
+    return _known[name]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -36,14 +36,18 @@ class Cluster:
 
     def vault(self, template: Mapping[str, str] | None = None) -> dict[str, str]:
         """Create four databases, empty or as copies of four without connections; return settings that name them."""
-        name, host = f"t{secrets.token_hex(6)}", self.uri.partition("host=")[2]
-        with psycopg.connect(self.uri, autocommit=True) as connection:
-            for store in STORES:
-                like = make_url(template[f"IDVAULT_{store.upper()}_URL"]).database if template else "template1"
-                connection.execute(f"CREATE DATABASE {name}_{store} TEMPLATE {like}")
+        settings = [f"IDVAULT_{store.upper()}_URL" for store in STORES]
         return {
-            f"IDVAULT_{store.upper()}_URL": f"postgresql://postgres@/{name}_{store}?host={host}" for store in STORES
+            name: self.database(template[name] if template else None, name.split("_")[1].lower()) for name in settings
         }
+
+    def database(self, template: str | None = None, suffix: str = "store") -> str:
+        """Create a database, empty or as a copy of one without connections; return its URL."""
+        name, host = f"t{secrets.token_hex(6)}_{suffix}", self.uri.partition("host=")[2]
+        like = make_url(template).database if template else "template1"
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {like} STRATEGY file_copy".encode())
+        return f"postgresql://postgres@/{name}?host={host}"
 
     def kill_backends(self, database: str = "") -> int:
         """Have the server end every connection of the service, or those to one database; return how many."""

@@ -1,7 +1,6 @@
 """A really started vault for tests: `idvault serve` as a process, clients enrolled by its own command line."""
 
 import atexit
-import itertools
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ import psycopg
 
 from tests.databases import Cluster
 from tests.forking import Serving, in_fork
+from tests.ports import free_port
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
@@ -32,26 +32,6 @@ QUIET = frozenset({"status", "list", "rotate", "rewrap", "destroy", "backup"})
 """Commands of `idvault-keys` that end no worker."""
 cluster: Cluster | None = None
 """Where the stores of all servers are, for tests on PostgreSQL."""
-
-
-_FIRST_PORT, _PORTS = 10_000, 2_500
-"""Below the ports that the system gives to clients, a range for each process of the tests."""
-_ports = itertools.count(os.getpid())
-"""Two runs at once begin at different places."""
-
-
-def free_port() -> int:
-    """Return a port that no other process of the tests will take."""
-    first = _FIRST_PORT + _PORTS * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    while True:
-        port = first + next(_ports) % _PORTS
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 class Server:

@@ -17,6 +17,7 @@ from keys.agent.settings import socket_folder
 from keys.errors import KeysError, UnavailableError
 from keys.seals import development
 from tests.forking import Forked
+from tests.fresh import store_url
 from tests.keys.stores import NOW, migrated
 
 WAIT_SECONDS = 20.0
@@ -36,7 +37,7 @@ class Agent:
     def __init__(self, home: Path, *, sealed: bool = True) -> None:
         """Make a home with the development seal, or one without keys for officers; one that is there stays."""
         self.home, self.sockets, self.log = home, socket_folder(home), home / "agent.log"
-        if not (home / "keys.db").exists():
+        if not any((home / name).exists() for name in ("keys.db", "keys.url")):
             home.mkdir(exist_ok=True)
             engine = migrated(home)
             if sealed:
@@ -51,7 +52,8 @@ class Agent:
     def spawn(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Forked:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("IDVAULT_")}
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "keys", "agent", "--home", self.home, *arguments]
+            where = ["--home", str(self.home), "--keys-url", store_url(self.home, "keys")]
+            command = [sys.executable, "-m", "keys", "agent", *where, *arguments]
             return Forked(command, env=environment, stderr=log, pass_fds=pass_fds)
 
     def start(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Self:

@@ -11,7 +11,7 @@ from keys import migrating
 from keys import store as tables
 from keys.engine import open_engine, reading, writing
 from keys.errors import SetupError
-from tests.keys.stores import KeyStore, migrated
+from tests.keys.stores import KeyStore
 
 
 def test_a_store_is_set_to_keep_what_was_committed_and_to_overwrite_what_is_deleted(store: KeyStore) -> None:
@@ -89,7 +89,9 @@ def test_a_writer_that_waits_too_long_is_refused(store: KeyStore) -> None:
 
 
 def test_the_history_makes_the_tables_that_the_code_knows_and_takes_them_away_again(tmp_path: Path) -> None:
-    engine = migrated(tmp_path, "100% keys.db")
+    (tmp_path / "100% keys.db").touch()
+    engine = open_engine(f"sqlite:///{tmp_path / '100% keys.db'}")
+    migrating.upgrade(engine, migrating.KEYS)
     assert migrating.current(engine) == migrating.head(migrating.KEYS)
     with reading(engine) as connection:
         names = set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
