@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers of tests that run with an option alone."""
+    if config.getoption("--database") == "postgresql":
+        # Each slot of work keeps a connection (keys.driver) until it ends; the slots of a test end when it does.
+        config.addinivalue_line("filterwarnings", "ignore:.*was deleted while still open:ResourceWarning")
     config.addinivalue_line("markers", "full_only: runs with --full alone")
     config.addinivalue_line(
         "markers", "sqlite: looks into the files of the stores, or uses SQLite's triggers and locks"

@@ -44,10 +44,20 @@ class Cluster:
     def database(self, template: str | None = None, suffix: str = "store") -> str:
         """Create a database, empty or as a copy of one without connections; return its URL."""
         name, host = f"t{secrets.token_hex(6)}_{suffix}", self.uri.partition("host=")[2]
+        self._copy(name, template)
+        return f"postgresql://postgres@/{name}?host={host}"
+
+    def put_back(self, url: str, copy: str) -> None:
+        """Put a copy in the place of a database; neither has connections."""
+        name = make_url(url).database
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name}".encode())
+        self._copy(str(name), copy)
+
+    def _copy(self, name: str, template: str | None) -> None:
         like = make_url(template).database if template else "template1"
         with psycopg.connect(self.uri, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {like} STRATEGY file_copy".encode())
-        return f"postgresql://postgres@/{name}?host={host}"
 
     def kill_backends(self, database: str = "") -> int:
         """Have the server end every connection of the service, or those to one database; return how many."""

@@ -25,7 +25,7 @@ from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
 from keys.seals import development
 from keys.states import State
-from tests.fresh import fresh_store
+from tests.fresh import fresh_store, in_words_of
 
 NOW = 1_767_225_600
 SHOP, BANK = "shop.example", "bank.example"
@@ -95,7 +95,7 @@ class KeyStore:
     def execute(self, statement: str, **values: object) -> None:
         """Do what an attacker with the store would do."""
         with writing(self.engine) as connection:
-            connection.execute(text(statement), values)
+            connection.execute(text(in_words_of(self.engine, statement)), values)
 
     def rows(self, name: str) -> list[Any]:
         with reading(self.engine) as connection:

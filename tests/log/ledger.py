@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from keys.agent.acts import checkpointing, draining
 from keys.engine import open_engine
 from keys.heads import Heads
-from tests.fresh import fresh_store
+from tests.fresh import fresh_store, in_words_of
 from tests.keys.stores import KeyStore, dialogue, registered
 from vault.services.reading_log import LogReader
 from vault.services.sequencing import Cosign, Sequencer, nobody
@@ -84,6 +84,8 @@ class Ledger:
     def sql(self, statement: str, *values: object) -> list[Any]:
         """Do to the log store what somebody with it would do."""
         with self.log.writing() as unit:
+            if self.log.engine.dialect.name == "postgresql":
+                statement = in_words_of(self.log.engine, statement).replace("?", "%s")
             found = unit.exec_driver_sql(statement, values)
             return list(found.all()) if found.returns_rows else []
 
