@@ -29,7 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "sqlite: looks into the files of the stores, or uses SQLite's triggers and locks"
     )
-    config.addinivalue_line("markers", "both: has stores of its own on each database; runs with SQLite alone")
+    config.addinivalue_line(
+        "markers", "once: has no store, or its own on each database; runs with SQLite alone"
+    )
     config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 
@@ -61,7 +63,7 @@ def _runs_on_postgresql(item: pytest.Item) -> bool:
     if item.get_closest_marker("postgresql"):
         return True
     stored = isinstance(item, pytest.Function) and _has_stores(item.module.__name__)
-    return stored and not item.get_closest_marker("sqlite") and not item.get_closest_marker("both")
+    return stored and not item.get_closest_marker("sqlite") and not item.get_closest_marker("once")
 
 
 _MAKERS = frozenset({"tests.serving", "tests.fresh"})

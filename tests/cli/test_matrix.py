@@ -147,7 +147,7 @@ class Host:
         if program == "idvault-keys":
             done = CliRunner().invoke(keys_cli, [*verbs, *made, "--home", str(self.server.home), "--json"])
             return done.exit_code, done.stdout
-        said = in_fork([*verbs, *made, "--json"], self.server.environment, forks=True)
+        said = in_fork([*verbs, *made, "--json"], self.server.environment | self.server.databases, forks=True)
         return said.returncode, said.stdout
 
     def _filled(self, argument: str) -> str:
