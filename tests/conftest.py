@@ -29,9 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "sqlite: looks into the files of the stores, or uses SQLite's triggers and locks"
     )
-    config.addinivalue_line(
-        "markers", "once: has no store, or its own on each database; runs with SQLite alone"
-    )
+    config.addinivalue_line("markers", "once: has no store, or its own on each database; runs with SQLite alone")
     config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 

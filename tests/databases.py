@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy import make_url
 
 from vault.config import STORES
+from vault.stores import granting
+
+_SETTINGS: Final = {store: f"IDVAULT_{store.upper()}_URL" for store in STORES}
 
 
 class Cluster:
@@ -36,10 +39,18 @@ class Cluster:
 
     def vault(self, template: Mapping[str, str] | None = None) -> dict[str, str]:
         """Create four databases, empty or as copies of four without connections; return settings that name them."""
-        settings = [f"IDVAULT_{store.upper()}_URL" for store in STORES]
-        return {
-            name: self.database(template[name] if template else None, name.split("_")[1].lower()) for name in settings
-        }
+        like = template or {}
+        return {name: self.database(like.get(name), store) for store, name in _SETTINGS.items()}
+
+    def admit(self, databases: Mapping[str, str]) -> None:
+        """Let the roles of the service into copies of databases that have their grants: a copy has all but this."""
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            for store, setting in _SETTINGS.items():
+                name, roles = make_url(databases[setting]).database, ", ".join(granting.others(store))
+                connection.execute(
+                    f"ALTER DATABASE {name} OWNER TO {granting.owner(store)};"
+                    f" REVOKE ALL ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO {roles}".encode()
+                )
 
     def database(self, template: str | None = None, suffix: str = "store") -> str:
         """Create a database, empty or as a copy of one without connections; return its URL."""

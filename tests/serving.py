@@ -94,13 +94,19 @@ class Server:
             self.environment |= self.databases
         if self.for_officers:
             self.json("db", "upgrade", "--officers")
-        if cluster is not None:
-            self.go_under_roles()
+            if cluster is not None:
+                self.go_under_roles()
+        elif cluster is not None:
+            cluster.admit(self.databases)  # what they copy had the grants
+            self._take_roles()
 
     def go_under_roles(self) -> None:
         """Make the roles of the service in this vault's databases, and go on under them."""
         self.environment |= self.databases
         self.json("db", "grants", "--apply")
+        self._take_roles()
+
+    def _take_roles(self) -> None:
         self.environment |= {
             name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")
             for name, url in self.databases.items()
@@ -199,6 +205,8 @@ def _made() -> tuple[Path, dict[str, str]]:
     databases = cluster.vault() if cluster is not None else {}
     server.environment |= databases
     server.json("db", "upgrade")
+    if cluster is not None:
+        server.json("db", "grants", "--apply")
     return server.home, databases
 
 
