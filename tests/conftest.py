@@ -4,8 +4,10 @@ import os
 import random
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,23 +47,42 @@ _LONG = (
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest first, so that no process ends long after the others; take what the database has."""
     items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
-    runs = _runs_on_sqlite if config.getoption("--database") == "sqlite" else _runs_on_postgresql
-    full = config.getoption("--full")
-    kept = [item for item in items if runs(item) and (full or not item.get_closest_marker("full_only"))]
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = kept
+    why = [_why_not(config, item) for item in items]
+    config.hook.pytest_deselected(items=[item for item, reason in zip(items, why, strict=True) if reason])
+    items[:] = [item for item, reason in zip(items, why, strict=True) if not reason]
+    config.stash[_LEFT_OUT] = left_out = dict(Counter(filter(None, why)))
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = left_out
 
 
-def _runs_on_sqlite(item: pytest.Item) -> bool:
-    return not item.get_closest_marker("postgresql")
-
-
-def _runs_on_postgresql(item: pytest.Item) -> bool:
-    """Whether a test has stores and needs nothing of SQLite, or is about PostgreSQL."""
-    if item.get_closest_marker("postgresql"):
-        return True
+def _why_not(config: pytest.Config, item: pytest.Item) -> str:
+    """Return why a test does not run with the options given, nothing where it does."""
+    marked = {mark.name for mark in item.iter_markers()}
+    if "full_only" in marked and not config.getoption("--full"):
+        return "run with --full"
+    if config.getoption("--database") == "sqlite":
+        return "need PostgreSQL" if "postgresql" in marked else ""
+    if "postgresql" in marked:
+        return ""
+    if "sqlite" in marked:
+        return "need SQLite"
     stored = isinstance(item, pytest.Function) and _has_stores(item.module.__name__)
-    return stored and not item.get_closest_marker("sqlite") and not item.get_closest_marker("once")
+    return "" if stored and "once" not in marked else "have no store that --database names"
+
+
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a process of the tests, each of which collects the same, what it left out."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many tests were left out, and why."""
+    for reason, count in sorted(config.stash.get(_LEFT_OUT, {}).items()):
+        terminalreporter.write_line(f"{count} tests left out: they {reason}")
 
 
 _MAKERS = frozenset({"tests.serving", "tests.fresh"})
