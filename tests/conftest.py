@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,12 @@ def _database(request: pytest.FixtureRequest) -> None:
     Server.forks_agent = True
     if request.config.getoption("--database") == "postgresql":
         serving.cluster = request.getfixturevalue("cluster")
+
+
+@pytest.fixture(autouse=True)
+def _databases(_database: None) -> Iterator[None]:
+    with nullcontext() if serving.cluster is None else serving.cluster.passing():
+        yield
 
 
 @pytest.fixture(scope="session")

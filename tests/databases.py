@@ -5,8 +5,8 @@ import secrets
 import signal
 import subprocess
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,11 +31,15 @@ class Cluster:
                 folder, cleanup_mode="stop"
             )
         self.uri: str = self._server.get_uri()
+        self._passing: list[str] = []
         if not durable:
             with psycopg.connect(self.uri, autocommit=True) as connection:
                 # What tests end is the server, at once if need be, and never the machine: its memory of files stays.
                 connection.execute("ALTER SYSTEM SET fsync = off")
-                connection.execute("SELECT pg_reload_conf()")
+                connection.execute("ALTER SYSTEM SET full_page_writes = off")
+                # Vaults that tests share keep what connections their slots of work ever had.
+                connection.execute("ALTER SYSTEM SET max_connections = 500")
+            self.restart()
 
     def vault(self, template: Mapping[str, str] | None = None) -> dict[str, str]:
         """Create four databases, empty or as copies of four without connections; return settings that name them."""
@@ -58,6 +62,16 @@ class Cluster:
         self._copy(name, template)
         return f"postgresql://postgres@/{name}?host={host}"
 
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Drop at the end what databases were made meanwhile, but those that others are copies of: they are many files."""
+        before = len(self._passing)
+        yield
+        made, self._passing[before:] = self._passing[before:], []
+        with suppress(psycopg.OperationalError), psycopg.connect(self.uri, autocommit=True) as connection:
+            for name in made:
+                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
     def put_back(self, url: str, copy: str) -> None:
         """Put a copy in the place of a database; neither has connections."""
         name = make_url(url).database
@@ -69,6 +83,7 @@ class Cluster:
         like = make_url(template).database if template else "template1"
         with psycopg.connect(self.uri, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {like} STRATEGY file_copy".encode())
+        self._passing = [one for one in self._passing if one not in {name, like}] + [name]
 
     def kill_backends(self, database: str = "") -> int:
         """Have the server end every connection of the service, or those to one database; return how many."""
