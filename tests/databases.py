@@ -64,7 +64,7 @@ class Cluster:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Drop at the end what databases were made meanwhile, but those that others are copies of: they are many files."""
+        """Drop at the end what databases were made meanwhile, but those that others are copies of: each is 500 files."""
         before = len(self._passing)
         yield
         made, self._passing[before:] = self._passing[before:], []
