@@ -64,7 +64,7 @@ class Cluster:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Drop at the end what databases were made meanwhile, but those that others are copies of: each is 500 files."""
+        """Drop at the end the databases made meanwhile, but those that others are copies of: each is many files."""
         before = len(self._passing)
         yield
         made, self._passing[before:] = self._passing[before:], []
