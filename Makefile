@@ -12,19 +12,13 @@ serve: setup  ## set everything up and serve the embedded vault on 127.0.0.1:840
 demo: setup  ## play the whole story on specimen people in a vault of its own
 	$(BIN)/idvault demo
 
-# What differs most between the two databases; `test-full` runs all that has a vault on both.
-ON_POSTGRESQL := tests/stores tests/model tests/http/test_postgresql_faults.py tests/http/test_story.py \
-	tests/http/test_matching.py tests/http/test_exchange.py tests/http/test_token_batches.py \
-	tests/http/test_sanctions.py tests/http/test_going.py tests/http/test_imports.py tests/http/test_retention.py \
-	tests/http/test_registrations_many.py tests/http/test_registrations_together.py tests/http/test_organizations.py \
-	tests/http/test_metrics.py tests/http/test_log.py tests/http/test_officers.py tests/http/test_rotation.py \
-	tests/http/test_seals.py tests/http/test_backups.py tests/http/test_retagging.py tests/http/test_delinking.py \
-	tests/http/test_disclosures.py
+# Programs that tests start read what the first of them compiled, wherever that is kept from being written by default.
+unexport PYTHONDONTWRITEBYTECODE
 
-test: dev  ## run the tests: all with SQLite, then those of flows and faults with PostgreSQL
+test: dev  ## run the tests with SQLite, then again with PostgreSQL what has a store
 	scripts/system-packages
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --database postgresql $(ON_POSTGRESQL)
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --database postgresql
 
 test-full: dev  ## the same with whole sweeps and large samples; takes hours
 	scripts/system-packages

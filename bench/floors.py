@@ -14,7 +14,8 @@ import httpx
 
 from bench import floor, floor_postgresql, floor_sqlite
 from tests.databases import Cluster
-from tests.serving import BIN, free_port
+from tests.ports import free_port
+from tests.serving import BIN
 
 WORKERS, BLOCKING_THREADS = 2, 1
 """What a bare Flask application answers most requests with on two cores."""

@@ -11,11 +11,7 @@ Leaves to its caller: that the values of one list, or of one column, are of one 
 import struct
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
-from typing import Any, ClassVar, Final, Protocol
-
-import psycopg
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
+from typing import Any, Final
 
 _HEAD: Final = struct.Struct("!iiIii").pack
 _EMPTY: Final = struct.Struct("!iiI").pack
@@ -25,39 +21,6 @@ _NULL: Final = _SIZE(-1)
 _COLUMN_COUNT: Final = struct.Struct("!h").pack
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _TRAILER: Final = _COLUMN_COUNT(-1)
-
-
-class Listed(Protocol):
-    """A list on its way to the server."""
-
-    values: Sequence[Any]
-
-
-class Octets:
-    """A list of byte strings."""
-
-    __slots__ = ("values",)
-
-    def __init__(self, values: Sequence[bytes | None]) -> None:
-        self.values = values
-
-
-class Texts:
-    """A list of texts."""
-
-    __slots__ = ("values",)
-
-    def __init__(self, values: Sequence[str | None]) -> None:
-        self.values = values
-
-
-class Numbers:
-    """A list of whole numbers."""
-
-    __slots__ = ("values",)
-
-    def __init__(self, values: Sequence[int | None]) -> None:
-        self.values = values
 
 
 def _octets(values: Sequence[bytes | None]) -> list[bytes]:
@@ -72,34 +35,50 @@ def _numbers(values: Sequence[int | None]) -> list[bytes]:
     return [_NULL if value is None else _INT8(8, value) for value in values]
 
 
-class _ListDumper(Dumper):
-    """How such a list is written; a class for each type of its values."""
-
-    format = Format.BINARY
-    element: ClassVar[int]
-    written: ClassVar["staticmethod[[Sequence[Any]], list[bytes]]"]
-
-    def dump(self, obj: Listed) -> bytes:
-        values = obj.values
-        if not values:
-            return _EMPTY(0, 0, self.element)
-        return _HEAD(1, None in values, self.element, len(values), 1) + b"".join(self.written(values))
+def _sent(element: int, values: Sequence[Any], written: Callable[[Sequence[Any]], list[bytes]]) -> bytes:
+    if not values:
+        return _EMPTY(0, 0, element)
+    return _HEAD(1, None in values, element, len(values), 1) + b"".join(written(values))
 
 
-class _OctetsDumper(_ListDumper):
-    oid, element, written = 1001, 17, staticmethod(_octets)
+class Octets:
+    """A list of byte strings."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Sequence[bytes | None]) -> None:
+        self.values = values
+
+    def sent(self) -> bytes:
+        """Return it as it is sent."""
+        return _sent(17, self.values, _octets)
 
 
-class _TextsDumper(_ListDumper):
-    oid, element, written = 1009, 25, staticmethod(_texts)
+class Texts:
+    """A list of texts."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Sequence[str | None]) -> None:
+        self.values = values
+
+    def sent(self) -> bytes:
+        """Return it as it is sent."""
+        return _sent(25, self.values, _texts)
 
 
-class _NumbersDumper(_ListDumper):
-    oid, element, written = 1016, 20, staticmethod(_numbers)
+class Numbers:
+    """A list of whole numbers."""
 
+    __slots__ = ("values",)
 
-for _kind, _dumper in ((Octets, _OctetsDumper), (Texts, _TextsDumper), (Numbers, _NumbersDumper)):
-    psycopg.adapters.register_dumper(_kind, _dumper)
+    def __init__(self, values: Sequence[int | None]) -> None:
+        self.values = values
+
+    def sent(self) -> bytes:
+        """Return it as it is sent."""
+        return _sent(20, self.values, _numbers)
+
 
 _COLUMNS: Final[dict[str, Callable[[Sequence[Any]], list[bytes]]]] = {
     "bytea": _octets,

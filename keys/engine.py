@@ -3,6 +3,7 @@
 SQLite is set to lose nothing that was committed and to overwrite what is deleted; a missing file is never created.
 """
 
+import importlib
 import random
 import select
 import sqlite3
@@ -110,6 +111,7 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
 
 
 def _postgresql(url: URL, busy_seconds: int) -> Engine:
+    importlib.import_module("keys.dumpers")  # here alone: it imports the driver
     # A commit is on disk when it returns (synchronous_commit), whatever the server's own setting says.
     options = f"-c lock_timeout={busy_seconds}s -c synchronous_commit=on -c application_name=idvault"
     arguments = {"connect_timeout": busy_seconds, "options": options, **_KEEPALIVE}

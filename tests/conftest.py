@@ -2,9 +2,13 @@
 
 import os
 import random
+import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers of tests that run with an option alone."""
+    if config.getoption("--database") == "postgresql":
+        # Each slot of work keeps a connection (keys.driver) until it ends; the slots of a test end when it does.
+        config.addinivalue_line("filterwarnings", "ignore:.*was deleted while still open:ResourceWarning")
     config.addinivalue_line("markers", "full_only: runs with --full alone")
     config.addinivalue_line(
         "markers", "sqlite: looks into the files of the stores, or uses SQLite's triggers and locks"
     )
+    config.addinivalue_line("markers", "once: has no store, or its own on each database; runs with SQLite alone")
     config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 
@@ -40,29 +48,74 @@ _LONG = (
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest first, so that no process ends long after the others; take what the database has."""
     items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
-    runs = _runs_on_sqlite if config.getoption("--database") == "sqlite" else _runs_on_postgresql
-    full = config.getoption("--full")
-    kept = [item for item in items if runs(item) and (full or not item.get_closest_marker("full_only"))]
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = kept
+    why = [_why_not(config, item) for item in items]
+    config.hook.pytest_deselected(items=[item for item, reason in zip(items, why, strict=True) if reason])
+    items[:] = [item for item, reason in zip(items, why, strict=True) if not reason]
+    config.stash[_LEFT_OUT] = left_out = dict(Counter(filter(None, why)))
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = left_out
 
 
-def _runs_on_sqlite(item: pytest.Item) -> bool:
-    return not item.get_closest_marker("postgresql")
+def _why_not(config: pytest.Config, item: pytest.Item) -> str:
+    """Return why a test does not run with the options given, nothing where it does."""
+    marked = {mark.name for mark in item.iter_markers()}
+    if "full_only" in marked and not config.getoption("--full"):
+        return "run with --full"
+    if config.getoption("--database") == "sqlite":
+        return "need PostgreSQL" if "postgresql" in marked else ""
+    if "postgresql" in marked:
+        return ""
+    if "sqlite" in marked:
+        return "need SQLite"
+    stored = isinstance(item, pytest.Function) and _has_stores(item.module.__name__)
+    return "" if stored and "once" not in marked else "have no store that --database names"
 
 
-def _runs_on_postgresql(item: pytest.Item) -> bool:
-    """Whether a test has a whole vault and needs nothing of SQLite, or is about PostgreSQL."""
-    if item.get_closest_marker("postgresql"):
-        return True
-    served = any(folder in item.nodeid for folder in ("tests/http/", "tests/model/"))
-    return served and not item.get_closest_marker("sqlite")
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a process of the tests, each of which collects the same, what it left out."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many tests were left out, and why."""
+    for reason, count in sorted(config.stash.get(_LEFT_OUT, {}).items()):
+        terminalreporter.write_line(f"{count} tests left out: they {reason}")
+
+
+_MAKERS = frozenset({"tests.serving", "tests.fresh"})
+"""Modules that make a vault or a store."""
+_known: dict[str, bool] = {}
+
+
+def _has_stores(name: str) -> bool:
+    """Tell whether a module of tests has anything of those that make stores, itself or by what it has of others."""
+    if name in _known:
+        return _known[name]
+    seen, left = set[str](), {name}
+    while left:
+        seen |= left
+        values = [value for module in left for value in vars(sys.modules[module]).values()]
+        others = {str(getattr(value, "__module__", "")) for value in values}
+        left = {other for other in others if other.startswith("tests.")} - seen
+    _known[name] = bool(seen & _MAKERS)
+    return _known[name]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _database(request: pytest.FixtureRequest) -> None:
+    Server.forks_agent = True
     if request.config.getoption("--database") == "postgresql":
         serving.cluster = request.getfixturevalue("cluster")
+
+
+@pytest.fixture(autouse=True)
+def _databases(_database: None) -> Iterator[None]:
+    with nullcontext() if serving.cluster is None else serving.cluster.passing():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,18 @@ import secrets
 import signal
 import subprocess
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy import make_url
 
 from vault.config import STORES
+from vault.stores import granting
+
+_SETTINGS: Final = {store: f"IDVAULT_{store.upper()}_URL" for store in STORES}
 
 
 class Cluster:
@@ -28,22 +31,59 @@ class Cluster:
                 folder, cleanup_mode="stop"
             )
         self.uri: str = self._server.get_uri()
+        self._passing: list[str] = []
         if not durable:
             with psycopg.connect(self.uri, autocommit=True) as connection:
                 # What tests end is the server, at once if need be, and never the machine: its memory of files stays.
                 connection.execute("ALTER SYSTEM SET fsync = off")
-                connection.execute("SELECT pg_reload_conf()")
+                connection.execute("ALTER SYSTEM SET full_page_writes = off")
+                # Vaults that tests share keep what connections their slots of work ever had.
+                connection.execute("ALTER SYSTEM SET max_connections = 500")
+            self.restart()
 
     def vault(self, template: Mapping[str, str] | None = None) -> dict[str, str]:
         """Create four databases, empty or as copies of four without connections; return settings that name them."""
-        name, host = f"t{secrets.token_hex(6)}", self.uri.partition("host=")[2]
+        like = template or {}
+        return {name: self.database(like.get(name), store) for store, name in _SETTINGS.items()}
+
+    def admit(self, databases: Mapping[str, str]) -> None:
+        """Let the roles of the service into copies of databases that have their grants: a copy has all but this."""
         with psycopg.connect(self.uri, autocommit=True) as connection:
-            for store in STORES:
-                like = make_url(template[f"IDVAULT_{store.upper()}_URL"]).database if template else "template1"
-                connection.execute(f"CREATE DATABASE {name}_{store} TEMPLATE {like}")
-        return {
-            f"IDVAULT_{store.upper()}_URL": f"postgresql://postgres@/{name}_{store}?host={host}" for store in STORES
-        }
+            for store, setting in _SETTINGS.items():
+                name, roles = make_url(databases[setting]).database, ", ".join(granting.others(store))
+                connection.execute(
+                    f"ALTER DATABASE {name} OWNER TO {granting.owner(store)};"
+                    f" REVOKE ALL ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO {roles}".encode()
+                )
+
+    def database(self, template: str | None = None, suffix: str = "store") -> str:
+        """Create a database, empty or as a copy of one without connections; return its URL."""
+        name, host = f"t{secrets.token_hex(6)}_{suffix}", self.uri.partition("host=")[2]
+        self._copy(name, template)
+        return f"postgresql://postgres@/{name}?host={host}"
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Drop at the end the databases made meanwhile, but those that others are copies of: each is many files."""
+        before = len(self._passing)
+        yield
+        made, self._passing[before:] = self._passing[before:], []
+        with suppress(psycopg.OperationalError), psycopg.connect(self.uri, autocommit=True) as connection:
+            for name in made:
+                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+    def put_back(self, url: str, copy: str) -> None:
+        """Put a copy in the place of a database; neither has connections."""
+        name = make_url(url).database
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name}".encode())
+        self._copy(str(name), copy)
+
+    def _copy(self, name: str, template: str | None) -> None:
+        like = make_url(template).database if template else "template1"
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {like} STRATEGY file_copy".encode())
+        self._passing = [one for one in self._passing if one not in {name, like}] + [name]
 
     def kill_backends(self, database: str = "") -> int:
         """Have the server end every connection of the service, or those to one database; return how many."""

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import httpx
 
-from tests.serving import BIN, free_port
+from tests.ports import free_port
+from tests.serving import BIN
 
 _START_SECONDS: Final = 60.0
 _STRINGS: Final = 10_000

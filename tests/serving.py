@@ -1,9 +1,7 @@
 """A really started vault for tests: `idvault serve` as a process, clients enrolled by its own command line."""
 
 import atexit
-import itertools
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -14,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
-import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -24,125 +20,25 @@ import httpx
 import psycopg
 
 from tests.databases import Cluster
-from vault import running
-from vault.cli.main import main
+from tests.forking import Serving, in_fork
+from tests.ports import free_port
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of a served vault, which speaks plain HTTP: by default each reads all certificates there are, 50 ms."""
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+QUIET = frozenset({"status", "list", "rotate", "rewrap", "destroy", "backup"})
+"""Commands of `idvault-keys` that end no worker."""
 cluster: Cluster | None = None
 """Where the stores of all servers are, for tests on PostgreSQL."""
-
-
-_FIRST_PORT, _PORTS = 10_000, 2_500
-"""Below the ports that the system gives to clients, a range for each process of the tests."""
-_ports = itertools.count(os.getpid())
-"""Two runs at once begin at different places."""
-_forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload(["vault.cli.main", "vault.web.app"])
-
-
-def free_port() -> int:
-    """Return a port that no other process of the tests will take."""
-    first = _FIRST_PORT + _PORTS * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    while True:
-        port = first + next(_ports) % _PORTS
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-
-
-def _command(arguments: list[str], environment: dict[str, str], printed: int, errors: int) -> int:
-    """Run the command line as a fresh process would; for a fork."""
-    try:
-        os.environ.clear()
-        os.environ.update(environment)
-        for stream, number in ((printed, 1), (errors, 2)):
-            os.dup2(stream, number)
-        sys.argv = ["idvault", *arguments]
-        with open(1, "w", closefd=False) as sys.stdout, open(2, "w", closefd=False) as sys.stderr:
-            warnings.simplefilter("default")
-            try:
-                main()
-            except SystemExit as ended:
-                return int(ended.code or 0)
-            except BaseException:  # noqa: BLE001 - told while there is where to
-                traceback.print_exc()
-                return 70
-    except BaseException:  # noqa: BLE001 - a fork must not run on as a second test session
-        return 70
-    return 0
-
-
-def in_fork(arguments: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
-    """Run a command of `idvault` in a fork of this process, which has imported it.
-
-    Returns:
-        Its exit code, what it printed, and what it said of errors.
-    """
-    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
-        child = os.fork()
-        if child == 0:
-            os._exit(_command(arguments, environment, printed.fileno(), errors.fileno()))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        for stream in (printed, errors):
-            stream.seek(0)
-        return code, printed.read().decode(), errors.read().decode()
-
-
-def _serve(environment: dict[str, str], log: Path) -> None:
-    os.setsid()
-    running._first = os.getpid()  # as in a process that has imported it itself
-    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os._exit(_command(["serve"], environment, written, written))
-
-
-class Serving:
-    """One `idvault serve`, forked from a process that has imported it: to import takes longer than most tests.
-
-    It leads a session of its own, by which all it starts is found. What can be done to it is named as in `subprocess`.
-    """
-
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self._process = _forking.Process(target=_serve, args=(environment, log))
-        self._process.start()
-        assert self._process.pid is not None
-        self.pid = self._process.pid
-        atexit.register(self._process.kill)  # at the end of a run the interpreter would wait for it
-
-    @property
-    def returncode(self) -> int | None:
-        return self._process.exitcode
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def wait(self, seconds: float | None = None) -> int:
-        self._process.join(seconds)
-        code = self._process.exitcode
-        assert code is not None, "it has not ended in time"
-        return code
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
 
 
 class Server:
     """One served vault in a home folder of its own."""
 
+    forks_agent = False
+    """Whether its agent is a fork as it is itself, and not a program of its own as in production; tests have it so."""
     made: tuple[Path, dict[str, str]] | None = None
     """A home folder and databases that servers copy: to make a vault takes longer than most tests."""
 
@@ -172,7 +68,7 @@ class Server:
         """Start it and wait until it says that it is ready, or 503 where its keys are to stay shut."""
         if not self.home.exists() and not self.first_run:
             self._set_up()
-        self.process = Serving(self.environment, self.log)
+        self.process = Serving(self.environment, self.log, forks=self.forks_agent)
         self.sessions.add(self.process.pid)
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
@@ -198,13 +94,19 @@ class Server:
             self.environment |= self.databases
         if self.for_officers:
             self.json("db", "upgrade", "--officers")
-        if cluster is not None:
-            self.go_under_roles()
+            if cluster is not None:
+                self.go_under_roles()
+        elif cluster is not None:
+            cluster.admit(self.databases)  # what they copy had the grants
+            self._take_roles()
 
     def go_under_roles(self) -> None:
         """Make the roles of the service in this vault's databases, and go on under them."""
         self.environment |= self.databases
         self.json("db", "grants", "--apply")
+        self._take_roles()
+
+    def _take_roles(self) -> None:
         self.environment |= {
             name: url.replace("postgres@", f"idvault_{name.split('_')[1].lower()}@")
             for name, url in self.databases.items()
@@ -245,15 +147,17 @@ class Server:
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """Run an `idvault` or `idvault-keys` command against this vault and return its standard output."""
-        if arguments[0] == "keys":
-            # The real program: it takes a moment longer, in which workers that a seal ends are followed by others.
-            said = [str(BIN / "idvault-keys"), *arguments[1:]]
-            done = subprocess.run(said, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
-            ended, printed, errors = done.returncode, done.stdout, done.stderr
+        program, said = ("idvault-keys", arguments[1:]) if arguments[0] == "keys" else ("idvault", arguments)
+        if program == "idvault" or said[0] in QUIET:
+            done = in_fork(said, self.environment, program=program, forks=self.forks_agent)
         else:
-            ended, printed, errors = in_fork(list(arguments), self.environment)
-        assert ended == code, errors[-600:]
-        return printed
+            # The real program: it takes a moment longer, in which workers that a seal ends are followed by others.
+            command = [str(BIN / program), *said]
+            done = subprocess.run(
+                command, env=self.environment, capture_output=True, text=True, check=False, timeout=60
+            )
+        assert done.returncode == code, done.stderr[-600:]
+        return done.stdout
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """Run a command with --json, and return what it printed."""
@@ -301,6 +205,8 @@ def _made() -> tuple[Path, dict[str, str]]:
     databases = cluster.vault() if cluster is not None else {}
     server.environment |= databases
     server.json("db", "upgrade")
+    if cluster is not None:
+        server.json("db", "grants", "--apply")
     return server.home, databases
 
 

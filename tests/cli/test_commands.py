@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from keys.cli.main import cli as keys_cli
+from tests.forking import in_fork
 from tests.people import person
 from tests.serving import BIN, Server
 from vault.cli.main import cli as vault_cli
@@ -28,10 +29,20 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def run(home: Path, *arguments: str, program: str = "idvault", **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a fork; the agent that it may start is a program of its own, and `left_over` where it stays."""
+    return in_fork(arguments, environment(home, **more), program=program)
+
+
+def said(served: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command beside a served vault; whoever may upgrade stores owns them."""
+    return in_fork(arguments, served.environment | served.databases)
+
+
+def run_program(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as whoever types it does."""
     return subprocess.run(
-        [BIN / program, *arguments], env=environment(home, **more), capture_output=True, text=True, check=False,
-        timeout=60,
-    )  # fmt: skip
+        [BIN / "idvault", *arguments], env=environment(home), capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def left_over(home: Path) -> list[int]:
@@ -88,6 +99,7 @@ def _commands(group: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tup
 ALL = [(program, path, command) for program, cli in GROUPS.items() for path, command in _commands(cli, ())]
 
 
+@pytest.mark.once
 def test_the_commands_are_those_of_the_design_that_exist() -> None:
     paths = {" ".join((program, *path)) for program, path, command in ALL if not isinstance(command, click.Group)}
     assert paths >= {
@@ -98,6 +110,7 @@ def test_the_commands_are_those_of_the_design_that_exist() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("words", "completed"), [
     ("idvault re", {"report", "reseal", "restore", "retag", "reviewer"}), ("idvault provider su", {"suspend"}),
     ("idvault-keys ro", {"rotate"}), ("idvault-keys rotate fi", {"fingerprint"}),
@@ -114,6 +127,7 @@ def test_commands_arguments_and_options_are_completed_in_the_shell(words: str, c
     assert f"complete -o nosort -F _{program.replace('-', '_')}_completion {program}" in script.stdout
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("program", "path", "command"), ALL, ids=[" ".join((p, *path)) for p, path, _ in ALL])
 def test_help_of_every_command_explains_it_and_names_its_options(
     program: str, path: tuple[str, ...], command: click.Command
@@ -140,6 +154,7 @@ ENDING = [
 """Commands that end: neither groups nor services, nor what prints JSON always."""
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("program", "path", "command"), ENDING, ids=[" ".join((p, *path)) for p, path, _ in ENDING])
 def test_every_command_that_ends_prints_json_if_told(
     program: str, path: tuple[str, ...], command: click.Command
@@ -148,6 +163,7 @@ def test_every_command_that_ends_prints_json_if_told(
     assert "--json" in {name for parameter in command.params for name in parameter.opts}, program
 
 
+@pytest.mark.once
 def test_without_a_command_it_shows_what_there_is() -> None:
     done = subprocess.run([BIN / "idvault"], capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 2
@@ -155,6 +171,7 @@ def test_without_a_command_it_shows_what_there_is() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("arguments", [
     ["nonsense"], ["provider", "add"], ["provider", "add", "x"], ["fsck", "--grace-minutes", "-1"],
     ["fsck", "--nonsense"], ["serve", "--role", "admin"], ["provider", "add", "x", "--sector", "s.x", "--file", "/no"],
@@ -167,6 +184,7 @@ def test_wrong_usage_is_exit_code_2_and_makes_no_vault(tmp_path: Path, arguments
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("command", [["serve"], ["fsck"], ["provider", "list"]])
 def test_an_unknown_setting_stops_the_start_naming_the_key_only(tmp_path: Path, command: list[str]) -> None:
     done = run(tmp_path / "home", *command, IDVAULT_NONSENSE="value-4711")
@@ -175,6 +193,7 @@ def test_an_unknown_setting_stops_the_start_naming_the_key_only(tmp_path: Path, 
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("bind", ["256.0.0.1:8400", "127.0.0.1:70000", "192.0.2.7:8400"])
 def test_an_address_that_cannot_be_bound_ends_serve_with_one_line(home: Path, bind: str) -> None:
     try:
@@ -190,6 +209,7 @@ def test_an_address_that_cannot_be_bound_ends_serve_with_one_line(home: Path, bi
     assert left_over(home) == []
 
 
+@pytest.mark.once
 def test_the_first_command_makes_the_vault_and_warns_on_standard_error_alone(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -207,6 +227,7 @@ def test_the_first_command_makes_the_vault_and_warns_on_standard_error_alone(tmp
     assert left_over(home) == [], "the agent was for the command's time"
 
 
+@pytest.mark.once
 def test_a_half_made_vault_is_finished_or_made_anew(made: Path, tmp_path: Path) -> None:
     whole, half = tmp_path / "whole", tmp_path / "half"
     for target in (whole, half):
@@ -223,6 +244,7 @@ def test_a_half_made_vault_is_finished_or_made_anew(made: Path, tmp_path: Path) 
     assert (whole / "seal.json").read_bytes() == (made / "seal.json").read_bytes()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("store", ["identity", "directory", "keys", "log"])
 def test_a_missing_store_stops_the_start_and_is_named(home: Path, store: str) -> None:
     (home / f"{store}.db").unlink()
@@ -230,6 +252,7 @@ def test_a_missing_store_stops_the_start_and_is_named(home: Path, store: str) ->
     assert not (home / f"{store}.db").exists()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("store", ["identity", "directory", "keys", "log"])
 def test_a_missing_table_stops_the_start_and_is_named_with_its_store(home: Path, store: str) -> None:
     connection = sqlite3.connect(home / f"{store}.db")
@@ -243,6 +266,7 @@ def test_a_missing_table_stops_the_start_and_is_named_with_its_store(home: Path,
     assert table in done.stderr
 
 
+@pytest.mark.once
 def test_a_missing_seal_stops_the_start_and_is_named(home: Path) -> None:
     (home / "seal.json").unlink()
     one_line_or_log(run(home, "serve"), "seal", home)
@@ -250,6 +274,7 @@ def test_a_missing_seal_stops_the_start_and_is_named(home: Path) -> None:
     assert not (home / "seal.json").exists()
 
 
+@pytest.mark.once
 def test_a_seal_that_others_can_read_stops_the_start(home: Path) -> None:
     (home / "seal.json").chmod(0o644)
     one_line_or_log(run(home, "serve"), "seal", home)
@@ -265,15 +290,17 @@ def one_line_or_log(done: subprocess.CompletedProcess[str], word: str, home: Pat
     assert left_over(home) == []
 
 
+@pytest.mark.once
 def test_no_command_leaves_a_process_also_when_it_fails(home: Path) -> None:
-    assert run(home, "provider", "list").returncode == 0
+    assert run_program(home, "provider", "list").returncode == 0
     assert left_over(home) == []
-    one_line(run(home, "provider", "show", "nobody"), 1, "no provider")
+    one_line(run_program(home, "provider", "show", "nobody"), 1, "no provider")
     assert left_over(home) == []
-    one_line(run(home, "reviewer", "disable", "nobody"), 1, "no reviewer")
+    one_line(run_program(home, "reviewer", "disable", "nobody"), 1, "no reviewer")
     assert left_over(home) == []
 
 
+@pytest.mark.once
 def test_keys_commands_without_an_agent_say_so(home: Path) -> None:
     for verb in ("status", "seal", "unseal"):
         done = run(home, verb, program="idvault-keys")
@@ -281,6 +308,7 @@ def test_keys_commands_without_an_agent_say_so(home: Path) -> None:
         assert "cannot be reached" in done.stderr
 
 
+@pytest.mark.once
 def test_a_sealed_vault_is_exit_code_3_and_stays_sealed_for_commands_of_their_own(home: Path) -> None:
     (home / "agent.shut").write_text("sealed")
     one_line(run(home, "fsck", "--json"), 3, "sealed")
@@ -291,16 +319,16 @@ def test_a_sealed_vault_is_exit_code_3_and_stays_sealed_for_commands_of_their_ow
 def test_a_provider_is_added_once(served: Server) -> None:
     arguments = ["provider", "add", "twice", "--sector", "twice.example"]
     assert served.json(*arguments)["client_id"].startswith("cli_")
-    one_line(run(served.home, *arguments), 1, "name", "exists already")
-    one_line(run(served.home, "provider", "add", "other", "--sector", "twice.example"), 1, "sector", "exists already")
-    one_line(run(served.home, "provider", "add", "Twice ", "--sector", "z.example"), 1)
+    one_line(said(served, *arguments), 1, "name", "exists already")
+    one_line(said(served, "provider", "add", "other", "--sector", "twice.example"), 1, "sector", "exists already")
+    one_line(said(served, "provider", "add", "Twice ", "--sector", "z.example"), 1)
     assert [row["name"] for row in served.json("provider", "list")].count("twice") == 1
 
 
 @pytest.mark.parametrize("sector", ["", "UPPER.example", "a b", "ä.example", "../x", "a" * 300, "x\ny"])
 def test_a_bad_sector_is_refused_and_nothing_is_made(served: Server, sector: str) -> None:
     before = len(served.json("provider", "list"))
-    one_line(run(served.home, "provider", "add", f"bad{len(sector)}", "--sector", sector), 1, "sector")
+    one_line(said(served, "provider", "add", f"bad{len(sector)}", "--sector", sector), 1, "sector")
     assert len(served.json("provider", "list")) == before
 
 
@@ -326,13 +354,13 @@ def test_a_policy_file_is_kept_and_in_force(served: Server, tmp_path: Path) -> N
 def test_a_bad_policy_file_is_refused(served: Server, tmp_path: Path, content: str, word: str) -> None:
     file = tmp_path / "enrolment.toml"
     file.write_bytes(content.encode(errors="surrogateescape"))
-    one_line(run(served.home, "provider", "add", "bad", "--sector", "bad.example", "--file", str(file)), 1, word)
+    one_line(said(served, "provider", "add", "bad", "--sector", "bad.example", "--file", str(file)), 1, word)
 
 
 def test_a_disabled_reviewer_is_refused_by_the_vault_and_by_the_agent(served: Server) -> None:
     chat, rita = served.provider("disabling"), served.reviewer("rita")
-    one_line(run(served.home, "reviewer", "add", "rita"), 1, "exists already")
-    one_line(run(served.home, "reviewer", "add", "rob", "--provider", "nobody"), 1, "no provider")
+    one_line(said(served, "reviewer", "add", "rita"), 1, "exists already")
+    one_line(said(served, "reviewer", "add", "rob", "--provider", "nobody"), 1, "no provider")
     made = chat.registered(person(7), "seven")
     rita.reveal(made["id"])
     assert served.json("reviewer", "disable", "rita") == {"name": "rita", "state": "disabled"}
@@ -342,10 +370,7 @@ def test_a_disabled_reviewer_is_refused_by_the_vault_and_by_the_agent(served: Se
     states = {row["name"]: row["state"] for row in served.json("reviewer", "list")}
     assert states["rita"] == "disabled"
     # An administrator who switches him on again in the directory alone gets nothing opened.
-    connection = sqlite3.connect(served.home / "directory.db", timeout=10)
-    assert connection.execute("update client set state = 'active' where id = ?", (rita.id,)).rowcount == 1
-    connection.commit()
-    connection.close()
+    served.sql("directory", "update client set state = 'active' where id = ?", rita.id)
     rita.authorise()
     assert rita.get("/v1/reviews").status_code == 200
     body = {"purpose": "review", "fields": ["legal_name"]}
@@ -361,11 +386,11 @@ def test_a_disabled_reviewer_is_refused_by_the_vault_and_by_the_agent(served: Se
 def test_json_stands_alone_on_standard_output(served: Server, arguments: list[str]) -> None:
     if arguments[-1] == "shown" and "shown" not in [row["name"] for row in served.json("provider", "list")]:
         served.provider("shown")
-    done = run(served.home, *arguments, "--json")
+    done = said(served, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     json.loads(done.stdout)
-    plain = run(served.home, *arguments)
+    plain = said(served, *arguments)
     assert plain.returncode == 0
     with pytest.raises(json.JSONDecodeError):
         json.loads(plain.stdout)
@@ -374,24 +399,19 @@ def test_json_stands_alone_on_standard_output(served: Server, arguments: list[st
 def test_fsck_is_exit_code_4_and_names_the_row_when_one_is_not_as_written(served: Server) -> None:
     chat = served.provider("broken")
     one, two = (chat.registered(person(number), f"b{number}") for number in (31, 32))
-    connection = sqlite3.connect(served.home / "directory.db", timeout=10)
-    [(pid, link), (other, other_link)] = connection.execute(
-        "select pid, link from standing where provider = ? order by created, pid limit 2", (chat.id,)
-    ).fetchall()
-    connection.execute("update standing set link = ? where pid = ?", (other_link, pid))
-    connection.commit()
+    standings = "select pid, link from standing where provider = ? order by created, pid limit 2"
+    [(pid, link), (other, other_link)] = served.sql("directory", standings, chat.id)
+    served.sql("directory", "update standing set link = ? where pid = ?", other_link, pid)
     try:
-        done = run(served.home, "fsck", "--json")
+        done = said(served, "fsck", "--json")
         assert done.returncode == 4, done.stderr
         report = json.loads(done.stdout)
         assert report["clean"] is False
         assert pid.hex() in json.dumps(report["findings"])
         assert other.hex() not in json.dumps([f for f in report["findings"] if "standing" in f["row"]])
-        assert run(served.home, "fsck").stdout.splitlines()[-1] == f"{len(report['findings'])} findings"
+        assert said(served, "fsck").stdout.splitlines()[-1] == f"{len(report['findings'])} findings"
     finally:
-        connection.execute("update standing set link = ? where pid = ?", (link, pid))
-        connection.commit()
-        connection.close()
+        served.sql("directory", "update standing set link = ? where pid = ?", link, pid)
     assert served.json("fsck")["clean"] is True
     assert {one["state"], two["state"]} == {"in_review"}
 
@@ -415,6 +435,7 @@ def test_openapi_is_the_document_that_the_server_gives(served: Server) -> None:
     assert httpx.get(served.url + "/openapi.json").json() == document
 
 
+@pytest.mark.once
 def test_the_version_is_shown() -> None:
     done = subprocess.run([BIN / "idvault", "--version"], capture_output=True, text=True, check=False, timeout=20)
     assert (done.returncode, "0." in done.stdout) == (0, True)

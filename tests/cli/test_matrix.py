@@ -16,10 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 from keys.cli.main import cli as keys_cli
+from tests.forking import in_fork
 from tests.http.test_imports import begin, row, stands
 from tests.http.test_log import await_checkpoint
 from tests.http.test_officers import PASSPHRASE, Machines, citizen
-from tests.serving import Server, in_fork
+from tests.serving import Server
 from vault.cli.main import cli as vault_cli
 
 ORDER: Final = ("--case", "4 Js 1/26", "--legal-basis", "law", "--authority", "court", "--ordered-by", "judge")
@@ -146,7 +147,8 @@ class Host:
         if program == "idvault-keys":
             done = CliRunner().invoke(keys_cli, [*verbs, *made, "--home", str(self.server.home), "--json"])
             return done.exit_code, done.stdout
-        return in_fork([*verbs, *made, "--json"], self.server.environment)[:2]
+        said = in_fork([*verbs, *made, "--json"], self.server.environment | self.server.databases, forks=True)
+        return said.returncode, said.stdout
 
     def _filled(self, argument: str) -> str:
         new = str(self.folder / f"new{self.said}")

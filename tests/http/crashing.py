@@ -1,9 +1,9 @@
 """What tests of crashes share: a server whose end is rough, requests repeated to one effect, that all is whole."""
 
+import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,8 +13,9 @@ from typing import Any
 
 import httpx
 
+from tests.forking import in_fork
 from tests.http.test_processes import eventually, holders, is_ready, workers
-from tests.serving import BIN, Client, Server
+from tests.serving import Client, Server
 
 RETRY_SECONDS = 12.0
 STRACE = shutil.which("strace") or "strace"
@@ -86,12 +87,9 @@ def assert_whole(server: Server) -> dict[str, Any]:
     """fsck is clean after at most one run that repairs; nothing stays half-way."""
     report: dict[str, Any] = {}
     for _ in range(2):
-        done = subprocess.run(
-            [BIN / "idvault", "fsck", "--grace-minutes", "0", "--json"], env=server.environment, timeout=60,
-            capture_output=True, check=False,
-        )  # fmt: skip
+        done = in_fork(["fsck", "--grace-minutes", "0", "--json"], server.environment)
         assert done.returncode in {0, 4}, done.stderr[-600:]
-        report = httpx.Response(200, content=done.stdout).json()
+        report = json.loads(done.stdout)
         if report["clean"] and not report["finished"]:
             break
     assert report["clean"], report["findings"]

@@ -20,6 +20,7 @@ import pytest
 from keys.errors import BackupError
 from keys.identity import FILE_NAME, open_identity, words
 from tests import serving
+from tests.forking import in_fork
 from tests.http.test_log import await_checkpoint, await_size, key_of
 from tests.http.test_officers import Machines, citizen
 from tests.http.test_processes import eventually
@@ -46,14 +47,7 @@ def run(environment: dict[str, str], *arguments: str, code: int | None = 0) -> A
 
     Where `code` is None it may end as it likes.
     """
-    done = subprocess.run(
-        [BIN / "idvault", *arguments, "--json"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = in_fork([*arguments, "--json"], environment, forks=True)
     assert code in (None, done.returncode), done.stderr[-800:] + done.stdout[-800:]
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr
 

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from keys.agent.settings import SOCKETS
+from tests.forking import is_agent
 from tests.people import person
 from tests.serving import BIN, NO_TLS, Client, Server
 
@@ -30,7 +31,7 @@ READY_SECONDS = 5.0
 def unstarted(tmp_path: Path) -> Iterator[Server]:
     """A server that the test starts, and ends in its own way; whatever it leaves is ended here."""
     server = Server(tmp_path / "home")
-    server.first_run = True
+    server.first_run, server.forks_agent = True, False
     yield server
     for client in server.clients:
         client.http.close()
@@ -53,18 +54,11 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
 def workers(server: Server) -> list[int]:
     """Return the pids of the serving workers."""
     assert server.process is not None
     main = server.process.pid
-    mine = [pid for pid in server.processes() if parent_of(pid) == main and b"agent" not in _command(pid)]
+    mine = [pid for pid in server.processes() if parent_of(pid) == main and not is_agent(pid)]
     return [pid for pid in mine if Path(f"/proc/{pid}/comm").read_text() != "housekeeping\n"]
 
 
@@ -75,7 +69,7 @@ def holders(server: Server) -> dict[str, int]:
         parts = line.split()
         if parts[-1].startswith(str(server.home)) and parts[3] == "00010000":  # SO_ACCEPTCON: it listens
             inodes[f"socket:[{parts[6]}]"] = Path(parts[-1]).stem
-    agents = [pid for pid in server.processes() if b"--sockets" in _command(pid)]
+    agents = [pid for pid in server.processes() if is_agent(pid)]
     found = {}
     for pid in agents:
         if parent_of(pid) not in agents:

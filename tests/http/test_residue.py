@@ -72,6 +72,12 @@ def found_in(server: Server, wanted: Mapping[str, bytes]) -> set[str]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def _programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent is a program of its own: its memory and environment are what they are in production."""
+    monkeypatch.setattr(Server, "forks_agent", False)
+
+
 @pytest.fixture
 def passed(fresh: Server, tmp_path: Path) -> Server:
     """A served vault of a passphrase that was worked with."""

@@ -212,9 +212,9 @@ def _lived(told: Told, chat: Client, rita: Client, one: Marked, evidence: bytes)
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """All routes and commands, once, with marked people; then what can be seen, while it runs and after its end."""
-    server = Server(
-        tmp_path_factory.mktemp("taint") / "home", IDVAULT_SEQUENCER="yes", IDVAULT_LOG_MILLISECONDS="200"
-    ).start()
+    server = Server(tmp_path_factory.mktemp("taint") / "home", IDVAULT_SEQUENCER="yes", IDVAULT_LOG_MILLISECONDS="200")
+    server.forks_agent = False  # what its processes show is what they show in production
+    server.start()
     try:
         yield _story(server)
     finally:

@@ -20,7 +20,8 @@ import httpx
 import pytest
 
 from tests.people import person
-from tests.serving import NO_TLS, Client, Server, free_port
+from tests.ports import free_port
+from tests.serving import NO_TLS, Client, Server
 from vault import embedded
 from vault.config import load
 

@@ -1,11 +1,10 @@
-"""A really started key agent on a fresh key store: `python -m keys agent`, as a process group of its own."""
+"""A really started key agent on a fresh key store: `python -m keys agent`, as a fork."""
 
 import contextlib
 import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +16,8 @@ from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
 from keys.errors import KeysError, UnavailableError
 from keys.seals import development
+from tests.forking import Forked
+from tests.fresh import store_url
 from tests.keys.stores import NOW, migrated
 
 WAIT_SECONDS = 20.0
@@ -36,29 +37,27 @@ class Agent:
     def __init__(self, home: Path, *, sealed: bool = True) -> None:
         """Make a home with the development seal, or one without keys for officers; one that is there stays."""
         self.home, self.sockets, self.log = home, socket_folder(home), home / "agent.log"
-        if not (home / "keys.db").exists():
+        if not any((home / name).exists() for name in ("keys.db", "keys.url")):
             home.mkdir(exist_ok=True)
             engine = migrated(home)
             if sealed:
                 setup.create_development(engine, home / development.FILE_NAME, NOW)
             engine.dispose()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Forked | None = None
         self.officer, self.identity, self.directory, self.message = (
             AgentClient(str(self.sockets / f"{name}.sock"), 10)
             for name in ("officer", "identity", "directory", "message")
         )
 
-    def spawn(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+    def spawn(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Forked:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("IDVAULT_")}
         with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "keys", "agent", "--home", self.home, *arguments],
-                env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, pass_fds=pass_fds,
-            )  # fmt: skip
+            where = ["--home", str(self.home), "--keys-url", store_url(self.home, "keys")]
+            command = [sys.executable, "-m", "keys", "agent", *where, *arguments]
+            return Forked(command, env=environment, stderr=log, pass_fds=pass_fds)
 
     def start(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Self:
         self.process = self.spawn(*arguments, pass_fds=pass_fds)
-        assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], WAIT_SECONDS)
         assert readable, self.log.read_text()
         assert self.process.stdout.readline() == b"ready\n", self.log.read_text()
@@ -69,7 +68,6 @@ class Agent:
         for client in (self.officer, self.identity, self.directory, self.message):
             client.close()
         assert self.process is not None
-        assert self.process.stdout is not None
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(WAIT_SECONDS)

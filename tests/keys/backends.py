@@ -11,7 +11,7 @@ import pytest
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from tests.openbao import Bao
-from tests.serving import free_port
+from tests.ports import free_port
 
 MODULE: Final = "/usr/lib/softhsm/libsofthsm2.so"
 PIN: Final = "481516"

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import Engine, insert, select, text
 
-from keys import entries, migrating, records, setup
+from keys import entries, records, setup
 from keys import store as tables
 from keys.accounts import account_mac
 from keys.agent.acts import registering
@@ -25,18 +25,16 @@ from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
 from keys.seals import development
 from keys.states import State
+from tests.fresh import fresh_store, in_words_of
 
 NOW = 1_767_225_600
 SHOP, BANK = "shop.example", "bank.example"
 Answers = Callable[[str, Mapping[str, Any]], object]
 
 
-def migrated(folder: Path, name: str = "keys.db") -> Engine:
+def migrated(folder: Path) -> Engine:
     """Return the engine of a migrated, empty key store."""
-    (folder / name).touch(0o600)
-    engine = open_engine(f"sqlite:///{folder / name}")
-    migrating.upgrade(engine, migrating.KEYS)
-    return engine
+    return open_engine(fresh_store(folder, "keys"))
 
 
 @dataclass
@@ -97,7 +95,7 @@ class KeyStore:
     def execute(self, statement: str, **values: object) -> None:
         """Do what an attacker with the store would do."""
         with writing(self.engine) as connection:
-            connection.execute(text(statement), values)
+            connection.execute(text(in_words_of(self.engine, statement)), values)
 
     def rows(self, name: str) -> list[Any]:
         with reading(self.engine) as connection:

@@ -1,7 +1,7 @@
 """Disclosures and holds inside the agent: what was signed and nothing else is opened, once; a notice keeps its time."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -109,8 +109,10 @@ class House(Room):
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.engine.dispose()
 
 
 def test_the_fields_that_were_signed_for_are_opened_and_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

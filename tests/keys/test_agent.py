@@ -332,7 +332,15 @@ def test_the_agent_ends_at_once_when_told_to(agent: Agent) -> None:
     agent.start()
 
 
-@pytest.mark.parametrize("fault", ["no seal", "an open seal", "another seal", "no store", "an altered key"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "no seal",
+        "an open seal",
+        "another seal",
+        *(pytest.param(fault, marks=pytest.mark.sqlite) for fault in ("no store", "an altered key")),
+    ],
+)
 def test_an_agent_that_cannot_open_its_keys_ends_with_one_line_and_no_value(tmp_path: Path, fault: str) -> None:
     agent, home = Agent(tmp_path / "home"), tmp_path / "home"
     seal, root = home / "seal.json", (home / "seal.json").read_text()

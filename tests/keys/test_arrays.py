@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.adapt import PyFormat, Transformer
 
+from keys import dumpers  # noqa: F401 - what is tested, behind the driver
 from keys.arrays import Numbers, Octets, Texts, array
 
 

@@ -1,5 +1,6 @@
 """The ceremony: nothing is in force until M shares opened, then all of it is; a wrong share changes nothing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ from keys.officers import Officer
 from keys.primitives import Secret
 from keys.quorum import Approval, Kind, Policy, Request
 from keys.seals.shares import Ceremony, Fault, opened, split
+from tests.fresh import in_words_of, refusing
 from tests.keys.stores import NOW, dialogue, migrated
 from tests.keys.test_chain import PEOPLE
 
@@ -92,8 +94,10 @@ class Vault:
 
 
 @pytest.fixture
-def vault(tmp_path: Path) -> Vault:
-    return Vault(tmp_path)
+def vault(tmp_path: Path) -> Iterator[Vault]:
+    made = Vault(tmp_path)
+    yield made
+    made.engine.dispose()
 
 
 def state_of(engine: Engine) -> list[tuple[Stage, int]]:
@@ -222,14 +226,8 @@ def test_an_act_that_fails_at_the_end_of_a_ceremony_leaves_it_as_it_was(vault: V
     vault.begin()
     vault.confirm(0)
     for table in ("deployment", "key", "officer_record", "officer_head", "audit_outbox"):
-        with writing(vault.engine) as connection:
-            connection.execute(
-                text(f"CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused here'); END")
-            )
-        with pytest.raises(DBAPIError, match="refused here"):
+        with refusing(vault.engine, "INSERT", table), pytest.raises(DBAPIError, match="refused here"):
             vault.confirm(1)
-        with writing(vault.engine) as connection:
-            connection.execute(text("DROP TRIGGER broken"))
         assert (vault.rows("key"), vault.rows("deployment"), vault.rows("officer_record")) == (0, 0, 0)
         vault.started()
         vault.confirm(0)
@@ -297,7 +295,7 @@ def test_what_an_administrator_writes_into_the_chain_is_named_and_nothing_opens(
     vault.made()
     budget(vault, 7)
     with writing(vault.engine) as connection:
-        connection.execute(text(statement))
+        connection.execute(text(in_words_of(vault.engine, statement)))
     with pytest.raises((ChainError, RefusedError)):
         Chain(vault.engine, vault.keyring(), vault.home).state()
     vault.opened.clear()
@@ -306,6 +304,7 @@ def test_what_an_administrator_writes_into_the_chain_is_named_and_nothing_opens(
     assert vault.opened == []
 
 
+@pytest.mark.sqlite
 def test_a_key_store_put_back_to_an_earlier_state_is_told_by_the_file_beside_it(vault: Vault, tmp_path: Path) -> None:
     vault.made()
     with reading(vault.engine) as connection:
@@ -371,6 +370,7 @@ def test_a15_a_ceremony_that_an_administrator_wrote_for_the_same_officers_is_non
     assert [vault.confirm(0), vault.confirm(1)] == [1, 0]
 
 
+@pytest.mark.sqlite
 def test_no_share_and_no_root_key_lies_in_the_key_store(vault: Vault) -> None:
     vault.made()
     vault.engine.dispose()

@@ -71,6 +71,7 @@ class Disclose(Init):
         assert party.seats[2].ask("look")["record"] == 2
 
 
+@pytest.mark.sqlite
 @pytest.mark.timeout(3600)
 def test_a60_a_disclosure_that_is_killed_at_any_write_took_place_once_or_not_at_all(
     tmp_path: Path, drawn: random.Random, *, full: bool

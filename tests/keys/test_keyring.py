@@ -42,6 +42,7 @@ def test_a_new_deployment_has_every_key_once_and_all_differ(store: KeyStore) -> 
     assert store.keyring.sectors() == [BANK, SHOP]
 
 
+@pytest.mark.sqlite
 def test_no_key_stands_in_clear_in_the_store(store: KeyStore) -> None:
     files = b"".join(path.read_bytes() for path in store.home.glob("keys.db*"))
     for versions in store.keyring._keys.values():

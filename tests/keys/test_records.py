@@ -62,7 +62,9 @@ def test_a4_every_flipped_bit_of_a_record_row_is_refused(store: KeyStore, column
 
 @pytest.mark.parametrize(
     "edit",
-    ["state = 'verified'", "assurance = 'vault'", "kek_version = 2", "created = created + 1", "origin = NULL",
+    ["state = 'verified'", "assurance = 'vault'",
+     pytest.param("kek_version = 2", marks=pytest.mark.sqlite),  # PostgreSQL has no partition for such a row
+     "created = created + 1", "origin = NULL",
      "pending = revisions", "revisions = x'80'"],
 )  # fmt: skip
 def test_a4_an_edited_column_is_refused(store: KeyStore, edit: str) -> None:

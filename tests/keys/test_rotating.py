@@ -20,6 +20,7 @@ from keys.keyring import Keyring
 from keys.primitives import Mac
 from keys.states import MAY_PROCESS, MAY_PROTECT, TRANSITIONS, State, check_transition
 from keys.tokens import PairwiseTokens, Pseudonym
+from tests.fresh import in_words_of, refusing
 from tests.keys.stores import BANK, NOW, SHOP, KeyStore, at_once, dialogue, registered
 
 PID = bytes(range(16))
@@ -165,13 +166,14 @@ def test_a9_a_rewrap_that_fails_in_a_batch_changes_none_of_it_and_goes_on_afterw
     people = [registered(store) for _ in range(6)]
     rotate(store)
     rids = sorted(one.rid for one in people)
-    store.execute("CREATE TRIGGER full BEFORE UPDATE ON record_key WHEN old.rid = x'" + rids[4].hex()
-                  + "' BEGIN SELECT RAISE(ABORT, 'full'); END")  # fmt: skip
-    with pytest.raises(UnavailableError, match="cannot be written"):
+    fifth = in_words_of(store.engine, f"old.rid = x'{rids[4].hex()}'")
+    with (
+        refusing(store.engine, "UPDATE", "record_key", fifth),
+        pytest.raises(UnavailableError, match="cannot be written"),
+    ):
         rewrap(store, batch=3)
     assert [row.kek_version for row in sorted(store.rows("record_key"), key=lambda row: row.rid)] == [2, 2, 2, 1, 1, 1]
     assert all(opens(store.opened(), rid) for rid in rids)
-    store.execute("DROP TRIGGER full")
     assert rewrap(store)[-1]["left"] == 0
 
 

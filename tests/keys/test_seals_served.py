@@ -482,6 +482,7 @@ CHANGES: Final[tuple[type[Change], ...]] = (
 )  # fmt: skip
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", CHANGES)
 @pytest.mark.timeout(3600)
 def test_a22_a_change_of_the_seal_that_is_killed_at_any_write_leaves_one_that_opens(

@@ -11,6 +11,8 @@ from keys import store as tables
 from keys.engine import open_engine, reading, writing
 from tests.keys.stores import KeyStore
 
+pytestmark = pytest.mark.sqlite  # it listens to what SQLite is told
+
 
 def test_a_read_opens_no_transaction_and_a_write_unit_takes_the_lock_at_its_start(store: KeyStore) -> None:
     engine, sent = open_engine(str(store.engine.url)), list[str]()

@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from keys import migrating
 from keys.agent.acts import checkpointing, draining
 from keys.engine import open_engine
 from keys.heads import Heads
+from tests.fresh import fresh_store, in_words_of
 from tests.keys.stores import KeyStore, dialogue, registered
 from vault.services.reading_log import LogReader
 from vault.services.sequencing import Cosign, Sequencer, nobody
-from vault.stores import directory, log, schema
+from vault.stores import directory, log
 from vault.stores.unit import Store, Unit
 
 MINUTE = 29_453_760
@@ -84,6 +84,8 @@ class Ledger:
     def sql(self, statement: str, *values: object) -> list[Any]:
         """Do to the log store what somebody with it would do."""
         with self.log.writing() as unit:
+            if self.log.engine.dialect.name == "postgresql":
+                statement = in_words_of(self.log.engine, statement).replace("?", "%s")
             found = unit.exec_driver_sql(statement, values)
             return list(found.all()) if found.returns_rows else []
 
@@ -105,10 +107,7 @@ def enrol(ledger: Ledger) -> None:
 
 
 def _store(home: Path, name: str) -> Store:
-    (home / f"{name}.db").touch(0o600)
-    engine = open_engine(f"sqlite:///{home / name}.db")
-    migrating.upgrade(engine, schema.HISTORIES[name])
-    return Store(engine)
+    return Store(open_engine(fresh_store(home, name)))
 
 
 class _Cut:

@@ -20,6 +20,7 @@ from tests.keys.stores import dialogue
 from tests.log.ledger import Ledger
 from tests.serving import Server
 from vault.services import counting
+from vault.stores import directory
 
 
 @pytest.fixture
@@ -129,8 +130,7 @@ def test_a_sanction_or_client_that_was_planted_without_an_act_is_named_by_fsck(s
     )  # fmt: skip
     assert named(served) == {"log.leaf sanction.set"}
     served.sql("directory", "delete from sanction")
-    columns = [row[1] for row in served.sql("directory", "pragma table_info(client)") if row[1] not in {"id", "role"}]
-    copied = ", ".join(columns)
+    copied = ", ".join(column.name for column in directory.client.columns if column.name not in {"id", "role"})
     served.sql("directory", f"insert into client (id, role, {copied}) select 'cli_p', 'operator', {copied} from client")  # noqa: S608 - names of columns
     assert named(served) == {"log.leaf operator.enrolled"}
     served.sql("directory", "delete from client where id = 'cli_p'")

@@ -1,12 +1,12 @@
 """A log store that lost its end is filled up from anybody's copy, verified, and goes on as if nothing had happened."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from keys.errors import LockdownError, RefusedError
+from tests.fresh import kept
 from tests.log.ledger import MINUTE, Ledger, enrol
 from tests.log.test_sequencer import check
 from tests.serving import Server
@@ -30,33 +30,33 @@ def refill(ledger: Ledger, copy: Path) -> Refilled:
     return made.refill(reader(str(copy)), MINUTE, lambda _: None)
 
 
-def lose_the_end(ledger: Ledger, folder: Path, kept: int, lost: int) -> None:
+def lose_the_end(ledger: Ledger, folder: Path, first: int, lost: int) -> None:
     """Do so many acts, keep the store as it is then, do more, mirror the log, and put the older store back."""
     sequencer = ledger.sequencer()
     sequencer.once()
-    ledger.act(kept)
+    ledger.act(first)
     sequencer.once()
     ledger.log.close()
-    shutil.copyfile(folder / "log.db", folder / "older.db")
+    put_back = kept(folder, "log")
     ledger.act(lost)
     sequencer.once()
     sources.mirror(ledger.reader().read, folder / "mirror")
     ledger.log.close()
-    shutil.copyfile(folder / "older.db", folder / "log.db")
+    put_back()
 
 
-@pytest.mark.parametrize(("kept", "lost"), [(3, 2), (0, 5), (127, 1), (128, 150), (300, 400), (1, 128)])
+@pytest.mark.parametrize(("first", "lost"), [(3, 2), (0, 5), (127, 1), (128, 150), (300, 400), (1, 128)])
 def test_a_store_that_lost_its_end_is_filled_up_and_the_log_goes_on(
-    ledger: Ledger, tmp_path: Path, kept: int, lost: int
+    ledger: Ledger, tmp_path: Path, first: int, lost: int
 ) -> None:
-    lose_the_end(ledger, tmp_path, kept, lost)
+    lose_the_end(ledger, tmp_path, first, lost)
     ledger.act(4)
     with pytest.raises(RefusedError, match="idvault log refill"):
         ledger.sequencer().once()
-    assert refill(ledger, tmp_path / "mirror") == Refilled(2 * kept, 2 * (kept + lost), 0)
-    assert refill(ledger, tmp_path / "mirror").before == 2 * (kept + lost), "a second time there is nothing to do"
+    assert refill(ledger, tmp_path / "mirror") == Refilled(2 * first, 2 * (first + lost), 0)
+    assert refill(ledger, tmp_path / "mirror").before == 2 * (first + lost), "a second time there is nothing to do"
     ledger.sequencer().once()
-    check(ledger, kept + lost + 4)
+    check(ledger, first + lost + 4)
     assert ledger.waiting() == 0
 
 
@@ -79,7 +79,7 @@ def test_rows_that_wait_though_their_leaf_was_signed_are_not_told_again(
     sequencer = ledger.sequencer()
     sequencer.once()
     ledger.log.close()
-    shutil.copyfile(tmp_path / "log.db", tmp_path / "older.db")
+    put_back = kept(tmp_path, "log")
     ledger.act(6)
     monkeypatch.setattr(ledger, "call", closed)
     sequencer.once()
@@ -87,7 +87,7 @@ def test_rows_that_wait_though_their_leaf_was_signed_are_not_told_again(
     assert ledger.waiting() == 6
     sources.mirror(ledger.reader().read, tmp_path / "mirror")
     ledger.log.close()
-    shutil.copyfile(tmp_path / "older.db", tmp_path / "log.db")
+    put_back()
     assert refill(ledger, tmp_path / "mirror") == Refilled(0, 12, 6)
     ledger.act(1)
     ledger.sequencer().once()
@@ -103,14 +103,12 @@ def test_refused_attempts_that_were_signed_and_are_back_in_the_outbox_are_not_to
         assert refusals.add(unit, "cli_a", "scope", MINUTE - 5, bytes(16), 3)
     for store in (ledger.directory, ledger.log):
         store.close()
-    for name in ("directory.db", "log.db"):
-        shutil.copyfile(tmp_path / name, tmp_path / f"{name}.older")
+    put_back = kept(tmp_path, "directory", "log")
     assert ledger.sequencer().once() == 1
     sources.mirror(ledger.reader().read, tmp_path / "mirror")
     for store in (ledger.directory, ledger.log):
         store.close()
-    for name in ("directory.db", "log.db"):
-        shutil.copyfile(tmp_path / f"{name}.older", tmp_path / name)
+    put_back()
     assert refill(ledger, tmp_path / "mirror") == Refilled(0, 1, 1)
     assert ledger.sequencer().once() == 0
 

@@ -1,7 +1,6 @@
 """The sequencer: exactly once however often it is cut off, shuffled, signed; and no second history."""
 
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from keys.errors import LockdownError, RefusedError
 from keys.leaves import read
 from keys.merkle import folded, leaf_hash
 from keys.notes import Note, VerifierKey
+from tests.fresh import kept, refusing
 from tests.log.ledger import CutError, Ledger
 from vault.errors import VaultError
 from vault.log import tiles
@@ -182,19 +182,19 @@ def test_an_older_log_store_is_refused_before_it_grows_a_branch(ledger: Ledger, 
     ledger.act(3)
     sequencer.once()
     ledger.log.close()
-    shutil.copyfile(tmp_path / "log.db", tmp_path / "backup.db")
+    put_back = kept(tmp_path, "log")
     ledger.act(2)
     sequencer.once()
     ledger.log.close()
-    whole = (tmp_path / "log.db").read_bytes()
-    shutil.copyfile(tmp_path / "backup.db", tmp_path / "log.db")
+    make_whole = kept(tmp_path, "log")
+    put_back()
     ledger.act(4)
     for _ in range(2):
         with pytest.raises(RefusedError, match="ends at 6, and 10 entries were signed: it is an older one; restore"):
             ledger.sequencer().once()
     assert len(ledger.entries()) == 6, "nothing was appended to the older one"
     ledger.log.close()
-    (tmp_path / "log.db").write_bytes(whole)
+    make_whole()
     ledger.sequencer().once()
     check(ledger, 9)
 
@@ -225,10 +225,8 @@ def test_a_log_store_that_cannot_be_written_holds_everything_back_until_it_can(l
     sequencer = ledger.sequencer()
     sequencer.once()
     ledger.act(2)
-    ledger.sql("CREATE TRIGGER stop BEFORE INSERT ON leaf BEGIN SELECT RAISE(ABORT, 'full'); END")
-    with pytest.raises((VaultError, Exception), match="full"):
+    with refusing(ledger.log.engine, "INSERT", "leaf"), pytest.raises((VaultError, Exception), match="refused here"):
         sequencer.once()
     assert ledger.waiting() == 4
-    ledger.sql("DROP TRIGGER stop")
     assert sequencer.once() == 4
     check(ledger, 2)

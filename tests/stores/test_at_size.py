@@ -22,6 +22,7 @@ from vault.stores import answers, batches, clients, imports, introspected, revie
 from vault.stores.reviews import START
 from vault.stores.schema import HISTORIES
 
+pytestmark = pytest.mark.once
 Call = Callable[[Connection, int, Keyring], object]
 """Of a unit of work, the number of rows, a keyring."""
 SMALL, LARGE = 50_000, 1_000_000

@@ -10,7 +10,6 @@ from rich.progress import Progress
 
 from vault.cli.common import json_option, open_vault
 from vault.services.checking import PARTS, Report
-from vault.web.app import create_app
 
 EXIT_VERIFICATION_FAILED: Final = 4
 
@@ -53,5 +52,8 @@ def _print(report: Report, *, as_json: bool) -> None:
 def openapi() -> None:
     """Print the HTTP API's OpenAPI document, generated from the code."""
     with open_vault() as vault:
+        # Here alone: it imports the web framework, which no other command needs.
+        from vault.web.app import create_app  # noqa: PLC0415
+
         app = create_app(vault)
         click.echo(orjson.dumps(app.test_client().get("/openapi.json").json, option=orjson.OPT_INDENT_2).decode())
