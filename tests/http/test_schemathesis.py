@@ -67,6 +67,7 @@ OPERATIONS = [
     "GET /v1/accounts", "POST /v1/accounts", "GET /v1/accounts/{id}", "DELETE /v1/accounts/{id}",
     "PATCH /v1/accounts/{id}", "GET /v1/accounts/{id}/operators", "POST /v1/accounts/{id}/operators",
     "DELETE /v1/accounts/{id}/operators", "GET /v1/sanctions", "POST /v1/sanctions", "GET /v1/sanctions/{id}",
+    "GET /v1/events",
     "GET /v1/accounts/{id}/receipt", "GET /v1/sanctions/{id}/receipt",
     "POST /v1/sanctions/{id}/lift", "POST /v1/provider/secrets", "DELETE /v1/provider/secrets",
     "POST /v1/tokens/introspect", "POST /v1/tokens/translate", "POST /v1/tokens/exchange",
