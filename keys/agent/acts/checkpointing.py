@@ -92,11 +92,7 @@ class Signing:
 
     def opening(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Return {opening} of the leaf of an act {id, address} of a client: it opens that leaf and no other."""
-        return {"opening": self._opening(octets(args, "address"), octets(args, "id")).expose_cleartext()}
-
-    def _opening(self, client: bytes, audit_id: bytes) -> Secret:
-        key = Secret(self.keyring.mac("index", _CLIENT_LABEL).of(client))
-        return leaves.client_opening(key, audit_id)
+        return {"opening": opening_of(self.keyring, octets(args, "address"), octets(args, "id")).expose_cleartext()}
 
     def _subject(self, kind: str, row: Args) -> bytes:
         """Return the subject of a row; of one whose detail was altered there is none, and its place is random."""
@@ -106,7 +102,12 @@ class Signing:
             detail = open_detail(keys, self.keyring.deployment, audit_id, sealed) if sealed else b""
         except OpenError:
             return random_bytes(leaves.SUBJECT_BYTES)
-        return leaves.client_subject(self._opening(client, audit_id), kind, client, detail)
+        return leaves.client_subject(opening_of(self.keyring, client, audit_id), kind, client, detail)
+
+
+def opening_of(keyring: Keyring, client: bytes, audit_id: bytes) -> Secret:
+    """Return what opens the leaf of one act of a client."""
+    return leaves.client_opening(Secret(keyring.mac("index", _CLIENT_LABEL).of(client)), audit_id)
 
 
 def _checkpoint(args: Args) -> Checkpoint:
