@@ -41,10 +41,15 @@ class Application:
                     {
                         "requests_working": lambda: self._app.working,
                         "requests_waiting": lambda: self._app.waiting,
+                        "requests_listening": lambda: self._app.listening,
                         "store_connections": self._vault.connections,
                     },
                 )
                 self._pid = os.getpid()
+
+    def end_with(self, descriptor: int) -> None:
+        """Answer those who listen for events once a descriptor can be read: this process was told to end."""
+        self._app.ending = descriptor
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types
         """Answer a request."""

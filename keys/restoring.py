@@ -2,14 +2,14 @@
 known to have come later, before anybody is served.
 
 What came later is known by the public log alone. An erasure is told by a commitment of the record: who has the record's
-key, as the vault has again, finds it. Of agreements, approvals and officers the log tells that something was revoked,
-used or changed, not what: so all of that is taken back.
+key, as the vault has again, finds it. A lift is told by a commitment of the client to the sanction. Of agreements,
+approvals and officers the log tells that something was revoked, used or changed, not what: so all is taken back.
 """
 
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from keys.agent.settings import AgentSettings
 from keys.backups import Keeper
 from keys.chains import RECORDED, Chain
 from keys.chains import records as chain_records
+from keys.details import audit_id
 from keys.engine import reading, writing
 from keys.entries import BACKUP, Key, root_key
 from keys.errors import BackupError, MissingError, OpenError, SealError, ShareError
@@ -44,6 +45,7 @@ from keys.seals.shares import Ceremony, Collecting
 
 RootKey = Key
 """What opens everything, for the time that a restore takes."""
+LIFTED: Final = "sanction.lifted"
 DOORS: Final = ("identity", "outbox", "log")
 _PAGE: Final = 1000
 
@@ -56,6 +58,8 @@ class Later:
     """Of all leaves that name records."""
     erased: frozenset[bytes] = frozenset()
     """Of those that tell an erasure."""
+    lifted: Mapping[bytes, int] = field(default_factory=dict)
+    """Of those that tell that a sanction was lifted, with the minute in which it was."""
     recorded: frozenset[bytes] = frozenset()
     """Digests of the officers' records that were put in force."""
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -68,16 +72,19 @@ class Later:
         Raises:
             NoteError: one is no leaf.
         """
-        subjects, erased, recorded, counts = set[bytes](), set[bytes](), set[bytes](), dict[str, int]()
+        subjects, erased, recorded = set[bytes](), set[bytes](), set[bytes]()
+        lifted, counts = dict[bytes, int](), dict[str, int]()
         for entry in entries:
             leaf = leaves.read(entry)
             counts[leaf["type"]] = counts.get(leaf["type"], 0) + 1
             subjects.update(leaf["subjects"])
             if leaf["type"] == "registration.erased":
                 erased.update(leaf["subjects"])
+            if leaf["type"] == LIFTED:
+                lifted.update(dict.fromkeys(leaf["subjects"], leaf["minute"]))
             if leaf["type"] == RECORDED:
                 recorded.update(leaf["subjects"])
-        return cls(frozenset(subjects), frozenset(erased), frozenset(recorded), counts)
+        return cls(frozenset(subjects), frozenset(erased), lifted, frozenset(recorded), counts)
 
 
 def root_of_seal(keeper: Keeper, passphrase: Callable[[], str]) -> Key:
@@ -210,6 +217,20 @@ class Restored:
             _count(self.engine, told)
         with writing(self.engine) as connection:
             holds.forget(connection, found)
+        return found
+
+    def lifted(self, later: Later, sanctions: Iterable[tuple[str, bytes]]) -> dict[bytes, int]:
+        """Return which sanctions, of (client, id), were lifted after the backup, with the minute.
+
+        The leaf of a lift commits to client and sanction under an opening that the two make out again.
+        """
+        found, secrets = dict[bytes, int](), list(self.keyring.secrets("directory").values())
+        for client, sanction in sanctions:
+            for secret in secrets:
+                opening = checkpointing.opening_of(self.keyring, client.encode(), audit_id(secret, LIFTED, sanction))
+                minute = later.lifted.get(leaves.client_subject(opening, LIFTED, client.encode(), sanction))
+                if minute is not None:
+                    found[sanction] = minute
         return found
 
     def destroy(self, rids: Sequence[bytes]) -> None:

@@ -60,6 +60,8 @@ class Settings:
     """Requests that wait in a worker for their turn; the next is refused at once with 503."""
     waiting_milliseconds: int = 2000
     """How long one waits before it is refused."""
+    listening_requests: int = 32
+    """Requests for events that wait in a worker, beside its work; one more is answered at once."""
     overload_retry_seconds: int = 1
     """What a refused caller is told to wait (Retry-After)."""
     sequencer: str = "yes"
@@ -90,6 +92,8 @@ class Settings:
     """How long the record of a rejected registration stays."""
     evidence_days: int = 14
     """How long evidence that was not faulted stays after a registration was returned and is not sent in again."""
+    event_days: int = 30
+    """How long a provider can be told of an event; who does not ask for so long compares what he holds."""
     import_results_days: int = 30
     """How long an import can be listed and approved as one after it was begun."""
     spread_hours: int = 24
@@ -142,11 +146,11 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Threads a worker: those that work, those whose introspections are answered, those that wait, and a few more.
+        """Threads a worker: that work, whose introspections are answered, that wait, that listen, and a few more.
 
         The last refuse, and answer what is always answered.
         """
-        return 2 * self.blocking_threads + self.waiting_requests + _REFUSERS
+        return 2 * self.blocking_threads + self.waiting_requests + self.listening_requests + _REFUSERS
 
     @property
     def embedded(self) -> bool:

@@ -6,6 +6,7 @@ nothing that would be served, and a retry begins anew.
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from vault.log.verify import BadLogError
 from vault.services.reading_log import LogReader
 from vault.services.refilling import Refilling
 from vault.services.restoring import Restoring
-from vault.stores import clients, copying, log, schema
+from vault.stores import clients, copying, events, log, schema
 from vault.stores.copying import STORE_ERRORS
 from vault.stores.unit import Store
 
@@ -132,9 +133,17 @@ def _built(
         restored = Restored.opened(engines["keys"], root, build, now)
         stores = {name: Store(engine) for name, engine in engines.items()}
         told = _brought_up(settings, restored, stores, mirror, now, lose_officer_changes=lose_officer_changes)
-        with stores["directory"].reading() as unit:
-            providers = [row.name for row in clients.listed(unit, "provider")]
-    return {**told, "resync_required": providers}
+        told["resync_required"] = told_to_resync(stores["directory"], now())
+    return told
+
+
+def told_to_resync(directory: Store, now: int) -> list[str]:
+    """Have an event tell each provider to compare what he holds with what the vault says; return their names."""
+    with directory.writing() as unit:
+        providers = clients.listed(unit, "provider")
+        for row in providers:
+            events.add(unit, row.id, events.RESYNC, None, now)
+    return [row.name for row in providers]
 
 
 def _filled(engines: Mapping[str, Any], build: Path, progress: Progress) -> None:
@@ -160,17 +169,20 @@ def _brought_up(
         before = reader.size()
         if mirror is None:
             restored.trust_own_head()
-            return {"log_now": before, "erased": 0, "agreements_revoked": 0, "requests_withdrawn": 0}
+            return {"log_now": before, "erased": 0, "sanctions_lifted": 0, "agreements_revoked": 0,
+                    "requests_withdrawn": 0}  # fmt: skip
         replace_durably(restored.home / LOG_HEAD, mirror(CHECKPOINT))
         refilling = Refilling(stores["directory"], stores["log"], agent["outbox"], agent["log"], origin=settings.origin)
         filled = refilling.refill(mirror, now() // 60, lambda _: None)
         later = later_acts(stores["log"], before, filled.after)
         lost = restored.officers_after(later, lose=lose_officer_changes)
-        gone = restored.erased(later)
-        erased = Restoring(settings, stores, agent["identity"], now).erase(gone, restored.rid_behind)
+        owed = Restoring(settings, stores, agent["identity"], now)
+        lifted = owed.lift(partial(restored.lifted, later)) if later.lifted else 0  # before who bore them is erased
+        erased = owed.erase(restored.erased(later), restored.rid_behind)
         taken = restored.take_back(later)
     return {
-        "log_now": filled.after, "erased": erased, "agreements_revoked": taken["agreements"],
+        "log_now": filled.after, "erased": erased, "sanctions_lifted": lifted,
+        "sanctions_lost": later.counts.get("sanction.set", 0), "agreements_revoked": taken["agreements"],
         "requests_withdrawn": taken["requests"], "officer_records_lost": lost,
     }  # fmt: skip
 

@@ -267,6 +267,16 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
+def told_to_end() -> int:
+    """Return a descriptor that can be read once this process was sent a signal that it handles. For its main thread.
+
+    Whoever serves sets handlers of its own afterwards: this stands whatever they are (signal.set_wakeup_fd).
+    """
+    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    return read
+
+
 def end_with_seal(vault: Vault) -> None:
     """Have this worker end when the vault is sealed after it stood open; the server starts one without keys."""
     client = AgentClient(str(vault.settings.sockets / "directory.sock"))

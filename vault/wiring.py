@@ -26,6 +26,7 @@ from vault.services.enrolling import Enrolling
 from vault.services.erasing import Erasing
 from vault.services.exchanging import Exchanging
 from vault.services.existing import Existing
+from vault.services.feeding import Feeding
 from vault.services.figures import Figures
 from vault.services.held_keys import HeldKeys
 from vault.services.holding import Holding
@@ -91,6 +92,7 @@ class Vault:
     exchanging: Exchanging
     checking: Checking
     retagging: Retagging
+    feeding: Feeding
     housekeeping: Housekeeping
     figures: Figures
     log: LogReader
@@ -281,6 +283,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         tokens=tokens,
         exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
         checking=Checking(directory, linking, sockets["officer"], log, now),
+        feeding=Feeding(directory, keys),
         figures=Figures(directory, keys, now),
         log=log,
         reporting=Reporting(stores["log"]),

@@ -428,7 +428,7 @@ def test_openapi_is_the_document_that_the_server_gives(served: Server) -> None:
         "/v1/registrations/{id}/receipts",
         "/v1/disclosures", "/v1/disclosures/{id}", "/v1/disclosures/{id}/package",
         "/v1/tokens/introspect", "/v1/tokens/translate", "/v1/tokens/exchange",
-        "/v1/sanctions", "/v1/sanctions/{id}", "/v1/sanctions/{id}/lift", "/v1/provider/secrets",
+        "/v1/events", "/v1/sanctions", "/v1/sanctions/{id}", "/v1/sanctions/{id}/lift", "/v1/provider/secrets",
         "/v1/imports", "/v1/imports/{id}", "/v1/imports/{id}/chunks/{number}", "/v1/imports/{id}/results",
         "/v1/imports/{id}/refused", "/v1/imports/{id}/undo", "/v1/imports/{id}/decision",
     }  # fmt: skip

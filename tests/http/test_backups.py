@@ -162,6 +162,7 @@ def test_a64_a_backup_under_load_comes_back_on_an_empty_machine_with_all_that_wa
         begun = time.monotonic()
         backup = place.backup()
         time.sleep(0.3)
+    heard = chat.get("/v1/events").json()["next"]
     assert not load.wrong, "nobody was refused for the backup's sake"
     said = json.loads((backup / "manifest.json").read_bytes())
     mirror = place.mirrored()
@@ -172,6 +173,8 @@ def test_a64_a_backup_under_load_comes_back_on_an_empty_machine_with_all_that_wa
     assert found["log_now"] >= said["log"]["size"]
     other.start()
     again = moved(chat, other)
+    told = again.get("/v1/events", params={"after": heard}).json()["items"]
+    assert [one["type"] for one in told] == ["resync-required"], "whoever listened before is told, by his own cursor"
     assert again.introspect(first["token"])["active"] is True
     before = [made for at, made in load.made if at < begun]
     assert len(before) >= 20
@@ -222,6 +225,54 @@ def test_a62_who_was_erased_after_the_backup_is_erased_again_before_anybody_is_s
     assert records == 3
     refused = again.call("DELETE", f"/v1/registrations/{people[1]['id']}")
     assert refused.json()["type"] == "urn:idvault:problem:held", "who was not erased is held as before"
+    other.stop()
+    is_clean(other)
+
+
+def test_a_sanction_that_was_lifted_after_the_backup_does_not_run_again_and_no_other_is_lifted(place: Place) -> None:
+    await_checkpoint(place.server)
+    chat, rita, blog = place.server.provider("chat"), place.server.reviewer("rita"), place.server.provider("blog")
+    people = [chat.registered(person(number), f"name{number}") for number in range(4)]
+    for made in people:
+        rita.reveal(made["id"])
+        rita.approve(made["id"])
+    theirs = blog.registered(person(9), "elsewhere")
+
+    def limited(client: Client, made: dict[str, Any], **more: str) -> str:
+        until = (SystemClock().now() + timedelta(days=9)).strftime("%Y-%m-%dT00:00:00Z")
+        body = {"rung": "limit_publish", "until": until, "ground": "spam", "facts": "Hundreds of messages.", **more}
+        answer = client.post("/v1/sanctions", body if "account" in more else {**body, "token": made["token"]})
+        assert answer.status_code == httpx.codes.CREATED, answer.text
+        return str(answer.json()["id"])
+
+    lifted, account, kept = (
+        limited(chat, people[0]), limited(chat, people[1], account=people[1]["account"]), limited(chat, people[2]),
+    )  # fmt: skip
+    before, elsewhere = limited(chat, people[3]), limited(blog, theirs)
+    assert chat.post(f"/v1/sanctions/{before}/lift", {"reason": "mistake"}).status_code == httpx.codes.OK
+    told(place.server)
+    backup = place.backup()
+    for one in (lifted, account):
+        assert chat.post(f"/v1/sanctions/{one}/lift", {"reason": "appeal"}).status_code == httpx.codes.OK
+    later = limited(chat, people[3])
+    assert chat.post(f"/v1/sanctions/{later}/lift", {"reason": "served"}).status_code == httpx.codes.OK
+    mirror = place.mirrored()
+    place.server.stop()
+    other = place.empty_machine()
+    found = place.restore(other, backup, "--mirror", str(mirror))
+    assert (found["sanctions_lifted"], found["sanctions_lost"]) == (2, 1)
+    other.start()
+    again, also = moved(chat, other), moved(blog, other)
+    shown = {one: again.get(f"/v1/sanctions/{one}").json() for one in (lifted, account, kept, before)}
+    assert {one: told["state"] for one, told in shown.items()} == {
+        lifted: "lifted", account: "lifted", kept: "running", before: "lifted",
+    }  # fmt: skip
+    assert (shown[lifted]["lift_reason"], shown[before]["lift_reason"]) == ("other", "mistake")
+    assert also.get(f"/v1/sanctions/{elsewhere}").json()["state"] == "running"
+    for made, scope in zip(people, ("read publish", "read publish", "read", "read publish"), strict=True):
+        assert again.introspect(made["token"], account=made["account"])["scope"] == scope
+    await_checkpoint(other)
+    told(other)
     other.stop()
     is_clean(other)
 

@@ -27,7 +27,7 @@ def served(tmp_path: Path) -> Iterator[Server]:
     commands: list[list[str | Path]] = [
         [BIN / "idvault-keys", "agent"],
         [BIN / "idvault", "housekeeping"],
-        [BIN / "gunicorn", "--workers", "2", "--threads", "88", "--bind", f"127.0.0.1:{server.port}", "wsgi:app"],
+        [BIN / "gunicorn", "--workers", "2", "--threads", "120", "--bind", f"127.0.0.1:{server.port}", "wsgi:app"],
     ]  # fmt: skip
     processes = []
     with server.log.open("ab") as log:

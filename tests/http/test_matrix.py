@@ -43,6 +43,7 @@ MAY: Final = {
     "GET /v1/accounts/{id}/operators":             ("provider:register",              "standing"),
     "POST /v1/accounts/{id}/operators":            ("provider:register",              "standing"),
     "DELETE /v1/accounts/{id}/operators":          ("provider:register",              "standing"),
+    "GET /v1/events":                              ("provider:register",              "standing"),
     "GET /v1/sanctions":                           ("provider:sanction",              "standing"),
     "POST /v1/sanctions":                          ("provider:sanction",              "standing"),
     "GET /v1/sanctions/{id}":                      ("provider:sanction",              "standing"),

@@ -31,7 +31,7 @@ MAY: Final = {
         "client": KEEP, "provider": KEEP, "account": KEEP, "standing": KEEP, "review": KEEP, "import": ALL,
         "handle": ALL, "person_tag": ALL, "local_tag": ALL, "sanction": ALL, "idempotency": ALL, "import_chunk": ALL,
         "operator": COME_AND_GO, "revoked": COME_AND_GO, "audit_outbox": "INSERT",
-        "refusal": KEEP,
+        "refusal": KEEP, "event": COME_AND_GO,
     },
     "idvault_directory_sequencer": {"audit_outbox": "SELECT DELETE", "refusal": "SELECT DELETE"},
     "idvault_keys": {

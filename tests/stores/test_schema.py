@@ -191,7 +191,7 @@ DISTRIBUTED = {
     "directory": {
         "account": "pid", "handle": "handle", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
         "review": "reg", "sanction": "id", "operator": "account", "idempotency": "key", "import_chunk": "import",
-        "revoked": "jti", "audit_outbox": "id", "refusal": "client",
+        "revoked": "jti", "audit_outbox": "id", "refusal": "client", "event": "provider",
     },
     "keys": {
         "record_key": "rid", "person": "uid", "evidence_key": "rid", "statement_key": "address", "handoff": "hash",

@@ -1,5 +1,6 @@
 """Bounded queues: what one worker serves at once, lets wait in order, and refuses; without a server."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from vault.config import Settings
-from vault.web.admission import ALWAYS, Admission
+from vault.errors import Kind, VaultError
+from vault.web.admission import ALWAYS, Admission, rest
 
 
 class Work:
@@ -189,3 +191,68 @@ def test_introspections_are_answered_where_all_others_fill_the_queue() -> None:
         until(lambda: admission.waiting == 1)
         introspected(admission)
         until(lambda: work.now == 3)
+
+
+class Listener:
+    """An application whose requests rest as long as they are told to."""
+
+    def __init__(self) -> None:
+        self.rested = list[bool]()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/listen":
+            self.rested.append(rest(environ, 5))
+        start_response("200 OK", [])
+        return [b"done"]
+
+
+def test_who_rests_gives_his_slot_away_and_takes_one_again_and_so_many_rest_at_a_time() -> None:
+    listener, refusals = Listener(), list[int]()
+    read, write = os.pipe()
+    admission = Admission(listener, Settings(blocking_threads=1, listening_requests=2), lambda: refusals.append(1))
+    admission.ending = read
+    resting = [asked(admission, "/listen") for _ in range(2)]
+    until(lambda: admission.listening == 2)
+    assert (admission.working, admission.waiting) == (0, 0)
+    for path in ("/other", "/listen"):
+        other = asked(admission, path)
+        other.join(1)
+        assert other.status == "200 OK"
+    assert listener.rested == [False], "one too many is answered now"
+    os.write(write, b"\x0f")
+    for caller in resting:
+        caller.join(1)
+        assert caller.status == "200 OK"
+    assert listener.rested == [False] * 3, "told to end, nobody rests on"
+    assert (admission.working, admission.waiting, admission.listening, refusals) == (0, 0, 0, [])
+    for descriptor in (read, write):
+        os.close(descriptor)
+
+
+def test_who_rested_and_finds_the_queue_full_is_refused_and_leaves_no_slot_taken() -> None:
+    work, outcome = Work(), list[object]()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] != "/listen":
+            return work(environ, start_response)
+        try:
+            outcome.append(rest(environ, 0.3))
+        except VaultError as error:
+            outcome.append(error.kind)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    refusals = list[int]()
+    settings = Settings(blocking_threads=1, waiting_requests=1, waiting_milliseconds=5000)
+    admission = Admission(app, settings, lambda: refusals.append(1))
+    listener = asked(admission, "/listen")
+    until(lambda: admission.listening == 1)
+    busy, waiting = asked(admission, "/busy"), asked(admission, "/wait")
+    until(lambda: admission.waiting == 1)
+    listener.join(2)
+    assert (outcome, refusals) == ([Kind.OVERLOADED], [1])
+    work.go.set()
+    for caller in (busy, waiting):
+        caller.join(2)
+        assert caller.status == "200 OK"
+    assert (admission.working, admission.waiting) == (0, 0)

@@ -14,7 +14,7 @@ from vault.services.access import Client
 from vault.services.accounts import CAP_REACHED, cap_of
 from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt
-from vault.stores import answers, clients, reviews, standings
+from vault.stores import answers, clients, events, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow
 from vault.stores.unit import Store, Unit
@@ -69,6 +69,7 @@ class AccountReviews:
             standings.set_account_state(unit, account.id, account.provider, _STATES[decision["state"]])
             self._audit(unit, client, "account.reviewed", account.id, now)
             attempt.finish(unit, answer)
+            events.add(unit, row.provider, events.DECIDED, row.reg, now)
 
     def _audit(self, unit: Unit, client: Client, kind: str, account_id: bytes, now: int) -> None:
         audit_id = random_bytes(16)

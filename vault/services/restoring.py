@@ -1,6 +1,6 @@
-"""What a restored vault still owes: the erasures that came after its backup, carried out before anybody is served."""
+"""What a restored vault still owes: erasures and lifts that came after its backup, before anybody is served."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from keys.agent.client import AgentClient
@@ -8,15 +8,20 @@ from keys.primitives import random_bytes
 from keys.tokens import PID_BYTES
 from vault.config import Settings
 from vault.services.linking import ERASE, Linking
-from vault.stores import standings
+from vault.stores import sanctions, standings
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Store
 
 _PAGE: Final = 1000
 _BY: Final = "restore"
 _WHY: Final = "withdrawn"
+_LIFT_REASON: Final = "other"
 Behind = Callable[[str, bytes, bytes], bytes]
 """Opens (sector, link, pid) to the record's rid."""
+
+
+Told = Callable[[Iterable[tuple[str, bytes]]], Mapping[bytes, int]]
+"""Tells of sanctions, by (client, id), which were lifted, and in which minute."""
 
 
 class Restoring:
@@ -50,6 +55,22 @@ class Restoring:
                 if row.link is not None and behind(row.sector, row.link, row.pid) in wanted:
                     erased += self._end(row)
         return erased
+
+    def lift(self, lifted: Told) -> int:
+        """Lift the sanctions of which it is told; return how many. Idempotent.
+
+        Why each was lifted, and by whom, nothing says: the log has its minute alone.
+        """
+        after, count = b"", 0
+        while True:
+            with self._directory.reading() as unit:
+                rows = sanctions.unlifted(unit, after, _PAGE)
+            if not rows:
+                return count
+            after = rows[-1].id
+            with self._directory.writing() as unit:
+                for sanction, minute in lifted((row.provider, row.id) for row in rows).items():
+                    count += sanctions.lift(unit, sanction, minute * 60, _LIFT_REASON, None)
 
     def _end(self, standing: StandingRow) -> int:
         args = {

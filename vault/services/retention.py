@@ -11,6 +11,7 @@
 | records of rejected registrations | after their time | `rejected_days` |
 | evidence of returned registrations that was not faulted | after its time | `evidence_days` |
 | sanctions | after their time, from their end or their lifting | `sanction_retention_days` |
+| events that providers are told of | after their time | `event_days` |
 | what an import's rows became | after its time, from its beginning | `import_results_days` |
 | tags that a ban kept of somebody who is gone | once the ban is over | none |
 """
@@ -24,7 +25,7 @@ from vault.domain.scopes import Rung, running
 from vault.logs import event
 from vault.services.erasing import Erasing
 from vault.services.linking import Linking
-from vault.stores import answers, imports, reviews, sanctions, standings
+from vault.stores import answers, events, imports, reviews, sanctions, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.unit import Store
 
@@ -54,6 +55,7 @@ class Retention:
         with self._directory.writing() as unit:
             answers.expire(unit, now - settings.idempotency_hours * _HOUR_SECONDS, now, most)
             sanctions.expire(unit, now - settings.sanction_retention_days * _DAY_SECONDS, most)
+            events.expire(unit, now - settings.event_days * _DAY_SECONDS, most)
             imports.expire(unit, now - settings.import_results_days * _DAY_SECONDS, most)
         for act in ("handoff.expire", "hold.expire", "orders.due"):
             self._linking.agent.call(act, {})

@@ -205,6 +205,19 @@ idempotency = Table(
     Index("idempotency_created", "created"),
 )
 
+event = Table(
+    "event",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    # Milliseconds since 1970, or one more than the provider's last: grows with each, also after all of them have gone.
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", LargeBinary, nullable=False),
+    Column("type", Text, nullable=False),
+    # The registration that it is about; null where it is about all that the provider has.
+    Column("about", LargeBinary, nullable=True),
+    Index("event_number", "number"),
+)
+
 import_ = Table(
     "import",
     metadata,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, update
 
 from vault.domain.scopes import Rung, running
-from vault.stores import operators, reviews, sanctions, standings
+from vault.stores import events, operators, reviews, sanctions, standings
 from vault.stores.directory import account, handle, local_tag, operator, person_tag, standing
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Unit
@@ -42,6 +42,8 @@ def decided(unit: Unit, plan: Plan, now: int) -> None:
         standings.set_account_state(unit, memo["account"], memo["provider"], memo["account_state"])
     if fresh and memo["match"] is not None:
         reviews.add(unit, reviews.ReviewRow(*memo["match"]))
+    if fresh and memo["kind"] != "match":
+        events.add(unit, memo["provider"], events.DECIDED, memo["reg"], now)
 
 
 def _go_over(unit: Unit, former: bytes, pid: bytes, now: int) -> None:

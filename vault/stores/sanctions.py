@@ -1,6 +1,6 @@
 """Sanctions of the directory store, and the ladders that are computed from them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -161,6 +161,12 @@ def page(
     if account_id is not None:
         query = query.where(sanction.c.account == account_id)
     return [SanctionRow(*row) for row in unit.execute(query.order_by(sanction.c.id).limit(limit))]
+
+
+def unlifted(unit: Unit, after: bytes, limit: int) -> Sequence[Any]:
+    """Return (provider, id) of sanctions that were not lifted, by id, after a key; those that have ended too."""
+    query = select(sanction.c.provider, sanction.c.id).where(sanction.c.id > after, sanction.c.lifted.is_(None))
+    return unit.execute(query.order_by(sanction.c.id).limit(limit)).all()
 
 
 def expire(unit: Unit, before: int, limit: int) -> int:

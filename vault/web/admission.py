@@ -7,23 +7,29 @@ wait; only those that hold a slot work.
 Introspections need no slot: they wait in a line of their own, where one answers for all
 (`vault/services/introspecting.py`), and to wait twice would cost more than they do. Those beyond what the line answers
 at once count as waiting.
+
+Who listens for events rests between two looks: he gives his slot back, and waits for one again as all do. So many may
+rest at a time; one more is answered at once, and so are all when the server was told to end.
 """
 
+import select
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
 
 from keys import slots
 from vault.config import Settings
-from vault.errors import TOO_BUSY, Kind
+from vault.errors import TOO_BUSY, Kind, VaultError
 from vault.web.oauth.introspection import is_plain
 from vault.web.problems import PROBLEMS, TYPE_PREFIX
 
 ALWAYS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _OAUTH: Final = "/oauth/"
+_SEAT: Final = "idvault.seat"
+"""Where the WSGI environ holds what a request works in."""
 _Wsgi = Callable[[dict[str, Any], Any], Any]
 
 
@@ -37,8 +43,30 @@ class _Waiter:
         self.lock.acquire()
 
 
+class _Seat:
+    """What a request works in: its slot, which it may give back for a while."""
+
+    __slots__ = ("admission", "slot")
+
+    def __init__(self, admission: "Admission", slot: int) -> None:
+        self.admission, self.slot = admission, slot
+
+
+def rest(environ: Mapping[str, Any], seconds: float) -> bool:
+    """Let others have this request's slot for some time; False if it is to be answered now.
+
+    Raises:
+        VaultError: too many wait for a slot afterwards.
+    """
+    seat = environ.get(_SEAT)
+    return seconds > 0 and isinstance(seat, _Seat) and seat.admission.rest(seat, seconds)
+
+
 class Admission:
     """Stands before an application and lets in what it can bear."""
+
+    ending = -1
+    """A descriptor that can be read once this process was told to end; -1 where nobody says so."""
 
     def __init__(self, app: _Wsgi, settings: Settings, refused: Callable[[], None]) -> None:
         """Take the application, its limits, and what is called for each request that is refused."""
@@ -49,6 +77,8 @@ class Admission:
         self._free = list(range(settings.blocking_threads))
         self._waiting: deque[_Waiter] = deque()
         self._slots_held = 0
+        self._listening, self._listeners = 0, settings.listening_requests
+        self._retry_seconds = settings.overload_retry_seconds
         problem, oauth = _bodies()
         retry = ("Retry-After", str(settings.overload_retry_seconds))
         self._problem = _answer(problem, "application/problem+json", retry)
@@ -64,6 +94,11 @@ class Admission:
         """How many requests wait."""
         return len(self._waiting) + max(self._lined - self._at_once, 0)
 
+    @property
+    def listening(self) -> int:
+        """How many requests rest until something happens."""
+        return self._listening
+
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types
         """Answer a request, or refuse it."""
         path = environ["PATH_INFO"]
@@ -74,12 +109,37 @@ class Admission:
         slot = self._take()
         if slot < 0:
             return self._refusal(path, start_response)
+        seat = environ[_SEAT] = _Seat(self, slot)
         slots.hold(slot)
         try:
             return self._app(environ, start_response)
         finally:
+            self._rise(seat)
+
+    def _rise(self, seat: _Seat) -> None:
+        slot, seat.slot = seat.slot, -1
+        if slot >= 0:
             slots.leave()
             self._give(slot)
+
+    def rest(self, seat: _Seat, seconds: float) -> bool:
+        """Do what `rest` says."""
+        with self._lock:
+            if self._listening >= self._listeners:
+                return False
+            self._listening += 1
+        try:
+            self._rise(seat)
+            ended, *_ = select.select([self.ending] if self.ending >= 0 else [], [], [], seconds)
+        finally:
+            with self._lock:
+                self._listening -= 1
+        seat.slot = self._take()
+        if seat.slot < 0:
+            self._refused()
+            raise VaultError(Kind.OVERLOADED, TOO_BUSY, retry_after_seconds=self._retry_seconds)
+        slots.hold(seat.slot)
+        return not ended
 
     def _introspection(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types
         with self._lock:

@@ -13,7 +13,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from vault import logs, metrics
 from vault.errors import Kind, VaultError
 from vault.metrics import Metrics
-from vault.web.api import accounts, disclosures, imports, registrations, reviews, sanctions, secrets, tokens
+from vault.web.api import accounts, disclosures, events, imports, registrations, reviews, sanctions, secrets, tokens
 from vault.web.gate import CLIENT_KEY, EXTENSION, check_routes
 from vault.web.oauth.errors import oauth_response
 from vault.web.oauth.introspection import PATH as INTROSPECTION
@@ -151,7 +151,7 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
         app.register_api(imports.api)
         app.register_api(disclosures.api)
     if vault.settings.role in {"all", "directory"}:
-        for noun in (accounts, sanctions, secrets, tokens):
+        for noun in (accounts, events, sanctions, secrets, tokens):
             app.register_api(noun.api)
         add_token(app, vault)
         app.introspect = add_introspection(app, vault)

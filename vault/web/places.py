@@ -9,8 +9,11 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+Cursor = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_=.-]+$")]
+
+
 class _Query(_Strict):
-    cursor: Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_=.-]+$")] | None = None
+    cursor: Cursor | None = None
     limit: int | None = Field(default=None, ge=1, le=1000)
 
 
@@ -41,6 +44,14 @@ class SanctionsQuery(_Query):
 
     token: Token | None = None
     account: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+class EventsQuery(_Strict):
+    """Events after one, and for how many seconds to wait for them."""
+
+    after: Cursor | None = None
+    wait: int = Field(default=0, ge=0, le=20)
+    limit: int | None = Field(default=None, ge=1, le=1000)
 
 
 class OperatorQuery(_Strict):

@@ -87,8 +87,7 @@ class Signing:
 
     def opening(self, args: Args, _: Dialogue) -> dict[str, Any]:
         """Return {opening} of the leaf of an act {id, address} of a client: it opens that leaf and no other."""
-        opening = leaves.client_opening(_client_key(self.keyring, octets(args, "address")), octets(args, "id"))
-        return {"opening": opening.expose_cleartext()}
+        return {"opening": opening_of(self.keyring, octets(args, "address"), octets(args, "id")).expose_cleartext()}
 
 
 class _Committing:
@@ -115,6 +114,11 @@ class _Committing:
         if key is None:
             key = self._clients[client] = _client_key(self._keyring, client)
         return leaves.client_subject(leaves.client_opening(key, audit_id), kind, client, detail)
+
+
+def opening_of(keyring: Keyring, client: bytes, audit_id: bytes) -> Secret:
+    """Return what opens the leaf of one act of a client."""
+    return leaves.client_opening(_client_key(keyring, client), audit_id)
 
 
 def _client_key(keyring: Keyring, client: bytes) -> Secret:

@@ -28,6 +28,7 @@ _COUNTERS: Final[Mapping[str, tuple[str, Labels]]] = {
 _GAUGES: Final[Mapping[str, tuple[str, Labels]]] = {
     "requests_working": ("Requests that are served just now", ()),
     "requests_waiting": ("Requests that wait for their turn", ()),
+    "requests_listening": ("Requests that rest until something happens", ()),
     "store_connections": ("Connections to stores that are in use", ()),
     "resident_bytes": ("Memory of all processes but the agent's", ()),
     "build_info": ("The version that answered", ("version",)),
