@@ -9,8 +9,10 @@ from click.testing import CliRunner
 
 from keys.agent import settings as agent_settings
 from keys.cli.main import cli as officers
+from tests.web.stub import StubSettings, StubVault
 from vault.cli.main import cli
 from vault.config import load
+from vault.web.app import create_app
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 UNITS = {path.stem.removeprefix("idvault-"): path for path in sorted(DEPLOY.glob("*.service"))}
@@ -103,10 +105,19 @@ def test_who_may_connect_to_a_socket_is_of_its_group_and_nobody_else_is_but_the_
         assert all(groups[group] in users[name][1] for name in allowed[door])
 
 
+def _served(role: str) -> set[str]:
+    return {rule.rule for rule in create_app(StubVault(StubSettings(role)).vault).url_map.iter_rules()}
+
+
 def test_the_proxy_sends_to_the_identity_role_what_that_role_serves_and_limits_bodies_no_tighter_than_the_vault() -> (
     None
 ):
     text = (DEPLOY / "nginx.conf").read_text()
-    assert set(re.findall(r"location (/v1/\S+)", text)) == {"/v1/registrations", "/v1/reviews", "/v1/imports"}
+    to_identity = tuple(re.findall(r"location (/\S+) +{ proxy_pass http://idvault_identity; }", text))
+    at_identity, at_directory = _served("identity"), _served("directory")
+    both = at_identity & at_directory
+    assert all(rule.startswith(to_identity) for rule in at_identity - both)
+    assert not any(rule.startswith(to_identity) for rule in at_directory)
+    assert not any(rule.startswith("/v1") for rule in both)
     [most] = re.findall(r"client_max_body_size (\d+)m;", text)
     assert int(most) * 1024 * 1024 >= load({}).max_evidence_bytes

@@ -21,6 +21,7 @@ import pytest
 
 from tests.people import person
 from tests.ports import free_port
+from tests.proxy import proxied
 from tests.serving import NO_TLS, Client, Server
 from vault import embedded
 from vault.config import load
@@ -253,8 +254,23 @@ def test_the_story_works_under_three_uids_and_none_reaches_what_is_anothers(form
     rita.approve(later["id"])
     assert client("blog", at_directory).introspect(exchanged)["scope"] == "read publish"
     _told(form, at_directory.server.url)
+    _both_behind_one_proxy(form, clients["chat"], at_directory, at_identity)
     _reach(form)
     _all_is_refused(form)
+
+
+def _both_behind_one_proxy(form: Form, chat: dict[str, str], at_directory: Client, at_identity: Client) -> None:
+    """Through the proxy a client sees one vault, and none of it knows which role answers."""
+    addresses = [at.server.url.removeprefix("http://") for at in (at_directory, at_identity)]
+    with proxied(form.base / "proxy", *addresses) as proxy:
+        client = Client(Server(form.base / "proxied"), chat["client_id"], chat["client_secret"])
+        client.http = httpx.Client(base_url=proxy.url, timeout=30, verify=proxy.trusting())
+        made = client.registered(person(2), "two")
+        assert client.introspect(made["token"])["scope"] == "read"
+        assert client.get("/v1/accounts").status_code == 200
+        assert client.get("/v1/disclosures/dis_nothing").status_code == 404
+        assert {"/v1/registrations", "/v1/accounts"} <= set(client.get("/openapi.json").json()["paths"])
+        client.http.close()
 
 
 def _told(form: Form, url: str) -> None:

@@ -1,5 +1,6 @@
 import io
 import json
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -82,6 +83,15 @@ def test_a_role_serves_its_own_routes_alone() -> None:
         rule for rule in served("identity") if rule.startswith(("/v1/accounts", "/v1/tokens", "/oauth", "/jwks"))
     }
     assert served("all") == served("directory") | served("identity")
+
+
+def test_each_role_describes_the_whole_interface() -> None:
+    def described(role: str) -> Any:
+        vault = StubVault(StubSettings(role))
+        return create_app(vault.vault, configure(io.BytesIO())).test_client().get("/openapi.json").json
+
+    assert described("directory") == described("identity") == described("all")
+    assert {"/v1/registrations", "/v1/accounts"} <= set(described("all")["paths"])
 
 
 def test_in_lockdown_names_are_closed_and_standing_is_open(

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER_METHOD: Final = "OTHER"
 _NO_RULE: Final = "-"
+_NOUNS: Final = {
+    "identity": (registrations, reviews, imports, disclosures),
+    "directory": (accounts, events, sanctions, secrets, tokens),
+}
+"""Role → the nouns of `/v1` that it serves."""
 _GUARDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 _PUBLIC: Final = "public"
 """How the one header begins that a view may set itself: what the public log serves may be kept by anybody."""
@@ -126,6 +131,29 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
     Raises:
         StartError: a route declares no permission.
     """
+    role = vault.settings.role
+    app = _with_nouns(*(_NOUNS if role == "all" else [role]))
+    app.request_log = request_log or logs.configure()
+    app.metrics = metrics.shared()
+    app.extensions[EXTENSION] = vault
+    app.register_error_handler(Exception, _answer)
+    add_health(app, vault)
+    add_metrics(app, vault)
+    add_docs(app, lambda: app if role == "all" else _with_nouns(*_NOUNS))
+    if role in {"all", "directory"}:
+        add_token(app, vault)
+        app.introspect = add_introspection(app, vault)
+        add_revocation(app, vault)
+        add_metadata(app, vault)
+        add_log(app, vault)
+        add_transparency(app, vault)
+        add_officers(app, vault)
+    check_routes(app)
+    return app
+
+
+def _with_nouns(*roles: str) -> VaultApp:
+    """Return an application with what the roles serve under `/v1`."""
     app = VaultApp(
         "vault",
         info=Info(title="idvault", version="1"),
@@ -135,32 +163,11 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
         doc_ui=False,
         static_folder=None,
     )
-    app.request_log = request_log or logs.configure()
-    app.metrics = metrics.shared()
-    app.extensions[EXTENSION] = vault
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A path has one spelling: no redirects, which would repeat it.
     app.url_map.merge_slashes = False
-    app.register_error_handler(Exception, _answer)
-    add_health(app, vault)
-    add_metrics(app, vault)
-    add_docs(app)
-    if vault.settings.role in {"all", "identity"}:
-        app.register_api(registrations.api)
-        app.register_api(reviews.api)
-        app.register_api(imports.api)
-        app.register_api(disclosures.api)
-    if vault.settings.role in {"all", "directory"}:
-        for noun in (accounts, events, sanctions, secrets, tokens):
-            app.register_api(noun.api)
-        add_token(app, vault)
-        app.introspect = add_introspection(app, vault)
-        add_revocation(app, vault)
-        add_metadata(app, vault)
-        add_log(app, vault)
-        add_transparency(app, vault)
-        add_officers(app, vault)
-    check_routes(app)
+    for noun in (noun for role in roles for noun in _NOUNS[role]):
+        app.register_api(noun.api)
     return app
 
 

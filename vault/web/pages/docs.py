@@ -1,5 +1,6 @@
 """`/openapi.json` and `/docs`: the description of `/v1` as the code has it, shown without any other host."""
 
+from collections.abc import Callable
 from typing import Final
 
 from flask import Response, render_template_string
@@ -17,11 +18,11 @@ _POLICY: Final = (
 )
 
 
-def add_docs(app: OpenAPI) -> None:
-    """Add both routes to an application."""
+def add_docs(app: OpenAPI, described: Callable[[], OpenAPI]) -> None:
+    """Add both routes to an application; `described` gives one with all of `/v1`, whatever this one's role serves."""
 
     def specification() -> Response:
-        return json_response(app.api_doc)
+        return json_response(described().api_doc)
 
     def docs() -> Response:
         page = render_template_string(
