@@ -63,13 +63,15 @@ def write_group(
 ) -> None:  # fmt: skip
     """Write the audit row of one act on several records; more than its leaf has places take a further row.
 
-    The address is that of all of them, one after another; the detail is sealed once for each, under its own key.
+    The address is that of all of them, one after another; the detail is sealed once for each, under its own key. Whom
+    the act is about is the first of all: a further row has the public name of the act, which tells nobody's provider.
     """
-    places = leaves.PLACES[leaves.type_of(kind)]
+    public = leaves.type_of(kind)
+    places = leaves.PLACES[public]
     write_all(
         connection,
         [
-            _group_row(deployment, opened[place : place + places], kind, minute, detail)
+            _group_row(deployment, opened[place : place + places], public if place else kind, minute, detail)
             for place in range(0, len(opened), places)
         ],
     )

@@ -1,7 +1,8 @@
 """What a leaf of the public log says: a closed list of acts, each with entries of one size; nobody can be read from it.
 
     entry   = RFC 8785 form of {"v": 1, "type", "minute", "subjects": [base64url of 32 bytes…], "pad"} and facts
-    subject = HMAC(commitment key of a record, "leaf" ‖ u64be n), n counted without gaps from 0 for each record,
+    subject = HMAC(commitment key of a record, label ‖ u64be n), n counted without gaps from 0 for each record, label
+              "told" of whom an act of others is about that his provider may have a receipt of, else "leaf",
               or HMAC(commitment key of a record, "erased") of the one that tells its erasure,
               or HMAC(opening, LP(type) ‖ LP(client) ‖ LP(detail)), opening = HMAC(key of a client, "leaf" ‖ audit id);
               a place that stands for nobody is random
@@ -12,7 +13,7 @@ a subject tells nothing to whoever has not its key, and once that was destroyed,
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ SUBJECT_BYTES: Final = 32
 _SUBJECT_CHARACTERS: Final = 43
 """Of its base64url."""
 _LABEL: Final = b"leaf"
+_TOLD_LABEL: Final = b"told"
 _ERASED_LABEL: Final = b"erased"
 _MEMBERS: Final = frozenset({"v", "type", "minute", "subjects", "pad"})
 _NONE: Final[Mapping[str, object]] = MappingProxyType({})
@@ -106,12 +108,11 @@ BY_SUBJECT: Final = frozenset(
 )
 """Acts whose rows hold the subject itself: the digest of the officers' record or request that they made or were about,
 which holds random bits; or what a record was named by whose keys went with the act."""
-OF_PROVIDERS: Final = frozenset(
-    {"registration.created", "registration.revised", "evidence.sealed", "evidence.dropped", "exchange.opened"}
-)
-"""Acts on records that a provider does itself: of these alone it is told which leaves are its registration's. Not who
-looked, nor what was disclosed, held or split; nor decisions, which are told alike whether of a registration or of a
-match with somebody else's."""
+OF_PROVIDERS: Final = frozenset({
+    "registration.created", "registration.revised", "evidence.sealed", "evidence.dropped", "exchange.opened",
+    "exchange.redeemed",
+})  # fmt: skip
+"""Acts on records that a provider does itself: it is told which of their leaves are its registration's."""
 FACTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "attempt.refused": frozenset({"kind", "count"}),
@@ -132,8 +133,20 @@ _FACT_BYTES: Final[Mapping[str, int]] = MappingProxyType({
 _KEYS: Final = MappingProxyType({kind: _MEMBERS | FACTS.get(kind, frozenset()) for kind in PLACES})
 _LATEST: Final[dict[str, tuple[int, bytes, bytes]]] = {}
 """Type → the minute of its last entry without facts, and what that says before and behind its subjects."""
-PUBLIC: Final[Mapping[str, str]] = MappingProxyType({"exchange.made": "exchange.redeemed"})
-"""Acts that are told under another's name: whether a person was known to the taker is nobody's business."""
+PUBLIC: Final[Mapping[str, str]] = MappingProxyType({
+    "exchange.made": "exchange.redeemed",
+    "registration.decided": "review.decided",
+    "registration.opened": "review.opened",
+    "registration.viewed": "evidence.viewed",
+})  # fmt: skip
+"""Acts that are told under another's name: whether a person was known to the taker is nobody's business, nor whether a
+review was of a registration or of a match with somebody else's."""
+TOLD: Final = frozenset({"registration.decided", "registration.opened", "registration.viewed"})
+"""Acts of others that a provider is told of, where they were done to its registration first: their leaves name the
+first by the label `told`, as no other leaf does. So a match, and whoever was shown beside, look the same in the log,
+and are told to no provider."""
+RECEIPTED: Final = OF_PROVIDERS | {PUBLIC[kind] for kind in TOLD}
+"""Types of leaves among which a provider finds those that are its registration's."""
 
 
 def type_of(kind: str) -> str:
@@ -148,9 +161,14 @@ def type_of(kind: str) -> str:
     return public
 
 
-def record_subject(commitment_key: Secret, number: int) -> bytes:
-    """Return how a leaf names a record: its commitment to the record's `number`-th leaf."""
-    return hmac_sha256(commitment_key, _LABEL + number.to_bytes(8, "big"))
+def record_subject(commitment_key: Secret, number: int, *, told: bool = False) -> bytes:
+    """Return how a leaf names a record: its commitment to the record's `number`-th leaf; `told` as `TOLD` says."""
+    return hmac_sha256(commitment_key, (_TOLD_LABEL if told else _LABEL) + number.to_bytes(8, "big"))
+
+
+def record_subjects(commitment_key: Secret, number: int) -> Iterator[bytes]:
+    """Return the two ways in which a record's `number`-th leaf may name it."""
+    return (record_subject(commitment_key, number, told=told) for told in (False, True))
 
 
 def erased_subject(commitment_key: Secret) -> bytes:

@@ -208,7 +208,7 @@ class Restored:
                 if record is None:
                     continue
                 key, number = record_keys.commitment_key(self.keyring, record), numbers.get(rid, 0)
-                while leaves.record_subject(key, number) in later.subjects:
+                while not later.subjects.isdisjoint(leaves.record_subjects(key, number)):
                     number += 1
                 if leaves.erased_subject(key) in later.erased:
                     found.append(rid)

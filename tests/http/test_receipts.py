@@ -125,26 +125,43 @@ def acts_of(client: Client, reg: str, *awaited: str) -> list[dict[str, Any]]:
         time.sleep(0.1)
 
 
-def test_receipts_of_a_registration_are_checked_without_the_vault_and_tell_the_providers_own_acts(
+def with_evidence(client: Client, number: int, handle: str) -> dict[str, Any]:
+    """Return a registration to which a piece of evidence was added."""
+    made = client.registered(person(number), handle)
+    piece = f"/v1/registrations/{made['id']}/evidence/front"
+    assert client.call("PUT", piece, content=b"png", headers={"Content-Type": "image/png"}).status_code == 204
+    return made
+
+
+def reviewed(reviewer: Client, reg: str) -> None:
+    """Reveal a case, look at its evidence, and approve it."""
+    shown = reviewer.reveal(reg)["shown"]
+    assert reviewer.get(f"/v1/reviews/{reg}/evidence/front").status_code == httpx.codes.OK
+    reviewer.approve(reg, shown=shown)
+
+
+ALL_OF_A_REVIEW = ["evidence.sealed", "evidence.viewed", "registration.created", "review.decided", "review.opened"]
+
+
+def test_receipts_of_a_registration_are_checked_without_the_vault_and_tell_what_was_done_with_it(
     served: Server, chat: Client, tmp_path: Path
 ) -> None:
-    made = chat.registered(person(4), "dora")
-    evidence = f"/v1/registrations/{made['id']}/evidence/front"
-    assert chat.call("PUT", evidence, content=b"png", headers={"Content-Type": "image/png"}).status_code == 204
-    served.reviewer("paul").approve(made["id"])
-    found = acts_of(chat, made["id"], "registration.created", "evidence.sealed")
-    assert sorted(one["act"] for one in found) == ["evidence.sealed", "registration.created"]
+    made = with_evidence(chat, 4, "dora")
+    reviewed(served.reviewer("paul", chat), made["id"])
+    found = acts_of(chat, made["id"], *ALL_OF_A_REVIEW)
+    assert sorted(one["act"] for one in found) == ALL_OF_A_REVIEW
+    assert served.reviewer("rosa").id not in json.dumps(found)
     assert {(one["object"], one["client"]) for one in found} == {(made["account"], chat.id)}
     jwks = tmp_path / "jwks.json"
     jwks.write_bytes(chat.get("/jwks.json").content)
-    file, (one, other) = tmp_path / "receipt.json", found
+    file, (one, other, *_) = tmp_path / "receipt.json", sorted(found, key=lambda said: said["act"])
 
     def check(said: dict[str, Any], code: int = 0, *more: str) -> None:
         file.write_text(json.dumps(said))
         served.run("log", "receipt", str(file), "--key", key_of(served), *(more or ("--jwks", str(jwks))), code=code)
 
-    check(one)
-    check(other)
+    for said in found:
+        check(said)
     wrong = [
         {"act": "registration.revised"}, {"object": "acc_AAAAAAAAAAAAAAAAAAAAAA"}, {"client": "cli_other"},
         {"minute": one["minute"] + 1}, {"statement": other["statement"]}, {"leaf": other["leaf"]},
@@ -157,6 +174,33 @@ def test_receipts_of_a_registration_are_checked_without_the_vault_and_tell_the_p
     check(one, 4)
     jwks.write_text("[]")
     check(one, 4)
+
+
+def test_a_provider_is_told_neither_of_a_match_nor_that_a_vault_reviewer_had_to_look(
+    served: Server, chat: Client
+) -> None:
+    vault, bound = served.reviewer("vera"), served.reviewer("bert", chat)
+    made, other = with_evidence(chat, 6, "fritz"), with_evidence(chat, 7, "gerda")
+    bound.approve(made["id"])
+    reviewed(vault, other["id"])
+    matches = [one["id"] for one in vault.get("/v1/reviews").json()["items"] if one["kind"] == "match"]
+    assert matches
+    for reg in matches:
+        vault.approve(reg, shown=vault.reveal(reg)["shown"])
+    assert acts_of(chat, chat.registered(person(8), "henry")["id"], "registration.created"), "all before is in the log"
+    for reg in (made["id"], other["id"]):
+        acts = sorted(one["act"] for one in acts_of(chat, reg, "review.decided"))
+        assert acts == ["evidence.sealed", "registration.created", "review.decided"]
+
+
+def test_where_every_case_is_revealed_a_vault_reviewer_s_look_is_told_too(served: Server, tmp_path: Path) -> None:
+    file = tmp_path / "careful.toml"
+    file.write_text("[policy]\nreview_needs_reveal = true\n")
+    careful = served.provider("careful", file=str(file))
+    made = with_evidence(careful, 9, "ida")
+    reviewed(served.reviewer("viktor"), made["id"])
+    found = acts_of(careful, made["id"], *ALL_OF_A_REVIEW)
+    assert sorted(one["act"] for one in found) == ALL_OF_A_REVIEW
 
 
 def test_nobody_else_gets_the_receipts_of_a_registration(served: Server, chat: Client, made: dict[str, Any]) -> None:

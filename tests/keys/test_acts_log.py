@@ -71,6 +71,25 @@ def test_the_leaves_of_a_record_are_numbered_without_a_gap_over_rounds_that_were
         assert [logged.count(subject) for subject in known] == [1] * count + [0]
 
 
+def test_what_a_provider_may_be_told_of_is_numbered_among_all_leaves_and_names_the_first_by_a_label_of_its_own(
+    store: KeyStore,
+) -> None:
+    one, other = registered(store).rid, registered(store).rid
+    settle(store, *(row["id"] for row in take(store)))
+    subjects = list[list[bytes]]()
+    for kind, rids in (("registration.opened", (one, other)), ("review.decided", (one,))):
+        write(store, *rids, kind=kind)
+        (row,) = take(store)
+        subjects.append(leaves.read(row["entry"])["subjects"])
+        settle(store, row["id"])
+    with reading(store.engine) as connection:
+        key = record_keys.commitment_key(store.keyring, records.load(connection, store.keyring, one))
+    assert subjects[0][:2] == [leaves.record_subject(key, 1, told=True), expected(store, other, 2)[1]]
+    assert subjects[1][0] == leaves.record_subject(key, 2)
+    logged = {*subjects[0], *subjects[1]}
+    assert [len(logged.intersection(leaves.record_subjects(key, number))) for number in (1, 2, 3)] == [1, 1, 0]
+
+
 def test_an_erased_record_is_named_by_what_nobody_can_tell_from_others(store: KeyStore) -> None:
     rid = registered(store).rid
     settle(store, *(row["id"] for row in take(store)))

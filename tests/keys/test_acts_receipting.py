@@ -1,4 +1,4 @@
-"""The act `receipts`: a provider is told which leaves are of what it did itself, and of a log that was signed alone."""
+"""The act `receipts`: a provider is told which leaves are of its registration, and of a log that was signed alone."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from keys.merkle import leaf_hash
 from keys.notes import Note, Signature
 from keys.primitives import p256_holds
 from tests.keys.stores import NOW, KeyStore, Registration, dialogue, registered
-from tests.log.reference import inclusion, root
+from tests.log.reference import consistency, inclusion, root
 
 MINUTE: Final = 29_453_760
 
@@ -29,6 +29,9 @@ class Told:
         self.anna, self.berta = registered(store), registered(store)
         self.write("registration.revised", self.anna)
         self.write("evidence.sealed", self.anna)
+        self.write("registration.opened", self.anna, self.berta)
+        self.write("registration.viewed", self.anna)
+        self.write("registration.decided", self.anna)
         self.write("review.opened", self.anna, self.berta)
         self.write("review.decided", self.anna)
         self.write("hold.set", self.anna)
@@ -44,12 +47,14 @@ class Told:
         with dialogue() as talk:
             rows = draining.take(self.store.names(), {"limit": 1000}, talk)["rows"]
             draining.settle(self.store.names(), {"ids": [row["id"] for row in rows]}, talk)
+            before = len(self.entries)
             self.entries += [row["entry"] for row in rows]
             acts = checkpointing.signing(
                 self.store.keyring, Heads(self.store.engine, self.store.keyring, self.store.home)
             )
+            proof = consistency(before, self.hashes) if before else []
             head = Checkpoint("log.example", len(self.entries), root(self.hashes))
-            made = acts.sign({"origin": head.origin, "size": head.size, "root": head.root, "proof": []}, talk)
+            made = acts.sign({"origin": head.origin, "size": head.size, "root": head.root, "proof": proof}, talk)
         self.note = str(Note(str(head), tuple(Signature(*one.values()) for one in made["signatures"])))
 
     @property
@@ -60,14 +65,16 @@ class Told:
         return [[index, entry, inclusion(index, self.hashes)] for index, entry in enumerate(self.entries)]
 
     def receipts(self, who: Registration, **more: Any) -> dict[str, str]:
-        """Return act → statement of what is told of a registration."""
+        """Return act → statement of what is told of a registration, each once."""
         args = {
             "client": "prov", "account": bytes(16), "standing": who.evidence(self.store), "note": self.note,
             "issuer": "https://vault.example", "now": NOW, "entries": self.shown(), **more,
         }  # fmt: skip
         with dialogue() as talk:
             found = receipting.receipts(self.store.names(), args, talk)["receipts"]
-        return {leaves.read(self.entries[one["index"]])["type"]: one["jwt"] for one in found}
+        acts = {leaves.read(self.entries[one["index"]])["type"]: one["jwt"] for one in found}
+        assert len(acts) == len(found), "of two leaves of a type, which differ in nothing, one alone is told here"
+        return acts
 
 
 @pytest.fixture
@@ -79,9 +86,25 @@ def parts(jwt: str) -> list[dict[str, Any]]:
     return [json.loads(base64.urlsafe_b64decode(part + "==")) for part in jwt.split(".")[:2]]
 
 
-def test_a_provider_is_told_of_its_own_acts_on_its_own_registration_and_of_nothing_else(told: Told) -> None:
-    assert told.receipts(told.anna).keys() == {"registration.created", "registration.revised", "evidence.sealed"}
+def test_a_provider_is_told_what_was_done_with_its_own_registration_and_not_of_matches(told: Told) -> None:
+    assert told.receipts(told.anna).keys() == {
+        "registration.created", "registration.revised", "evidence.sealed", "review.opened", "evidence.viewed",
+        "review.decided",
+    }  # fmt: skip
     assert told.receipts(told.berta).keys() == {"registration.created"}, "that it was a candidate is not told"
+
+
+def test_who_takes_another_leaf_of_a_reveal_as_the_ninth_is_not_told_either(told: Told) -> None:
+    told.write("registration.opened", told.anna, *(registered(told.store) for _ in range(7)), told.berta)
+    told.drain()
+    assert told.receipts(told.berta).keys() == {"registration.created"}
+
+
+def test_a_registration_that_is_the_second_of_a_leaf_is_not_told_of_it(told: Told) -> None:
+    told.write("registration.decided", told.berta, told.anna)
+    told.drain()
+    assert told.receipts(told.berta).keys() == {"registration.created", "review.decided"}
+    assert "review.decided" in told.receipts(told.anna), "its own, and no second one"
 
 
 def test_a_statement_names_leaf_account_and_client_under_the_key_of_the_vault(told: Told) -> None:
@@ -142,5 +165,5 @@ def test_one_who_was_second_stays_second_when_the_first_was_erased_before_the_lo
         (row,) = draining.take(told.store.names(), {"limit": 10}, talk)["rows"]
     with writing(told.store.engine) as connection:
         record = records.load(connection, told.store.keyring, told.berta.rid)
-    own = leaves.record_subject(record_keys.commitment_key(told.store.keyring, record), 2)
+    own = leaves.record_subject(record_keys.commitment_key(told.store.keyring, record), 3)
     assert leaves.read(row["entry"])["subjects"].index(own) == 1

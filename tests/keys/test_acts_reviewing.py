@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from keys import records
-from keys.agent.acts import enrolling, erasing, reviewing, verifying
+from keys.agent.acts import enrolling, erasing, evidence, reviewing, verifying
 from keys.agent.acts.matching import sector_tags
 from keys.engine import reading
 from keys.errors import BudgetError, CandidatesError, ConflictError, MissingError, ProtocolError, RefusedError
@@ -82,7 +82,36 @@ def test_a_review_opens_the_fields_that_were_asked_for_and_writes_it_down(vault:
     found = vault.run(reviewing.review_open, **OPEN, standing=made.evidence(vault.store), reviewer="bound")
     assert found["fields"] == {name: ANNA[name].shown for name in OPEN["fields"]}
     assert (found["candidates"], found["known_here"], found["returner"]) == ([], False, [])
-    assert [row.type for row in vault.store.rows("audit_outbox")] == ["registration.created", "review.opened"]
+    assert [row.type for row in vault.store.rows("audit_outbox")] == ["registration.created", "registration.opened"]
+
+
+@pytest.mark.parametrize(
+    ("reviewer", "more", "told"),
+    [("bound", {}, True), ("vault", {}, False), ("vault", {"needed": 1}, False), ("vault", {"needed": True}, True)],
+)
+def test_a_vault_reviewer_s_look_is_told_where_every_case_is_looked_at(
+    vault: Vault, reviewer: str, more: dict[str, object], *, told: bool
+) -> None:
+    made = vault.register()
+    looked = {"standing": made.evidence(vault.store), "reviewer": reviewer, **more}
+    vault.run(reviewing.review_open, **OPEN, **looked)
+    for use in ("seal", "view"):
+        vault.run(evidence.evidence, use=use, name="front", **looked)
+    opened, _, viewed = [row.type for row in vault.store.rows("audit_outbox")][1:]
+    assert (opened, viewed) == (
+        ("registration.opened", "registration.viewed") if told else ("review.opened", "evidence.viewed")
+    )
+
+
+def test_what_comes_of_a_match_is_written_as_told_to_nobody(vault: Vault) -> None:
+    made = vault.register()
+    vault.approve(made)
+    approved = {"reviewer": "vault", "kind": "match", "standing": vault.local[next(iter(vault.local))][0]}
+    vault.run(reviewing.review_open, **{**OPEN, **approved, "needed": True})
+    vault.run(reviewing.review_decide, **{**DECIDE, **approved})
+    assert [row.type for row in vault.store.rows("audit_outbox")] == [
+        "registration.created", "registration.decided", "review.opened", "review.decided",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

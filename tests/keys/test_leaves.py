@@ -82,17 +82,19 @@ def test_a_place_that_stands_for_nobody_is_random_and_never_the_same() -> None:
     assert len(set(drawn)) == len(drawn) == 50 * 7
 
 
-def test_an_exchange_that_made_a_standing_is_told_as_any_other() -> None:
-    assert leaves.read(leaves.entry("exchange.made", 1, []))["type"] == "exchange.redeemed"
-    assert len(leaves.entry("exchange.made", 1, [])) == len(leaves.entry("exchange.redeemed", 1, []))
+@pytest.mark.parametrize(("kind", "public"), leaves.PUBLIC.items())
+def test_an_act_that_is_told_under_another_name_is_told_as_any_other(kind: str, public: str) -> None:
+    assert leaves.read(leaves.entry(kind, 1, []))["type"] == public
+    assert len(leaves.entry(kind, 1, [])) == len(leaves.entry(public, 1, []))
 
 
 def test_commitments_differ_by_key_and_by_number_and_those_of_clients_by_act() -> None:
     one, other = Secret(bytes(32)), Secret(bytes([1]) * 32)
     made = [leaves.record_subject(key, number) for key in (one, other) for number in range(100)]
+    made += [leaves.record_subject(key, number, told=True) for key in (one, other) for number in range(100)]
     openings = [leaves.client_opening(key, bytes([number]) * 16) for key in (one, other) for number in range(100)]
     made += [leaves.client_subject(opening, "sanction.set", b"cli_a", bytes(16)) for opening in openings]
-    assert len(set(made)) == 400
+    assert len(set(made)) == 600
 
 
 def test_a_commitment_of_a_client_opens_to_one_act_of_one_client_on_one_object() -> None:

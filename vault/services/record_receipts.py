@@ -1,4 +1,4 @@
-"""Receipts of what a provider did with a registration: searched in the log a page at a time, stated by the agent.
+"""Receipts of what was done with a provider's registration: searched in the log a page at a time, stated by the agent.
 
 No table says which leaf is a record's, and the service cannot tell. It shows the agent entries of the kinds that a
 provider may be told of, each with its proof; the agent says which are this registration's.
@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from keys.errors import NoteError, ProofError, RefusedError
-from keys.leaves import OF_PROVIDERS
+from keys.leaves import RECEIPTED
 from keys.notes import Note
 from vault.domain.ids import AccountId
 from vault.errors import Kind, VaultError
@@ -56,7 +56,7 @@ class RecordReceipts:
         after = min(place + SEARCHED, size)
         tree, found = self.log.tree(size), list[tuple[int, bytes, list[bytes]]]()
         for index, entry in enumerate(self.log.entries(place, max(0, after - place)), place):
-            if orjson.loads(entry)["type"] in OF_PROVIDERS:
+            if orjson.loads(entry)["type"] in RECEIPTED:
                 found.append((index, entry, tree.inclusion(index)))
         args = {
             "client": client.id, "account": row.account, "issuer": self.issuer, "now": self.now(),

@@ -94,7 +94,8 @@ class Reviewing:
         pieces: list[str] = []
         opened = self._with_agent(
             row, standing, "review.open",
-            {**self._args(client, row), "purpose": purpose, "fields": list(dict.fromkeys(fields))}, pieces,
+            {**self._args(client, row), "purpose": purpose, "fields": list(dict.fromkeys(fields)),
+             "needed": self._needs_reveal(row)}, pieces,
         )  # fmt: skip
         with self._directory.writing() as unit:
             reviews.remember_shown(unit, row.reg, opened["shown"])
@@ -121,7 +122,8 @@ class Reviewing:
         if row.kind == account_reviews.KIND:
             raise VaultError(Kind.NOT_FOUND, "no such piece of evidence")
         self._lease(client, row)
-        args: dict[str, Any] = {"use": "view", "name": name, **self._args(client, row)}
+        needed = self._needs_reveal(row)
+        args: dict[str, Any] = {"use": "view", "name": name, "needed": needed, **self._args(client, row)}
         try:
             given = self._with_agent(row, standing, _EVIDENCE, args, [])
         except MissingError:

@@ -82,9 +82,10 @@ def take(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     for row, (named, facts) in zip(found, told, strict=True):
         of_subject = row.type in leaves.BY_SUBJECT and len(row.address) == leaves.SUBJECT_BYTES
         subjects = [row.address] if of_subject else []
-        for rid in [] if of_subject else named:
+        for place, rid in enumerate([] if of_subject else named):
             if rid in keys:
-                subjects.append(leaves.record_subject(keys[rid], numbers[rid]))
+                first_told = place == 0 and row.type in leaves.TOLD
+                subjects.append(leaves.record_subject(keys[rid], numbers[rid], told=first_told))
                 numbers[rid] += 1
             else:  # the others keep their places: the first is whom the act was done to
                 subjects.append(random_bytes(leaves.SUBJECT_BYTES))

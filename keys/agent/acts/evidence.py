@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from keys import audit, store
-from keys.agent.acts.reviewing import REVIEW
+from keys.agent.acts.reviewing import REVIEW, told_as
 from keys.agent.arguments import Args, text
 from keys.agent.names import Names, check_standing, open_record, reviewer_of
 from keys.agent.wire import Dialogue
@@ -48,7 +48,8 @@ def evidence(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             if record.state is not State.IN_REVIEW:
                 raise ConflictError
             key = _viewed(names, connection, record, name)
-            kind, detail = "evidence.viewed", {"name": name, "reviewer": reviewer.client, "purpose": REVIEW}
+            kind = told_as("registration.viewed", "evidence.viewed", reviewer, REVIEW, args)
+            detail = {"name": name, "reviewer": reviewer.client, "purpose": REVIEW}
         else:
             raise ProtocolError("use: seal or view")
         audit.write(connection, names.keyring.deployment, open_record(names, record), kind, names.minute, detail)

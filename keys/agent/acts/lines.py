@@ -68,7 +68,9 @@ def verify_lines(names: Names, heads: Heads, _args: Args, dialogue: Dialogue) ->
             for rid, count in counted.items():
                 lost = count  # where its keys cannot be opened, nobody can tell which leaves are its own
                 if rid in keys:
-                    lost = sum(leaves.record_subject(keys[rid], number) not in known for number in range(count))
+                    lost = sum(
+                        not any(one in known for one in leaves.record_subjects(keys[rid], n)) for n in range(count)
+                    )
                 lines, missing, after = lines + count, missing + lost, rid
                 where += [rid] if lost and len(where) < MOST_NAMED else []
             done += len(counted)

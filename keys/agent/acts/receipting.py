@@ -2,8 +2,9 @@
 
 Only the agent can tell which leaf is a record's, so the agent says so, in a statement of its own making. It goes by
 entries that its caller shows to be in a log that it signed: one who could make an entry up would learn of any leaf
-whether it is this record's, whatever that leaf says. Of what is in the log a provider learns of its own acts alone
-(`keys.leaves.OF_PROVIDERS`), and only where they were done to this record first.
+whether it is this record's, whatever that leaf says. Of what is in the log a provider learns of its own acts
+(`keys.leaves.OF_PROVIDERS`), and of those of others whose leaves name the record by the label `told`
+(`keys.leaves.TOLD`); and only where they were done to this record first.
 """
 
 import base64
@@ -30,7 +31,7 @@ _MOST_NOTE_CHARACTERS: Final = 1_000_000
 
 
 def receipts(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
-    """Return {receipts: [{index, jwt}]} of those entries that tell an act of a provider on its registration's record.
+    """Return {receipts: [{index, jwt}]} of those entries that tell an act on a provider's registration, to be told it.
 
     Args:
         names: the holder.
@@ -47,14 +48,17 @@ def receipts(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     with reading(names.engine) as connection:
         subject, _named = check_named(names, connection, args)
         keys, numbers = commitment_keys(names, connection, subject.rids), counted(connection, subject.rids)
-    own = {leaves.record_subject(keys[rid], number) for rid in keys for number in range(numbers.get(rid, 0))}
+    places = [(keys[rid], number) for rid in keys for number in range(numbers.get(rid, 0))]
+    own, others = ({leaves.record_subject(*place, told=told) for place in places} for told in (False, True))
     checkpoint = _signed(names, text(args, "note", max_chars=_MOST_NOTE_CHARACTERS))
     told = list[tuple[int, dict[str, object]]]()
     for index, entry, proof in entries:
         hashed = leaf_hash(entry)
         check_inclusion(index, checkpoint.size, hashed, proof, checkpoint.root)
         leaf = leaves.read(entry)
-        if leaf["type"] in leaves.OF_PROVIDERS and leaf["subjects"][0] in own:
+        if leaf["type"] in leaves.RECEIPTED and leaf["subjects"][0] in (
+            own if leaf["type"] in leaves.OF_PROVIDERS else others
+        ):
             told.append((index, {"act": leaf["type"], "leaf": _text(hashed)}))
     common = {
         "iss": issuer_of(text(args, "issuer")), "aud": text(args, "client"), "iat": whole(args, "now"),

@@ -113,6 +113,11 @@ def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
 
     The audit row (of the registration and of each candidate's record) is durable before any field leaves.
 
+    Args:
+        names: the holder.
+        args: {kind, reviewer, standing, representative?, purpose, fields; needed: see `told_as`}.
+        dialogue: asks for records, local tags, fingerprints and person tags.
+
     Raises:
         RefusedError: evidence, reviewer, purpose or field list does not hold.
         ConflictError: the registration is not in review.
@@ -131,7 +136,8 @@ def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         conflicts = [c.matched for matching in matchings for c in matching.conflicts]
         shown_records = (*(subject.record for subject in case.subjects), *conflicts)
         opened = [open_record(names, record) for record in shown_records]
-        audit.write_group(connection, names.keyring.deployment, opened, "review.opened", names.minute, detail)
+        kind = told_as("registration.opened", "review.opened", case.reviewer, case.kind, args)
+        audit.write_group(connection, names.keyring.deployment, opened, kind, names.minute, detail)
     shown = _shown(matchings)
     known: list[Candidate | Ban] = [c for matching in matchings for c in matching.exact if c.standing is not None]
     known += [ban for matching in matchings for ban in matching.bans if ban.kind == EXACT]
@@ -144,6 +150,14 @@ def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         "returner": [dict(s) for one in known for s in one.sanctions],
         "known_here": bool(known),
     }
+
+
+def told_as(told: str, untold: str, reviewer: Reviewer, kind: str, args: Args) -> str:
+    """Return the name under which it is written that a reviewer looked: whether the provider may be told of it.
+
+    Where cases are decided unseen (`needed` is not true), that a vault reviewer looked says that somebody is known.
+    """
+    return told if kind == REVIEW and (not reviewer.vault or args.get("needed") is True) else untold
 
 
 def _verdicts(args: Args) -> dict[str, str]:
@@ -272,7 +286,8 @@ def _record_decision(names: Names, connection: Connection, args: Args, outcome: 
         budgets.spend(connection, case.reviewer.client, case.reviewer.most, 0)
     detail = {"reviewer": case.reviewer.client, "kind": case.kind, "decision": outcome}
     opened = [open_record(names, subject.record) for subject in case.subjects]
-    audit.write_group(connection, names.keyring.deployment, opened, "review.decided", names.minute, detail)
+    kind = "registration.decided" if case.kind == REVIEW else "review.decided"
+    audit.write_group(connection, names.keyring.deployment, opened, kind, names.minute, detail)
     for subject in case.subjects:
         if case.kind == REVIEW:
             records.change(connection, names.keyring, subject.record, state=OUTCOMES[outcome])
