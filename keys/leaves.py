@@ -137,15 +137,19 @@ PUBLIC: Final[Mapping[str, str]] = MappingProxyType({
     "exchange.made": "exchange.redeemed",
     "registration.decided": "review.decided",
     "registration.opened": "review.opened",
+    "registration.parted": "person.split",
     "registration.viewed": "evidence.viewed",
 })  # fmt: skip
 """Acts that are told under another's name: whether a person was known to the taker is nobody's business, nor whether a
-review was of a registration or of a match with somebody else's."""
-TOLD: Final = frozenset({"registration.decided", "registration.opened", "registration.viewed"})
+review was of a registration or of a match with somebody else's, or a split parted a person from one known elsewhere."""
+TOLD: Final = frozenset({"registration.decided", "registration.opened", "registration.parted", "registration.viewed"})
 """Acts of others that a provider is told of, where they were done to its registration first: their leaves name the
 first by the label `told`, as no other leaf does. So a match, and whoever was shown beside, look the same in the log,
 and are told to no provider."""
-RECEIPTED: Final = OF_PROVIDERS | {PUBLIC[kind] for kind in TOLD}
+HELD: Final = frozenset({"hold.set", "hold.lifted"})
+DISCLOSED: Final = frozenset({"disclosure.granted", "disclosure.deferred", "disclosure.notified"})
+"""Acts on authority's order: a provider is told of its registration's once they are no secret any more."""
+RECEIPTED: Final = OF_PROVIDERS | HELD | DISCLOSED | {PUBLIC[kind] for kind in TOLD}
 """Types of leaves among which a provider finds those that are its registration's."""
 
 

@@ -409,6 +409,14 @@ def test_a_hold_is_lengthened_by_officers_alone_and_by_a_year_at_most(house: Hou
         assert "pending" in put(other), "neither longer nor shorter by one command"
     held = house.act(holding.listed, standing=house.evidence(), **ACCOUNT)["holds"]
     assert [one["until"] for one in held] == [until]
+    since = held[0]["since"]
+    house.now += 3600
+    longer = house.request_of({"request": put(until + DAY)["pending"]})
+    house.ask(ANNA, longer)
+    house.approve(MARIA, longer)
+    assert put(until + DAY)["held"] is True
+    held = house.act(holding.listed, standing=house.evidence(), **ACCOUNT)["holds"]
+    assert [(one["since"], one["until"]) for one in held] == [(since, until + DAY)], "it runs since it began"
     put(house.now + orders.HOLD_DAYS * DAY)
     for wrong in (house.now + 367 * DAY, house.now):
         with pytest.raises(QuorumError, match="until"):

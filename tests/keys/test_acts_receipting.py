@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import pytest
 
-from keys import audit, leaves, record_keys, records
+from keys import audit, disclosures, holds, leaves, record_keys, records
 from keys.agent.acts import checkpointing, draining, receipting, signing
 from keys.checkpoints import Checkpoint
+from keys.disclosures import Made
 from keys.engine import writing
 from keys.errors import NoteError, ProofError, ProtocolError, RefusedError
 from keys.heads import Heads
@@ -42,6 +43,13 @@ class Told:
             ring = self.store.keyring
             opened = [record_keys.unwrap(ring, records.load(connection, ring, one.rid)) for one in who]
             audit.write_group(connection, ring.deployment, opened, kind, MINUTE, {})
+
+    def disclosed(self, kind: str, who: Registration, digest: bytes, due: int = 0) -> None:
+        with writing(self.store.engine) as connection:
+            ring = self.store.keyring
+            opened = record_keys.unwrap(ring, records.load(connection, ring, who.rid))
+            row = audit.row(ring.deployment, opened, kind, MINUTE, {})
+            audit.write_all(connection, [row | {"address": audit.disclosure_address(who.rid, digest, due)}])
 
     def drain(self) -> None:
         with dialogue() as talk:
@@ -89,9 +97,54 @@ def parts(jwt: str) -> list[dict[str, Any]]:
 def test_a_provider_is_told_what_was_done_with_its_own_registration_and_not_of_matches(told: Told) -> None:
     assert told.receipts(told.anna).keys() == {
         "registration.created", "registration.revised", "evidence.sealed", "review.opened", "evidence.viewed",
-        "review.decided",
+        "review.decided", "hold.set",
     }  # fmt: skip
     assert told.receipts(told.berta).keys() == {"registration.created"}, "that it was a candidate is not told"
+
+
+def test_a_disclosure_is_told_once_its_person_was_and_no_other_with_it(told: Told) -> None:
+    made = [Made(f"dis_{n}", bytes([n]) * 32, told.anna.rid, None, MINUTE, MINUTE + 9, None) for n in range(2)]
+    with writing(told.store.engine) as connection:
+        for one in made:
+            disclosures.add(connection, told.store.keyring, one)
+    told.disclosed("disclosure.granted", told.anna, made[0].digest, MINUTE + 9)
+    told.disclosed("disclosure.deferred", told.anna, made[0].digest, MINUTE + 99)
+    told.disclosed("disclosure.notified", told.anna, made[1].digest)
+    told.drain()
+    acts = {"disclosure.granted", "disclosure.deferred", "disclosure.notified"}
+    assert not acts & told.receipts(told.anna).keys()
+    with writing(told.store.engine) as connection:
+        disclosures.change(connection, told.store.keyring, made[0], notified=MINUTE + 99)
+    assert acts & told.receipts(told.anna).keys() == acts - {"disclosure.notified"}
+    assert not acts & told.receipts(told.berta).keys()
+    told.store.execute("UPDATE disclosure SET notified = 1")
+    assert not acts & told.receipts(told.anna).keys(), "a row that another hand altered says nothing"
+
+
+def test_a_hold_is_told_once_it_is_over_and_one_before_it_meanwhile(told: Told) -> None:
+    def hold(since: int) -> None:
+        with writing(told.store.engine) as connection:
+            holds.put(connection, told.store.keyring, holds.Hold(told.anna.rid, "a case", since, NOW + 9))
+
+    assert "hold.set" in told.receipts(told.anna)
+    hold(MINUTE * 60)
+    assert "hold.set" not in told.receipts(told.anna)
+    hold((MINUTE + 1) * 60)
+    assert "hold.set" in told.receipts(told.anna), "what was told stays told"
+    told.store.execute("UPDATE hold SET since = 0")
+    with pytest.raises(RefusedError):
+        told.receipts(told.anna)
+    with writing(told.store.engine) as connection:
+        holds.lift(connection, told.anna.rid, "a case")
+    assert "hold.set" in told.receipts(told.anna)
+
+
+def test_a_split_is_told_where_it_parted_two_of_this_provider(told: Told) -> None:
+    told.write("person.split", told.anna)
+    told.write("registration.parted", told.berta)
+    told.drain()
+    assert "person.split" not in told.receipts(told.anna)
+    assert "person.split" in told.receipts(told.berta)
 
 
 def test_who_takes_another_leaf_of_a_reveal_as_the_ninth_is_not_told_either(told: Told) -> None:

@@ -70,7 +70,8 @@ def _ordered(names: Names, args: Args, kind: Kind) -> dict[str, Any]:
             use = names.officers.used(connection, kind, subject, detail, stands=setting and stands)
             if use.allowed and not (setting and stands):
                 if setting:
-                    holds.put(connection, names.keyring, holds.Hold(rid, case, now, until))
+                    since = known[case].since if case in known else now
+                    holds.put(connection, names.keyring, holds.Hold(rid, case, since, until))
                 else:
                     holds.lift(connection, rid, case)
                 told = {name: value for name, value in detail.items() if name not in _UNTOLD}

@@ -83,7 +83,9 @@ def split(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         with writing(names.engine) as connection:
             opened = open_record(names, _case(names, connection, args).leaving[0])
             detail = {"reviewer": text(args, "reviewer")}
-            audit.write(connection, names.keyring.deployment, opened, "person.split", names.minute, detail)
+            # Apart from one here, the provider sees what becomes of it; from one elsewhere, it must not know of him.
+            kind = "registration.parted" if plan["apart"] else "person.split"
+            audit.write(connection, names.keyring.deployment, opened, kind, names.minute, detail)
             connection.execute(insert(store.person), {"uid": fresh, "state": "provisional"})
             intents.plan(connection, names.keyring, intent, plan, 0)
     return {"intent": intent, "plan": plan}
