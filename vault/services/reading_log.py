@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
+
+import orjson
 
 from keys.agent.client import AgentClient
 from keys.errors import NoteError
@@ -15,6 +18,8 @@ from vault.log.verify import Head
 from vault.stores import log
 from vault.stores.unit import Store
 
+_BLOCK: Final = 256
+"""Entries by whose latest minute a place in the log is found: some of a round are told later than others."""
 _HASH_BYTES = 32
 _LAST_DAY = 2**31
 
@@ -83,6 +88,19 @@ class LogReader:
             VaultError: the store cannot be read now.
         """
         return [bytes(row[0]) for row in self.store.rows(log.ENTRIES, first=first, after=first + count)]
+
+    def place_of(self, minute: int, size: int) -> int:
+        """Return where, under a size, the first block of entries begins that tells of a minute, or of a later one.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        low, high = 0, -(-size // _BLOCK)
+        while low < high:
+            middle = (low + high) // 2
+            latest = max(orjson.loads(entry)["minute"] for entry in self.entries(middle * _BLOCK, _BLOCK))
+            low, high = (low, middle) if latest >= minute else (middle + 1, high)
+        return min(low * _BLOCK, size)
 
     def file(self, path: str) -> bytes:
         """Return a tile or a bundle by its path, such as tile/0/000 or tile/entries/000.p/7.

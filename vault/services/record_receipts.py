@@ -23,8 +23,6 @@ from vault.services.registering import Registering
 
 SEARCHED: Final = 4096
 """Entries that one request searches."""
-_BLOCK: Final = 256
-"""Entries by whose latest minute a place in the log is found: some of a round are told later than others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class RecordReceipts:
         if row.account is None:
             raise VaultError(Kind.NOT_FOUND, "nobody is registered behind this registration")
         size, note = self.log.newest()
-        place = self._begin(standing.created // 60, size) if first is None else first
+        place = self.log.place_of(standing.created // 60, size) if first is None else first
         after = min(place + SEARCHED, size)
         tree, found = self.log.tree(size), list[tuple[int, bytes, list[bytes]]]()
         for index, entry in enumerate(self.log.entries(place, max(0, after - place)), place):
@@ -78,15 +76,6 @@ class RecordReceipts:
             for one in acted["receipts"]
         ]  # fmt: skip
         return {"receipts": told, "next": after if after < size else None}
-
-    def _begin(self, minute: int, size: int) -> int:
-        """Return the first block of entries that tells of a minute, or of a later one."""
-        low, high = 0, -(-size // _BLOCK)
-        while low < high:
-            middle = (low + high) // 2
-            latest = max(orjson.loads(entry)["minute"] for entry in self.log.entries(middle * _BLOCK, _BLOCK))
-            low, high = (low, middle) if latest >= minute else (middle + 1, high)
-        return min(low * _BLOCK, size)
 
 
 def _receipt(jwt: str, entry: bytes, proof: LogProof, account: str, client: str) -> dict[str, Any]:
