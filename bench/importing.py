@@ -29,6 +29,10 @@ RESULTS: Final = Path(__file__).with_name("results")
 _PROVIDER: Final = "bench"
 _STEP_SECONDS: Final = 0.5
 _LATIN: Final = ("de_DE", "es_ES", "pl_PL", "pt_BR")
+_PARTS: Final = """
+    SELECT relname, pg_table_size(oid) FROM pg_class
+    WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace
+"""
 
 
 @dataclass(slots=True)
@@ -44,6 +48,8 @@ class Figures:
     peak_mib: dict[str, float] = field(default_factory=dict)
     cpu_us_per_person: dict[str, float] = field(default_factory=dict)
     bytes_per_person: dict[str, float] = field(default_factory=dict)
+    of_which: dict[str, float] = field(default_factory=dict)
+    """tables and indexes that take a byte a person or more"""
 
 
 def write(file: Path, count: int, seed: int = 1, first: int = 1) -> None:
@@ -85,6 +91,15 @@ def _sizes(server: Server) -> dict[str, float]:
             connection.execute("CHECKPOINT")
             (size,) = connection.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
         found[name.removeprefix("IDVAULT_").removesuffix("_URL").lower()] = size
+    return found
+
+
+def _parts(server: Server) -> dict[str, float]:
+    """Return the bytes of each table and index; none of files."""
+    found: dict[str, float] = {}
+    for url in server.databases.values():
+        with psycopg.connect(url, autocommit=True) as connection:
+            found |= dict(connection.execute(_PARTS).fetchall())
     return found
 
 
@@ -155,10 +170,12 @@ def measure(folder: Path, count: int, database: str, kills: int, options: list[s
         server.start()
         try:
             server.provider(_PROVIDER)
-            before = _sizes(server)
+            before, parts = _sizes(server), _parts(server)
             run = Run(server, file, options)
             figures.seconds = run.whole(kills, count)
             _tell(figures, run.costs, {name: size - before[name] for name, size in _sizes(server).items()}, server)
+            each = {name: (size - parts.get(name, 0)) / count for name, size in _parts(server).items()}
+            figures.of_which = {name: size for name, size in sorted(each.items()) if size >= 1}
         finally:
             server.stop()
         del cluster

@@ -41,7 +41,7 @@ class Parties:
     def rows(self) -> dict[str, int]:
         """Return how many rows each table holds that a registration writes to."""
         tables = {
-            "identity": ("record", "consent", "evidence", "fingerprint"),
+            "identity": ("record", "evidence", "fingerprint"),
             "directory": ("standing", "account", "handle", "review", "idempotency"),
             "keys": ("record_key", "person", "evidence_key"),
         }

@@ -22,7 +22,7 @@ def rows(server: Server, store: str, query: str) -> list[tuple[Any, ...]]:
 
 
 def counts(server: Server) -> dict[str, int]:
-    tables = {"identity": ["record", "consent", "evidence", "fingerprint"], "keys": ["record_key", "person", "intent"],
+    tables = {"identity": ["record", "evidence", "fingerprint"], "keys": ["record_key", "person", "intent"],
               "directory": ["person_tag", "local_tag"]}  # fmt: skip
     return {table: rows(server, store, f"select count(*) from {table}")[0][0]  # noqa: S608 - our own table names
             for store, names in tables.items() for table in names}  # fmt: skip

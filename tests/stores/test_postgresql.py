@@ -26,7 +26,7 @@ pytestmark = pytest.mark.postgresql
 READ, ADD, KEEP, ALL = "SELECT", "SELECT INSERT", "SELECT INSERT UPDATE", "SELECT INSERT UPDATE DELETE"
 COME_AND_GO: Final = "SELECT INSERT DELETE"
 MAY: Final = {
-    "idvault_identity": {"record": ALL, "fingerprint": ALL, "consent": ALL, "evidence": ALL},
+    "idvault_identity": {"record": ALL, "fingerprint": ALL, "evidence": ALL},
     "idvault_directory": {
         "client": KEEP, "provider": KEEP, "account": KEEP, "standing": KEEP, "review": KEEP, "import": ALL,
         "handle": ALL, "person_tag": ALL, "local_tag": ALL, "sanction": ALL, "idempotency": ALL, "import_chunk": ALL,

@@ -187,7 +187,7 @@ def test_stores_share_no_table_but_the_outbox() -> None:
 
 
 DISTRIBUTED = {
-    "identity": {"record": "rid", "fingerprint": "tag", "consent": "rid", "evidence": "rid"},
+    "identity": {"record": "rid", "fingerprint": "tag", "evidence": "rid"},
     "directory": {
         "account": "pid", "handle": "handle", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
         "review": "reg", "sanction": "id", "operator": "account", "idempotency": "key", "import_chunk": "import",

@@ -232,7 +232,7 @@ class Creating:
                     )
                     for name, value in statement.fields.items()
                 }
-                yield rid, statement.kind, fields, submission.consents
+                yield rid, statement.kind, fields, submission.terms
 
     def _entered(
         self, client: Client, made: Sequence[Made], orders: Sequence[Order], *, audited: bool = True

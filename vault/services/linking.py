@@ -31,8 +31,8 @@ _WAIT_SECONDS: Final = 0.05
 _DAY_SECONDS: Final = 86_400
 _T = TypeVar("_T")
 Finish = Callable[[Unit], None]
-SealedRecord = tuple[bytes, str, Mapping[str, bytes], Mapping[str, bytes]]
-"""(rid, kind, fields, consents)"""
+SealedRecord = tuple[bytes, str, Mapping[str, bytes], bytes]
+"""(rid, kind, fields, hash of the terms)"""
 
 
 class Linking:
@@ -91,10 +91,10 @@ class Linking:
         """Insert records, sealed by the caller, in one transaction."""
         people.add_all(self._identity, [people.NewRecord(*row) for row in rows], self._now() // _DAY_SECONDS)
 
-    def replace_record(self, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes]) -> None:
-        """Write a resubmission's fields and consents over the old ones. Idempotent."""
+    def replace_record(self, rid: bytes, fields: Mapping[str, bytes], terms: bytes) -> None:
+        """Write a resubmission's fields over the old ones, and the hash of its terms. Idempotent."""
         with self._identity.writing() as unit:
-            people.replace_fields(unit, rid, fields, consents, self._now() // _DAY_SECONDS)
+            people.replace_fields(unit, rid, fields, terms, self._now() // _DAY_SECONDS)
 
     def replace_sealed(self, items: Iterable[tuple[bytes, Mapping[str, bytes], Mapping[str, bytes]]]) -> None:
         """Write fields that were sealed anew (rid, as they were, as they are) where they still are as they were."""

@@ -157,7 +157,7 @@ class Registering:
         ]
         joined = submission.joined([keys["rid"] for keys in given])
         for keys, (rid, statement) in zip(given, joined, strict=True):
-            self._linking.replace_record(rid, self._sealed(statement, keys), submission.consents)
+            self._linking.replace_record(rid, self._sealed(statement, keys), submission.terms)
 
     def _sealed(self, statement: Statement, given: Mapping[str, Any]) -> dict[str, bytes]:
         return {

@@ -40,7 +40,7 @@ class Submission:
 
     subject: Statement
     representative: Statement | None
-    consents: Mapping[str, bytes]
+    terms: bytes
     expired_document: bool
 
     @property
@@ -89,16 +89,16 @@ def submitted(client: Client, body: Mapping[str, Any], today: date, *, specimen:
     Raises:
         InvalidFieldError: which member breaks which rule.
     """
-    consents = _consents(body)
+    terms = _terms(body)
     if "organization" not in body:
         identity, person = _person(client, body, "identity", today, specimen=specimen)
-        return Submission(person, None, consents, _expired(client, identity, "/identity", today))
+        return Submission(person, None, terms, _expired(client, identity, "/identity", today))
     organization = organizations.parse_organization(body["organization"], "/organization", specimen=specimen)
     subject = Statement(ORGANIZATION, _values(organizations.fields(organization)))
     _required(client, subject, "/organization", _OF_ORGANIZATIONS)
     identity, representative = _person(client, body, "representative", today, specimen=specimen)
     expired = _expired(client, identity, "/representative", today)
-    return Submission(subject, representative, consents, expired)
+    return Submission(subject, representative, terms, expired)
 
 
 def _person(
@@ -135,14 +135,12 @@ def _expired(client: Client, identity: Identity, pointer: str, today: date) -> b
     return expired
 
 
-def _consents(body: Mapping[str, Any]) -> dict[str, bytes]:
+def _terms(body: Mapping[str, Any]) -> bytes:
     accepts = body.get("accepts") or {"terms": body.get("terms_version"), "truthful": True}
     if not accepts.get("terms"):
         raise InvalidFieldError("/accepts/terms", "the version of the terms that the person accepted is required")
     if accepts.get("truthful") is not True:
         raise InvalidFieldError("/accepts/truthful", "the person must vouch for the truth of the statements")
-    # What was agreed to, as the hash of its canonical statement; neither text names the person.
-    return {
-        kind: hashlib.sha256(orjson.dumps({kind: accepts[kind]}, option=orjson.OPT_SORT_KEYS)).digest()
-        for kind in ("terms", "truthful")
-    }
+    # What was agreed to, as the hash of its canonical statement, which does not name the person. The other statement
+    # has one form: that it was made is said by there being a record.
+    return hashlib.sha256(orjson.dumps({"terms": accepts["terms"]})).digest()

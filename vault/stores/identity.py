@@ -19,6 +19,10 @@ record = Table(
     Column("form", LargeBinary, nullable=True),
     Column("registration", LargeBinary, nullable=True),
     Column("mandate", LargeBinary, nullable=True),
+    # The hash of the terms that were agreed to. That what was stated is true has one form, and no record is without it.
+    Column("terms", LargeBinary, nullable=True),
+    # The day of that, where it is later than the record's.
+    Column("agreed", BigInteger, nullable=True),
 )
 
 fingerprint = Table(
@@ -27,15 +31,6 @@ fingerprint = Table(
     Column("tag", LargeBinary, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
-)
-
-consent = Table(
-    "consent",
-    metadata,
-    Column("rid", LargeBinary, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("text_hash", LargeBinary, nullable=False),
-    Column("day", BigInteger, nullable=False),
 )
 
 evidence = Table(

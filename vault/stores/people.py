@@ -1,19 +1,18 @@
-"""Records, consents, evidence and fingerprints of the identity store. Nothing here leads to an account."""
+"""Records, evidence and fingerprints of the identity store. Nothing here leads to an account."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk, Rows
-from vault.stores.identity import consent, evidence, fingerprint, record
+from vault.stores.identity import evidence, fingerprint, record
 from vault.stores.unit import Store, Unit
 
 FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
 _RECORDS = Bulk(record)
-_CONSENTS = Bulk(consent)
 _FIELD_COLUMNS = [record.c[name] for name in FIELDS]
 _REPLACE = (
     update(record)
@@ -37,32 +36,24 @@ class NewRecord:
     rid: bytes
     kind: str
     fields: Mapping[str, bytes]
-    consents: Mapping[str, bytes]
+    terms: bytes
 
 
 def add_all(store: Store, rows: Sequence[NewRecord], day: int) -> None:
-    """Insert records with their consents in a transaction of their own; `day` since 1970.
+    """Insert records in a transaction of their own; `day` since 1970.
 
     Raises:
         VaultError: the store cannot be written now.
     """
-    store.insert(
-        Rows(_RECORDS, [(row.rid, row.kind, day, *map(row.fields.get, FIELDS)) for row in rows]),
-        Rows(_CONSENTS, [(row.rid, what, digest, day) for row in rows for what, digest in row.consents.items()]),
-    )
+    made = [(row.rid, row.kind, day, *map(row.fields.get, FIELDS), row.terms, None) for row in rows]
+    store.insert(Rows(_RECORDS, made))
 
 
-def replace_fields(
-    unit: Unit, rid: bytes, fields: Mapping[str, bytes], consents: Mapping[str, bytes], day: int
-) -> None:
-    """Write the fields of a resubmission over the old ones, and its consents. Idempotent."""
+def replace_fields(unit: Unit, rid: bytes, fields: Mapping[str, bytes], terms: bytes, day: int) -> None:
+    """Write the fields of a resubmission over the old ones, and which terms were agreed to now. Idempotent."""
     values = {name: fields.get(name) for name in FIELDS}
-    unit.execute(update(record).where(record.c.rid == rid).values(**values))
-    for what, digest in consents.items():
-        statement = upsert(consent).values(rid=rid, kind=what, text_hash=digest, day=day)
-        unit.execute(
-            statement.on_conflict_do_update(index_elements=["rid", "kind"], set_={"text_hash": digest, "day": day})
-        )
+    agreed = func.nullif(day, record.c.day)
+    unit.execute(update(record).where(record.c.rid == rid).values(**values, terms=terms, agreed=agreed))
 
 
 def replace_sealed(unit: Unit, items: Iterable[tuple[bytes, Mapping[str, bytes], Mapping[str, bytes]]]) -> None:
@@ -83,7 +74,7 @@ def remove(unit: Unit, rid: bytes) -> None:
 def remove_all(unit: Unit, rids: Iterable[bytes]) -> None:
     """Delete records and everything beside them. Idempotent."""
     gone = list(rids)
-    for table in (record, consent, evidence):
+    for table in (record, evidence):
         unit.execute(delete(table).where(table.c.rid.in_(gone)))
 
 

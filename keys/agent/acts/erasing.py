@@ -7,7 +7,7 @@ plan, carried out by the service in this order, each step idempotent and never u
     elsewhere     pids that another provider knew by an exchange alone, when the person is no more (directory)
     legacy        {pid, accounts: [[id, mac, handle]]}: the fresh standing on which open accounts keep
                   reading (directory)
-    records       rids whose sealed fields, consents and evidence are deleted (identity)
+    records       rids whose sealed fields and evidence are deleted (identity)
     fingerprints  [tag, kind, sealed or nil] to write over what stands there, or to delete (identity)
 """
 

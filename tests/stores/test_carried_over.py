@@ -1,0 +1,78 @@
+"""A store of an earlier version comes up to this one, and down again, with what it held: on both databases."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, MetaData, Table, insert, select
+
+from keys import migrating
+from keys.engine import open_engine, reading, writing
+from vault.stores import people, schema
+from vault.stores.identity import record
+from vault.stores.unit import Store
+
+TERMS = hashlib.sha256(b'{"terms":"2026-01"}').digest()
+LATER = hashlib.sha256(b'{"terms":"2026-02"}').digest()
+TRUTHFUL = hashlib.sha256(b'{"truthful":true}').digest()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A store without a table."""
+    if request.param == "sqlite":
+        (tmp_path / "store.db").touch()
+        made = open_engine(f"sqlite:///{tmp_path / 'store.db'}")
+    else:
+        made = open_engine(request.getfixturevalue("cluster").database())
+    yield made
+    made.dispose()
+
+
+def put(engine: Engine, table: str, *rows: dict[str, Any]) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(Table(table, MetaData(), autoload_with=connection)), list(rows))
+
+
+def held(engine: Engine, table: str) -> list[dict[str, Any]]:
+    """Return a table's rows in the order of its first columns."""
+    with reading(engine) as connection:
+        there = Table(table, MetaData(), autoload_with=connection)
+        found = connection.execute(select(there).order_by(*there.primary_key))
+        return [dict(row._mapping) for row in found]
+
+
+def test_what_people_agreed_to_in_rows_of_its_own_comes_into_their_records(empty: Engine) -> None:
+    """Of the second the terms were agreed to anew; the third has none, as a record that is being written may."""
+    history = schema.HISTORIES["identity"]
+    migrating.upgrade(empty, history, "0001")
+    put(empty, "record", *({"rid": rid, "kind": "natural", "day": 10} for rid in (b"1", b"2", b"3")))
+    agreed = [
+        {"rid": rid, "kind": kind, "text_hash": digest, "day": day}
+        for rid, terms, day in ((b"1", TERMS, 10), (b"2", LATER, 12))
+        for kind, digest in (("terms", terms), ("truthful", TRUTHFUL))
+    ]
+    put(empty, "consent", *agreed)
+    migrating.upgrade(empty, history)
+    schema.check_all({"identity": empty})
+    assert [(row["rid"], row["terms"], row["agreed"]) for row in held(empty, "record")] == [
+        (b"1", TERMS, None), (b"2", LATER, 12), (b"3", None, None),
+    ]  # fmt: skip
+    migrating.downgrade(empty, history, "0001")
+    assert held(empty, "consent") == agreed
+
+
+def test_a_resubmission_notes_which_terms_were_agreed_to_and_on_which_day(empty: Engine) -> None:
+    migrating.upgrade(empty, schema.HISTORIES["identity"])
+    store = Store(empty)
+    people.add_all(store, [people.NewRecord(b"1", "natural", {"legal_name": b"sealed"}, TERMS)], 10)
+    for day, terms, agreed in ((12, LATER, 12), (12, LATER, 12), (10, TERMS, None)):
+        with store.writing() as unit:
+            people.replace_fields(unit, b"1", {"phone": b"sealed anew"}, terms, day)
+        with store.reading() as unit:
+            [row] = unit.execute(select(record)).all()
+        assert (row.day, row.terms, row.agreed) == (10, terms, agreed)
+        assert (row.legal_name, row.phone) == (None, b"sealed anew")
+    store.close()
