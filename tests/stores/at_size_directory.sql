@@ -28,7 +28,8 @@ insert into review (reg, provider, pid, account, kind, attempt, state, lease_by,
   submitted, decided, forgotten) select id('reg', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big'
   end, id('pid', n), id('acc', n), 'identity', 1, case when n % 100 < 20 then 'in_review' when n % 100 < 22 then
   'returned' when n % 100 < 25 then 'rejected' else 'approved' end, case when n < 200 then 'cli_other' end, case
-  when n < 200 then 1900000000 + 600 end, 0, n, case when n % 100 > 19 then n end, case when n % 100 between 20 and
+  when n < 200 then 1900000000 + 600 end, 0, case when n between 20001 and 25000 then 20001 else n end, case when
+  n % 100 > 19 then n end, case when n % 100 between 20 and
   24 and n > 2000 then 1 else 0 end from numbers;
 
 insert into review (reg, provider, pid, kind, attempt, state, expired_document, submitted, forgotten) select

@@ -27,6 +27,8 @@ Call = Callable[[Connection, int, Keyring], object]
 """Of a unit of work, the number of rows, a keyring."""
 SMALL, LARGE = 50_000, 1_000_000
 PAGE = 50
+ONE_SECOND = (20_001, b"\x80" * 16)
+"""In the midst of the 5,000 registrations that an import made in one second."""
 LITTLE = {"client", "provider", "import"}
 """Tables with a row a client or a file."""
 SORTED = 1000
@@ -50,6 +52,7 @@ def some(rows: int) -> list[bytes]:
 READS: dict[str, Call] = {
     "registrations": lambda unit, _, __: reviews.page(unit, BIG, None, START, PAGE),
     "registrations, deep": lambda unit, n, _: reviews.page(unit, BIG, None, (deep(n), b""), PAGE),
+    "registrations of one second, deep": lambda unit, _, __: reviews.page(unit, BIG, None, ONE_SECOND, PAGE),
     "registrations in review": lambda unit, _, __: reviews.page(unit, BIG, "in_review", START, PAGE),
     "registrations returned, deep": lambda unit, n, _: reviews.page(unit, BIG, "returned", (deep(n), b""), PAGE),
     "registrations withdrawn, none": lambda unit, _, __: reviews.page(unit, BIG, "withdrawn", START, PAGE),
@@ -57,6 +60,9 @@ READS: dict[str, Call] = {
     "queue of all, deep": lambda unit, _, __: reviews.queue(unit, None, None, (0, b"\xc0" * 16), PAGE),
     "queue of all in review": lambda unit, _, __: reviews.queue(unit, None, "in_review", START, PAGE),
     "queue of all rejected, deep": lambda unit, n, _: reviews.queue(unit, None, "rejected", (deep(n), b""), PAGE),
+    "queue of all in review of one second, deep": lambda unit, _, __: reviews.queue(
+        unit, None, "in_review", ONE_SECOND, PAGE
+    ),
     "queue of a provider": lambda unit, _, __: reviews.queue(unit, BIG, None, START, PAGE),
     "queue of a provider in review, deep": lambda unit, n, _: reviews.queue(
         unit, BIG, "in_review", (deep(n), b""), PAGE
