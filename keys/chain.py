@@ -30,6 +30,8 @@ from keys.seals.configs import SHARES, check_config, described
 from keys.seals.shares import Ceremony, check_persons, check_threshold
 
 NOTHING: Final = "0" * 64
+REKEYS: Final = frozenset({Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE})
+"""Requests that put another root key in force, and shares of it."""
 _VERSION: Final = 1
 
 
@@ -44,6 +46,11 @@ class Record:
     def digest(self) -> str:
         """Return SHA-256 of what it says, in hexadecimal digits."""
         return hashlib.sha256(self.said).hexdigest()
+
+    @property
+    def number(self) -> int:
+        """Return its place in the chain, as it says it."""
+        return int(self.read()["number"])
 
     def read(self) -> dict[str, Any]:
         """Return what it says.
@@ -278,7 +285,7 @@ def _carried_out(state: State, request: Request, now: int) -> State:
     """Return the state with what a request does to officers, policy, budgets and seal; others are only used up."""
     detail = request.detail
     match request.kind:
-        case Kind.REKEY | Kind.OFFICER_ADD | Kind.OFFICER_REMOVE | Kind.OFFICER_REPLACE:
+        case kind if kind in REKEYS:
             return _rekeyed(state, detail, now)
         case Kind.POLICY:
             policy = _policy_of(detail)

@@ -110,10 +110,12 @@ class Chain:
         _check_noted(noted, found, head)
         return state
 
-    def append(self, connection: Connection, state: State | None, record: Record, minute: int) -> State:
+    def append(
+        self, connection: Connection, state: State | None, record: Record, minute: int, *, told: bool = False
+    ) -> State:
         """Write a record, the head that it makes and its audit row, within the caller's transaction.
 
-        The caller calls `note` after the commit.
+        The caller calls `note` after the commit. Where the log was `told` of the record before, it is not told again.
 
         Raises:
             ChainError: it does not follow from the state.
@@ -122,10 +124,13 @@ class Chain:
             made = folded([record], self.keyring.deployment, None)
         else:
             made = after(state, record, state.head.number + 1)
-        self._write(connection, made, record, minute)
+        self._write(connection, made, record)
+        if not told:
+            address = bytes.fromhex(made.head.digest)
+            audit.write_all(connection, [audit.sealed_row(self.keyring, address, RECORDED, minute, {})])
         return made
 
-    def _write(self, connection: Connection, made: State, record: Record, minute: int) -> None:
+    def _write(self, connection: Connection, made: State, record: Record) -> None:
         connection.execute(insert(store.officer_record).values(
             number=made.head.number, said=record.said,
             signatures=rfc8785.dumps([one.plain() for one in record.signatures]),
@@ -133,8 +138,6 @@ class Chain:
         values = {"number": made.head.number, "digest": made.head.digest, "mac": self._mac(made.head)}
         statement = upsert(store.officer_head).values(id=_ROW, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
-        address = bytes.fromhex(made.head.digest)
-        audit.write_all(connection, [audit.sealed_row(self.keyring, address, RECORDED, minute, {})])
 
     def note(self, head: Head) -> None:
         """Write the head to the file beside the stores, once it was committed.

@@ -57,8 +57,7 @@ class Held:
     @property
     def id(self) -> str:
         """By what people name it: a proposal and the request that was made of it have one."""
-        proposal = self.said_detail().get("proposal")
-        return str(proposal) if isinstance(proposal, str) else self.digest.hex()[:ID_DIGITS]
+        return id_of(self.digest, self.said_detail())
 
     @property
     def subject(self) -> str:
@@ -104,6 +103,12 @@ class Held:
         if not self.is_whole:
             raise QuorumError("request: altered in the key store")
         return Request.parse(self.said)
+
+
+def id_of(digest: bytes, detail: Mapping[str, Any]) -> str:
+    """Return by what people name a request."""
+    made_of = detail.get("proposal")
+    return made_of if isinstance(made_of, str) else digest.hex()[:ID_DIGITS]
 
 
 def proposal(kind: Kind, subject: str, detail: Mapping[str, Any]) -> bytes:

@@ -1,9 +1,10 @@
 """A key store that comes back from a backup: opened by its own generation's shares or seal, and brought up to what is
 known to have come later, before anybody is served.
 
-What came later is known by the public log alone. An erasure is told by a commitment of the record: who has the record's
-key, as the vault has again, finds it. A lift is told by a commitment of the client to the sanction. Of agreements,
-approvals and officers the log tells that something was revoked, used or changed, not what: so all is taken back.
+What came later is known by the public log. An erasure is told by a commitment of the record: who has the record's
+key, as the vault has again, finds it. A lift is told by a commitment of the client to the sanction. Of agreements the
+log tells that something was revoked, not what: so all are. Of officers and used approvals it tells the digests of the
+records of their chain: where a file has those (`keys/carrying.py`) they are in force again, else the restore stops.
 """
 
 import socket
@@ -27,25 +28,32 @@ from keys.agent.holders import acts_of
 from keys.agent.names import Limits, Names
 from keys.agent.settings import AgentSettings
 from keys.backups import Keeper
+from keys.carrying import IN_CHAIN, Carried, carry_in
+from keys.chains import FILE_NAME as OFFICER_HEAD
 from keys.chains import RECORDED, Chain
 from keys.chains import records as chain_records
 from keys.details import audit_id
 from keys.engine import reading, writing
 from keys.entries import BACKUP, Key, root_key
 from keys.errors import BackupError, MissingError, OpenError, SealError, ShareError
+from keys.files import replace_durably
 from keys.heads import Heads
 from keys.keyring import Keyring
+from keys.quorum import Request
 from keys.requests import Stage
 from keys.seals import development
 from keys.seals.automatic import Automatic
 from keys.seals.configs import DEVELOPMENT, PASSPHRASE
 from keys.seals.passphrase import Passphrase
+from keys.seals.sealed import FILE_NAME as SEAL
 from keys.seals.sealed import Backend, Sealed, kind_of
 from keys.seals.shares import Ceremony, Collecting
 
 RootKey = Key
 """What opens everything, for the time that a restore takes."""
+SHUT: Final = "agent.shut"
 LIFTED: Final = "sanction.lifted"
+_OBJECTED: Final = "officers.objected"
 DOORS: Final = ("identity", "outbox", "log")
 _PAGE: Final = 1000
 
@@ -62,6 +70,8 @@ class Later:
     """Of those that tell that a sanction was lifted, with the minute in which it was."""
     recorded: frozenset[bytes] = frozenset()
     """Digests of the officers' records that were put in force."""
+    objected: frozenset[bytes] = frozenset()
+    """Digests of requests that somebody was against, or withdrew."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Leaves of each type."""
 
@@ -72,7 +82,7 @@ class Later:
         Raises:
             NoteError: one is no leaf.
         """
-        subjects, erased, recorded = set[bytes](), set[bytes](), set[bytes]()
+        subjects, erased, recorded, objected = set[bytes](), set[bytes](), set[bytes](), set[bytes]()
         lifted, counts = dict[bytes, int](), dict[str, int]()
         for entry in entries:
             leaf = leaves.read(entry)
@@ -84,7 +94,26 @@ class Later:
                 lifted.update(dict.fromkeys(leaf["subjects"], leaf["minute"]))
             if leaf["type"] == RECORDED:
                 recorded.update(leaf["subjects"])
-        return cls(frozenset(subjects), frozenset(erased), lifted, frozenset(recorded), counts)
+            if leaf["type"] == _OBJECTED:
+                objected.update(leaf["subjects"])
+        return cls(
+            frozenset(subjects), frozenset(erased), lifted, frozenset(recorded), frozenset(objected), counts
+        )  # fmt: skip
+
+
+def _nobody(_: Ceremony) -> Key:
+    raise ShareError("the officers are others since the backup: --new-share-file, once for each of M of them")
+
+
+@dataclass(frozen=True, slots=True)
+class OfficersLater:
+    """What a restore has of that which officers did after the backup."""
+
+    carried: Carried | None = None
+    root_of: Callable[[Ceremony], Key] = _nobody
+    """Has M officers of a newer ceremony give their shares."""
+    lose: bool = False
+    """Whether to go on though something is lost."""
 
 
 def root_of_seal(keeper: Keeper, passphrase: Callable[[], str]) -> Key:
@@ -115,7 +144,15 @@ def root_of_shares(keeper: Keeper, shares: Sequence[str]) -> Key:
     """
     if not keeper.ceremony:
         raise ShareError("this vault has no officers: its seal opens it")
-    record = Ceremony.parse(keeper.ceremony)
+    return root_of_ceremony(Ceremony.parse(keeper.ceremony), shares)
+
+
+def root_of_ceremony(record: Ceremony, shares: Sequence[str]) -> Key:
+    """Return the root key by the shares of M officers.
+
+    Raises:
+        ShareError: it names what is wrong with one of them, or how many more are needed.
+    """
     collecting = Collecting(record)
     for share in shares:
         collecting.give(share)
@@ -127,11 +164,19 @@ def needed(keeper: Keeper) -> int:
     return Ceremony.parse(keeper.ceremony).threshold if keeper.ceremony else 0
 
 
-def put_back_backup_keys(engine: Engine, keeper: Keeper) -> None:
+def backup_keys(engine: Engine) -> list[dict[str, Any]]:
+    """Return the backup keys of a key store, as the key file lists them."""
+    key = store.key.c
+    query = select(key.id, key.version, key.state, key.created, key.sealed).where(key.purpose == BACKUP)
+    with reading(engine) as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def put_back_backup_keys(engine: Engine, keys: Iterable[Mapping[str, Any]]) -> None:
     """Write the backup keys, which no backup holds, into a key store that came back from one. Idempotent."""
     with writing(engine) as connection:
         connection.execute(delete(store.key).where(store.key.c.purpose == BACKUP))
-        connection.execute(insert(store.key), [{"purpose": BACKUP, "scope": "", **key} for key in keeper.keys])
+        connection.execute(insert(store.key), [{"purpose": BACKUP, "scope": "", **key} for key in keys])
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,45 +290,76 @@ class Restored:
         with writing(self.engine) as connection:
             connection.execute(delete(store.audit_outbox))
 
-    def officers_after(self, later: Later, *, lose: bool) -> int:
-        """Return how many of the officers' records came after the backup.
+    def bring_officers_up(self, later: Later, officers: OfficersLater) -> dict[str, Any]:
+        """Have in force what officers did after the backup, and no request that was used or withdrawn since.
+
+        Returns:
+            {officer_records_carried, officer_records_lost, officer_acts_to_repeat, requests_withdrawn}: acts are those
+            whose effect was in what the backup has not, as kind and subject.
 
         Raises:
-            BackupError: some did, and nobody said that they may be lost.
+            BackupError: the log tells of records that are neither in the backup nor in the officers' file, and nobody
+                said that they may be lost; or the file is another vault's, or altered.
+            ShareError: the officers are others since, and M of them did not give their shares.
         """
+        chain, carried = Chain(self.engine, self.keyring, self.home), list[Request]()
+        if officers.carried is not None:
+            carried = carry_in(chain, officers.carried, later.recorded, officers.root_of)
         with reading(self.engine) as connection:
             held = {bytes.fromhex(one.digest) for one in chain_records(connection)}
         lost = len(later.recorded - held)
-        if lost and not lose:
+        if lost and not officers.lose:
+            since = "this backup" if officers.carried is None else "the officers' file was written"
             raise BackupError(
-                f"officers changed something, or approvals were used, {lost} times after this backup; restore a later "
-                "one, or say --lose-officer-changes, and hold a rekey at once"
+                f"officers changed something, or approvals were used, {lost} times after {since}: give the newest file "
+                "of idvault-keys officers export (--officers), or restore a later backup; or say "
+                "--lose-officer-changes, and hold a rekey at once"
             )
-        return lost
+        return {
+            "officer_records_carried": len(carried), "officer_records_lost": lost,
+            "officer_acts_to_repeat": [f"{one.kind} {one.subject}".strip() for one in carried
+                                       if one.kind not in IN_CHAIN],
+            "requests_withdrawn": self._withdraw(later, carried, every=bool(lost)),
+        }  # fmt: skip
+
+    def _withdraw(self, later: Later, carried: Sequence[Request], *, every: bool) -> int:
+        """Withdraw requests that wait and were used or withdrawn after the backup, or every one."""
+        used, count = {requests.id_of(one.digest, one.detail) for one in carried}, 0
+        with writing(self.engine) as connection:
+            for held in requests.every(connection):
+                over = every or held.id in used or held.digest in later.objected
+                if over and held.stage in {Stage.PENDING, Stage.PROPOSED}:
+                    requests.mark(connection, held.digest, Stage.WITHDRAWN)
+                    count += 1
+        return count
+
+    def write_seal(self, keeper: Keeper) -> None:
+        """Write beside the key store the seal that opens it, where it still does; officers find their vault shut.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        if keeper.seal and keeper.root_id == self.keyring.wrapping.id:
+            replace_durably(self.home / SEAL, keeper.seal, 0o600)
+        if (self.home / OFFICER_HEAD).exists():
+            replace_durably(self.home / SHUT, b"sealed")
 
     def trust_own_head(self) -> None:
         """Take what the key store says was signed last of the log for all that was."""
         Heads(self.engine, self.keyring, self.home).take_row()
 
-    def take_back(self, later: Later) -> dict[str, int]:
-        """Take back what may have been revoked or used since; return {agreements, requests}: how much of each.
-
-        All agreements are revoked where one was, and requests that wait are withdrawn where any was carried out.
-        """
-        told = {"agreements": 0, "requests": 0}
+    def revoke_agreements(self, later: Later) -> int:
+        """Revoke all agreements where one was revoked since: the log does not say which. Return how many."""
+        revoked = 0
+        if not later.counts.get("exchange.revoked", 0):
+            return revoked
         with writing(self.engine) as connection:
-            if later.counts.get("exchange.revoked", 0):
-                for giver in connection.execute(select(store.agreement.c.giver).distinct()).scalars().all():
-                    for known in agreements.of_giver(connection, self.keyring, giver):
-                        if known.active:
-                            agreements.put(connection, self.keyring, replace(known, state=agreements.REVOKED))
-                            told["agreements"] += 1
-            if self.officers_after(later, lose=True):
-                for held in requests.every(connection):
-                    if held.stage in {Stage.PENDING, Stage.PROPOSED}:
-                        requests.mark(connection, held.digest, Stage.WITHDRAWN)
-                        told["requests"] += 1
-        return told
+            for giver in connection.execute(select(store.agreement.c.giver).distinct()).scalars().all():
+                for known in agreements.of_giver(connection, self.keyring, giver):
+                    if known.active:
+                        agreements.put(connection, self.keyring, replace(known, state=agreements.REVOKED))
+                        revoked += 1
+        return revoked
 
     def rid_behind(self, sector: str, link: bytes, pid: bytes) -> bytes:
         """Return the record behind a standing's link; nothing where the link does not open."""

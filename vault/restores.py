@@ -18,7 +18,7 @@ from keys.errors import BackupError, NoteError
 from keys.files import replace_durably
 from keys.heads import FILE_NAME as LOG_HEAD
 from keys.primitives import Secret
-from keys.restoring import Later, Restored, put_back_backup_keys
+from keys.restoring import SHUT, Later, OfficersLater, Restored, put_back_backup_keys
 from keys.seals.sealed import FILE_NAME as SEAL
 from vault import running
 from vault.backups import COPIED, Backup, Progress, synced
@@ -35,7 +35,6 @@ from vault.stores.unit import Store
 
 _BUILD: Final = ".restore"
 _WHOLE: Final = "whole"
-SHUT: Final = "agent.shut"
 
 
 def check_empty(settings: Settings) -> None:
@@ -59,7 +58,7 @@ def check_empty(settings: Settings) -> None:
 
 def restore(
     settings: Settings, backup: Backup, keeper: Keeper, root: Key, mirror: Read | None, now: Callable[[], int],
-    progress: Progress, *, lose_officer_changes: bool = False,
+    progress: Progress, officers: OfficersLater,
 ) -> dict[str, Any]:  # fmt: skip
     """Bring a vault back from a backup, and up to what the log tells of later; return what became of it.
 
@@ -71,11 +70,12 @@ def restore(
         mirror: reads a copy of the log that is newer than the backup; None where nothing came after it.
         now: the clock.
         progress: is told of rows.
-        lose_officer_changes: go on though officers changed, or approvals were used, after the backup.
+        officers: what there is of that which they did after the backup.
 
     Raises:
         StartError: there is a vault already.
         BackupError: backup and key file are not of one vault, do not open, or are older than what officers did since.
+        ShareError: the officers are others since, and did not give their shares.
         BadLogError: the mirror is not this log.
     """
     build = settings.home / _BUILD
@@ -87,9 +87,8 @@ def restore(
         raise BackupError("this backup is of the key store alone: restore --keys-alone, under stores that lived on")
     part = backup.opened_part(keeper, root)
     try:
-        told = _built(settings, backup, keeper, root, part, mirror, now, progress,
-                      lose_officer_changes=lose_officer_changes)  # fmt: skip
-        _put_in_place(settings, build, keeper)
+        told = _built(settings, backup, keeper, root, part, mirror, now, progress, officers)
+        _put_in_place(settings, build)
     except (OSError, *STORE_ERRORS):
         _unbuilt(settings)
         raise StartError("the vault cannot be written: is a disk full, or a store away? Nothing was restored") from None
@@ -111,7 +110,7 @@ def _unbuilt(settings: Settings) -> None:
 
 def _built(
     settings: Settings, backup: Backup, keeper: Keeper, root: Key, part: Secret, mirror: Read | None,
-    now: Callable[[], int], progress: Progress, *, lose_officer_changes: bool,
+    now: Callable[[], int], progress: Progress, officers: OfficersLater,
 ) -> dict[str, Any]:  # fmt: skip
     """Have everything in its place in the build folder, or in the databases; return what became of it."""
     manifest, build = backup.manifest, settings.home / _BUILD
@@ -129,11 +128,12 @@ def _built(
     with schema.opened(urls, settings.busy_seconds) as engines:
         if not settings.embedded:
             _filled(engines, build, progress)
-        put_back_backup_keys(engines["keys"], keeper)
+        put_back_backup_keys(engines["keys"], keeper.keys)
         restored = Restored.opened(engines["keys"], root, build, now)
         stores = {name: Store(engine) for name, engine in engines.items()}
-        told = _brought_up(settings, restored, stores, mirror, now, lose_officer_changes=lose_officer_changes)
+        told = _brought_up(settings, restored, stores, mirror, now, officers)
         told["resync_required"] = told_to_resync(stores["directory"], now())
+        restored.write_seal(keeper)
     return told
 
 
@@ -161,7 +161,7 @@ def _filled(engines: Mapping[str, Any], build: Path, progress: Progress) -> None
 
 def _brought_up(
     settings: Settings, restored: Restored, stores: Mapping[str, Store], mirror: Read | None, now: Callable[[], int],
-    *, lose_officer_changes: bool,
+    officers: OfficersLater,
 ) -> dict[str, Any]:  # fmt: skip
     """Fill the log up from the mirror, and carry out or take back what it tells of later."""
     with restored.serving() as agent:
@@ -175,15 +175,14 @@ def _brought_up(
         refilling = Refilling(stores["directory"], stores["log"], agent["outbox"], agent["log"], origin=settings.origin)
         filled = refilling.refill(mirror, now() // 60, lambda _: None)
         later = later_acts(stores["log"], before, filled.after)
-        lost = restored.officers_after(later, lose=lose_officer_changes)
+        of_officers = restored.bring_officers_up(later, officers)
         owed = Restoring(settings, stores, agent["identity"], now)
         lifted = owed.lift(partial(restored.lifted, later)) if later.lifted else 0  # before who bore them is erased
         erased = owed.erase(restored.erased(later), restored.rid_behind)
-        taken = restored.take_back(later)
+        revoked = restored.revoke_agreements(later)
     return {
         "log_now": filled.after, "erased": erased, "sanctions_lifted": lifted,
-        "sanctions_lost": later.counts.get("sanction.set", 0), "agreements_revoked": taken["agreements"],
-        "requests_withdrawn": taken["requests"], "officer_records_lost": lost,
+        "sanctions_lost": later.counts.get("sanction.set", 0), "agreements_revoked": revoked, **of_officers,
     }  # fmt: skip
 
 
@@ -207,14 +206,8 @@ def _entries(store: Store, first: int, last: int) -> Iterator[bytes]:
         first += len(some)
 
 
-def _put_in_place(settings: Settings, build: Path, keeper: Keeper) -> None:
+def _put_in_place(settings: Settings, build: Path) -> None:
     """Make what was built the vault: all of it, or after a kill what is missing by the next try."""
-    if keeper.seal:
-        (build / SEAL).touch(0o600)
-        (build / SEAL).write_bytes(keeper.seal)
-        synced(build / SEAL)
-    if keeper.ceremony:
-        replace_durably(build / SHUT, b"sealed")
     if settings.embedded:
         for store in STORES:
             copying.merged(build / f"{store}.db")

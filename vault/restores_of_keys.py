@@ -18,13 +18,13 @@ from keys.entries import Key
 from keys.errors import BackupError
 from keys.files import replace_durably
 from keys.heads import FILE_NAME as LOG_HEAD
-from keys.restoring import Restored, put_back_backup_keys
+from keys.restoring import SHUT, OfficersLater, Restored, backup_keys, put_back_backup_keys
 from keys.seals.sealed import FILE_NAME as SEAL
 from vault import running
 from vault.backups import Backup, Progress
 from vault.config import Settings
 from vault.errors import StartError
-from vault.restores import SHUT, later_acts
+from vault.restores import later_acts
 from vault.services.reading_log import LogReader
 from vault.stores import copying, log, schema
 from vault.stores.copying import STORE_ERRORS
@@ -63,8 +63,8 @@ def check_empty(settings: Settings) -> None:
 
 
 def restore(
-    settings: Settings, backup: Backup, keeper: Keeper, root: Key, now: Callable[[], int], progress: Progress, *,
-    lose_officer_changes: bool = False, lose_later: bool = False,
+    settings: Settings, backup: Backup, keeper: Keeper, root: Key, now: Callable[[], int], progress: Progress,
+    officers: OfficersLater, *, lose_later: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Bring the key store back from a backup, its own or a whole one; return what became of it.
 
@@ -75,12 +75,13 @@ def restore(
         root: the root key, of its generation.
         now: the clock.
         progress: is told of rows.
-        lose_officer_changes: go on though officers changed, or approvals were used, after the backup.
+        officers: what there is of that which they did after the backup.
         lose_later: go on though acts on records came after it.
 
     Raises:
         StartError: there is a key store, or the other stores are not there.
         BackupError: backup, key file and log are not of one vault, or what came after it would be lost.
+        ShareError: the officers are others since, and did not give their shares.
     """
     check_empty(settings)
     manifest, build = backup.manifest, settings.home / _BUILD
@@ -92,13 +93,13 @@ def restore(
                           manifest.said["pieces"])  # fmt: skip
         engine = open_engine(f"sqlite:///{(build / _FILE).resolve()}")
         try:
-            put_back_backup_keys(engine, keeper)
+            put_back_backup_keys(engine, keeper.keys)
             restored = Restored.opened(engine, root, build, now)
-            told = _brought_up(settings, manifest.said["log"], restored, lose_officer_changes=lose_officer_changes,
-                               lose_later=lose_later)  # fmt: skip
+            told = _brought_up(settings, manifest.said["log"], restored, officers, lose_later=lose_later)
+            restored.write_seal(keeper)
         finally:
             engine.dispose()
-        _put_in_place(settings, build, keeper, progress)
+        _put_in_place(settings, build, progress)
     except (OSError, *STORE_ERRORS):
         _cleared(build)
         raise StartError("the key store cannot be written, or the log not be read; say it again") from None
@@ -109,8 +110,7 @@ def restore(
 
 
 def _brought_up(
-    settings: Settings, told_log: Mapping[str, Any], restored: Restored, *, lose_officer_changes: bool,
-    lose_later: bool,
+    settings: Settings, told_log: Mapping[str, Any], restored: Restored, officers: OfficersLater, *, lose_later: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Carry out or take back what the log tells of later; refuse what would be lost unsaid."""
     with schema.opened({"log": settings.store_url("log")}, settings.busy_seconds) as engines:
@@ -122,7 +122,6 @@ def _brought_up(
         later = later_acts(store, size, last)
         with store.reading() as unit:
             newest = log.newest(unit)
-    lost = restored.officers_after(later, lose=lose_officer_changes)
     made = {kind: count for kind, count in sorted(later.counts.items()) if kind in _MADE}
     if made and not lose_later:
         acts = ", ".join(f"{count} {kind}" for kind, count in made.items())
@@ -132,14 +131,15 @@ def _brought_up(
         )
     gone = restored.erased(later)
     restored.destroy(gone)
-    taken = restored.take_back(later)
+    revoked = restored.revoke_agreements(later)
     if last > size:
         restored.drop_told()
+    of_officers = restored.bring_officers_up(later, officers)
     if newest is not None and not (settings.home / LOG_HEAD).exists():
         replace_durably(restored.home / LOG_HEAD, newest[1])
     return {
-        "log_now": last, "erased": len(gone), "agreements_revoked": taken["agreements"],
-        "requests_withdrawn": taken["requests"], "officer_records_lost": lost, "acts_lost": sum(made.values()),
+        "log_now": last, "erased": len(gone), "agreements_revoked": revoked, **of_officers,
+        "acts_lost": sum(made.values()),
     }  # fmt: skip
 
 
@@ -152,13 +152,19 @@ def _cleared(build: Path) -> None:
         build.rmdir()
 
 
-def _put_in_place(settings: Settings, build: Path, keeper: Keeper, progress: Progress) -> None:
+def _backup_keys(path: Path) -> list[dict[str, Any]]:
+    engine = open_engine(f"sqlite:///{path.resolve()}")
+    try:
+        return backup_keys(engine)
+    finally:
+        engine.dispose()
+
+
+def _put_in_place(settings: Settings, build: Path, progress: Progress) -> None:
     """Make what was built the key store; what a kill leaves of it is begun anew."""
-    if keeper.seal and not (settings.home / SEAL).exists():
-        replace_durably(build / SEAL, keeper.seal, 0o600)
-    if keeper.ceremony:
-        replace_durably(build / SHUT, b"sealed")
-    names = [SEAL, OFFICER_HEAD, LOG_HEAD, SHUT]
+    names = [OFFICER_HEAD, LOG_HEAD, SHUT]
+    if not (settings.home / SEAL).exists():
+        names.append(SEAL)
     copying.merged(build / _FILE)
     if settings.embedded:
         names.append(_FILE)  # last: with it there is a key store
@@ -167,7 +173,7 @@ def _put_in_place(settings: Settings, build: Path, keeper: Keeper, progress: Pro
             (build / _FILLING).touch()
             schema.emptied(engines[KEYS], KEYS)
             copying.copy_in(engines[KEYS], KEYS, build / _FILE, progress)
-            put_back_backup_keys(engines[KEYS], keeper)
+            put_back_backup_keys(engines[KEYS], _backup_keys(build / _FILE))
         (build / _FILLING).unlink()  # from now on there is a key store, which nothing writes over
     for name in names:
         if (build / name).exists():

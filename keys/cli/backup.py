@@ -1,4 +1,7 @@
-"""idvault-keys backup, restore: the key store alone. The work is that of `idvault`, which reaches the stores."""
+"""idvault-keys backup, restore: the key store alone. The work is that of `idvault`, which reaches the stores.
+
+And idvault-keys officers export: what officers did, kept beside the mirror of the log for the day of a restore.
+"""
 
 import os
 import subprocess
@@ -7,8 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import orjson
 
-from keys.cli.seat import home_option, json_option
+from keys.agent.client import AgentClient
+from keys.agent.settings import socket_folder
+from keys.carrying import Carried
+from keys.cli.seat import failing, home_option, json_option, sockets_option
+from keys.errors import BackupError
+from keys.files import replace_durably
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
@@ -45,11 +54,15 @@ def backup(folder: Path, key_file: Path, home: Path, *, as_json: bool) -> None:
               help="An officer's share, as `idvault-keys confirm --paper` wrote it; once for each.")  # fmt: skip
 @click.option("--passphrase-file", type=_FILE, help="The passphrase, of a vault that one opens.")
 @click.option("--lose-later", is_flag=True, help="Go on though acts on records came after the backup.")
+@click.option("--officers", "officers_file", type=_FILE, help="What officers did after it: `officers export`.")
+@click.option("--new-share-file", "new_share_files", multiple=True, type=_FILE, metavar="FILE",
+              help="With --officers: a share of who is an officer since, where they are others.")  # fmt: skip
 @click.option("--lose-officer-changes", is_flag=True, help="Go on though officers changed something after it.")
 @home_option
 @json_option
-def restore(folder: Path, key_file: Path, share_files: tuple[Path, ...], passphrase_file: Path | None, home: Path, *,
-            lose_later: bool, lose_officer_changes: bool, as_json: bool) -> None:  # fmt: skip
+def restore(folder: Path, key_file: Path, share_files: tuple[Path, ...], passphrase_file: Path | None,
+            officers_file: Path | None, new_share_files: tuple[Path, ...], home: Path, *, lose_later: bool,
+            lose_officer_changes: bool, as_json: bool) -> None:  # fmt: skip
     """Bring the key store alone back from FOLDER, under stores that lived on: `idvault restore --keys-alone`.
 
     The vault's own log tells what came after the backup: who was erased is erased again, agreements that may have been
@@ -58,7 +71,57 @@ def restore(folder: Path, key_file: Path, share_files: tuple[Path, ...], passphr
     """
     said = ["restore", str(folder), "--key-file", str(key_file), "--keys-alone"]
     said += [part for file in share_files for part in ("--share-file", str(file))]
+    said += [part for file in new_share_files for part in ("--new-share-file", str(file))]
     said += [] if passphrase_file is None else ["--passphrase-file", str(passphrase_file)]
+    said += [] if officers_file is None else ["--officers", str(officers_file)]
     said += ["--lose-later"] if lose_later else []
     said += ["--lose-officer-changes"] if lose_officer_changes else []
     sys.exit(idvault(home, said, as_json=as_json))
+
+
+@click.group()
+def officers() -> None:
+    """Keep what officers did elsewhere than in the vault, for the day on which an older backup comes back."""
+
+
+@officers.command()
+@click.argument("file", type=_FILE)
+@home_option
+@sockets_option
+@json_option
+def export(file: Path, home: Path, sockets: Path | None, *, as_json: bool) -> None:
+    """Write the chain of officers to FILE, over an older one: as often as `idvault log mirror`, and beside the mirror.
+
+    After a restore it says who is an officer and what was used, so that nobody who left comes back by an older backup.
+    It is sealed: it opens in a restore of this vault alone. FILE is for its owner alone (mode 0600).
+    """
+    with failing():
+        client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
+        try:
+            made = client.call("officers.export", {})
+        finally:
+            client.close()
+        _check_replaceable(file, Carried.parse(made["file"]))
+        try:
+            replace_durably(file, made["file"], 0o600)
+        except OSError:
+            raise BackupError("FILE: the folder cannot be written") from None
+    found = {"file": str(file), "records": made["number"] + 1}
+    click.echo(orjson.dumps(found).decode() if as_json else f"{found['records']} records of officers")
+
+
+def _check_replaceable(file: Path, made: Carried) -> None:
+    """Check that a file is of this vault, and no later than what is to be written over it."""
+    try:
+        there = Carried.parse(file.read_bytes())
+    except FileNotFoundError:
+        return
+    except (OSError, BackupError):
+        raise BackupError("FILE: there is another file of this name; it is never written over") from None
+    if there.deployment != made.deployment:
+        raise BackupError("FILE: of another vault; it is never written over")
+    if there.head.number > made.head.number:
+        raise BackupError(
+            f"FILE: it has {there.head.number + 1} records, this vault {made.head.number + 1}: the vault was put back "
+            "to an earlier state; keep FILE, and restore a newer backup"
+        )

@@ -16,7 +16,7 @@ from keys.agent import settings as agent_settings
 from keys.agent.client import AgentClient
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.agent.supervisor import run_agent
-from keys.cli.backup import backup, restore
+from keys.cli.backup import backup, officers, restore
 from keys.cli.ceremony import confirm, init, share_file_option, trust, type_option, unseal_as, verify_share
 from keys.cli.officer import officer
 from keys.cli.package import open_package
@@ -194,7 +194,7 @@ def _order(seat: Seat, verb: str, follows: tuple[str, ...]) -> None:
 for command in (
     init, trust, confirm, verify_share, rekey, request, requests, show, approve, reject, withdraw, watch, list_keys,
     rotate, rewrap, destroy, migrate_seal, open_package,
-    backup, restore,
+    backup, restore, officers,
 ):  # fmt: skip
     cli.add_command(command)
 cli.add_command(officer)

@@ -63,6 +63,7 @@ MAY: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "idvault-keys keys":                  ("names",    "done",    ()),
     "idvault-keys migrate-seal passphrase": ("names",  "pending", ("--passphrase-file", "{passphrase}")),
     "idvault-keys migrate-seal shares":   ("names",    "pending", ()),
+    "idvault-keys officers export":       ("names",    "done",    ("{new}",)),
     "idvault-keys rewrap":                ("names",    "done",    ()),
     "idvault-keys rotate":                ("names",    "pending", ("token", "--sector", "chat.example")),
     "idvault-keys status":                ("names",    "done",    ()),

@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from keys.backups import Keeper
+from keys.carrying import Carried
 from keys.cli.ceremony import read_paper
 from keys.cli.seat import asked_passphrase, read_secret
 from keys.errors import BackupError
-from keys.restoring import RootKey, needed, root_of_seal, root_of_shares
+from keys.restoring import OfficersLater, RootKey, needed, root_of_ceremony, root_of_seal, root_of_shares
+from keys.seals.shares import Ceremony
 from vault import backups, restores, restores_of_keys
 from vault.cli.common import json_option, open_vault, show
 from vault.config import STORES, load
@@ -76,6 +78,10 @@ def backup(folder: Path, key_file: Path, *, keys_alone: bool, as_json: bool) -> 
 @click.option("--share-file", "share_files", multiple=True, type=_FILE, metavar="FILE",
               help="An officer's share, as `idvault-keys confirm --paper` wrote it; once for each.")  # fmt: skip
 @click.option("--passphrase-file", type=_FILE, help="The passphrase, of a vault that one opens.")
+@click.option("--officers", "officers_file", type=_FILE,
+              help="What officers did after the backup, as `idvault-keys officers export` wrote it.")  # fmt: skip
+@click.option("--new-share-file", "new_share_files", multiple=True, type=_FILE, metavar="FILE",
+              help="With --officers: a share of who is an officer since, where they are others.")  # fmt: skip
 @click.option("--lose-officer-changes", is_flag=True,
               help="Go on though officers changed something after the backup. Hold a rekey at once.")  # fmt: skip
 @click.option("--keys-alone", is_flag=True,
@@ -85,14 +91,17 @@ def backup(folder: Path, key_file: Path, *, keys_alone: bool, as_json: bool) -> 
 @click.option("--check", is_flag=True, help="Check the backup without any key, say what it is, and restore nothing.")
 @json_option
 def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files: tuple[Path, ...],
-            passphrase_file: Path | None, *, no_mirror: bool, lose_officer_changes: bool, keys_alone: bool,
-            lose_later: bool, check: bool, as_json: bool) -> None:  # fmt: skip
+            passphrase_file: Path | None, officers_file: Path | None, new_share_files: tuple[Path, ...], *,
+            no_mirror: bool, lose_officer_changes: bool, keys_alone: bool, lose_later: bool, check: bool,
+            as_json: bool) -> None:  # fmt: skip
     """Bring a vault back from a backup in FOLDER, on a machine or in databases that hold none.
 
     M officers of the backup's generation give their shares, from paper or by --share-file. What the log tells of later
-    is carried out before anybody is served: who was erased since is erased again, agreements are revoked where one was,
-    and requests that wait are withdrawn where any was used. What else came after the backup is lost: tell the providers
-    that the result names to compare what they hold with what the vault says.
+    is carried out before anybody is served: who was erased since is erased again, agreements are revoked where one was.
+    What officers did since comes from --officers: who left is no officer, and no approval counts twice. Where they are
+    others since, M of them give their shares too, and theirs alone open the vault. Without that file a restore stops
+    where the log tells of such changes. What else came after the backup is lost: tell the providers that the result
+    names to compare what they hold with what the vault says.
 
     With --keys-alone the key store alone comes back, where the others lived on: what acts on records made since is
     lost with their keys, and said before anything is done.
@@ -110,7 +119,9 @@ def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files
             raise StartError("--keys-alone: the vault's own log tells what came later; no --mirror")
         if key_file is None or (not keys_alone and (mirror is None) == (not no_mirror)):
             raise StartError("--key-file is needed, and --mirror or --no-mirror")
-        keeper = _keeper(key_file)
+        if no_mirror and officers_file is not None:
+            raise StartError("--officers: what came later is said by the log; --mirror is needed")
+        keeper, carried = _keeper(key_file), None if officers_file is None else _carried(officers_file)
         (restores_of_keys if keys_alone else restores).check_empty(settings)
         root = _root(keeper, share_files, passphrase_file)
         with _bar(as_json=as_json) as bar:
@@ -119,15 +130,19 @@ def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files
             def progress(rows: int) -> None:
                 bar.update(task, description=f"{rows:,} rows restored")
 
+            def root_of(record: Ceremony) -> RootKey:
+                bar.stop()  # which would write over what is asked
+                return root_of_ceremony(record, _shares(new_share_files, record.threshold, "New share"))
+
+            officers = OfficersLater(carried, root_of, lose_officer_changes)
             if keys_alone:
                 found = restores_of_keys.restore(
-                    settings, read, keeper, root, _now, progress, lose_officer_changes=lose_officer_changes,
-                    lose_later=lose_later,
-                )  # fmt: skip
+                    settings, read, keeper, root, _now, progress, officers, lose_later=lose_later
+                )
             else:
                 found = restores.restore(
                     settings, read, keeper, root, sources.reader(mirror) if mirror is not None else None, _now,
-                    progress, lose_officer_changes=lose_officer_changes,
+                    progress, officers,
                 )  # fmt: skip
     except (BackupError, BadLogError, SourceError) as error:
         click.echo(f"idvault: {error}", err=True)
@@ -150,15 +165,26 @@ def _keeper(path: Path) -> Keeper:
         raise BackupError("key file: cannot be read") from None
 
 
+def _carried(path: Path) -> Carried:
+    try:
+        return Carried.parse(path.read_bytes())
+    except OSError:
+        raise BackupError("officers' file: cannot be read") from None
+
+
 def _root(keeper: Keeper, share_files: tuple[Path, ...], passphrase_file: Path | None) -> RootKey:
     """Have the root key, by shares where there are officers, else by the seal."""
     if not keeper.ceremony:
         return root_of_seal(
             keeper, lambda: read_secret(passphrase_file) if passphrase_file is not None else asked_passphrase()
         )
-    shares = [read_paper(path) for path in share_files]
-    shares += [
-        click.prompt(f"Share {number} of {needed(keeper)}", hide_input=True, err=True)
-        for number in range(len(shares) + 1, needed(keeper) + 1)
+    return root_of_shares(keeper, _shares(share_files, needed(keeper), "Share"))
+
+
+def _shares(files: tuple[Path, ...], threshold: int, asked_for: str) -> list[str]:
+    """Have as many shares as are needed, from paper in files or from the terminal."""
+    shares = [read_paper(path) for path in files]
+    return shares + [
+        click.prompt(f"{asked_for} {number} of {threshold}", hide_input=True, err=True)
+        for number in range(len(shares) + 1, threshold + 1)
     ]
-    return root_of_shares(keeper, shares)

@@ -1,4 +1,5 @@
-"""The acts `backup.begin` and `backup.sign`: a key for a backup of the key store, and the agent's word on the whole.
+"""The acts `backup.begin` and `backup.sign`: a key for a backup of the key store, and the agent's word on the whole;
+and `officers.export`: what officers did, for whoever restores an older backup.
 
 The backup key is replaced each month, and destroyed once the time for which backups are kept has run out.
 """
@@ -12,6 +13,7 @@ from keys.agent.arguments import Args, octets
 from keys.agent.names import Names
 from keys.agent.wire import Dialogue
 from keys.backups import ID_BYTES, Keeper, Manifest, part_key
+from keys.carrying import carried_out
 from keys.engine import reading, writing
 from keys.entries import BACKUP
 from keys.errors import BackupError
@@ -91,6 +93,17 @@ def sign(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     with writing(names.engine) as connection:
         _note(names, connection, "backup.made")
     return {"signature": manifest.signed(identity, part_key(key, manifest.id))}
+
+
+def officers_exported(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
+    """Return {file, number}: the chain of officers up to its record of that number, sealed for a restore alone.
+
+    Raises:
+        ConflictError: there are no officers.
+    """
+    with names.officers.lock:
+        made = carried_out(names.officers.chain)
+    return {"file": bytes(made), "number": made.head.number}
 
 
 def _identity(names: Names) -> Ed25519Signer:

@@ -21,7 +21,7 @@ from keys.agent.acts import deferring, renewing
 from keys.agent.acts.unsealing import approval_of
 from keys.agent.arguments import text
 from keys.agent.names import Limits
-from keys.chain import Record, State
+from keys.chain import REKEYS, Record, State
 from keys.chains import Chain
 from keys.engine import reading, writing
 from keys.errors import ConflictError, QuorumError, RefusedError
@@ -39,7 +39,6 @@ AT_ONCE: Final = frozenset(
     }
 )  # fmt: skip
 """Done by the approval that completes them."""
-REKEYS: Final = frozenset({Kind.REKEY, Kind.OFFICER_ADD, Kind.OFFICER_REMOVE, Kind.OFFICER_REPLACE})
 BY_COMMAND: Final = frozenset({
     Kind.PROVIDER_ADD, Kind.ALLOW_EXCHANGE, Kind.REVIEWER_ADD, Kind.ROTATE, Kind.DESTROY, Kind.DESTROY_SECTOR,
     Kind.MIGRATE_SEAL, Kind.HOLD, Kind.LIFT_HOLD, Kind.DISCLOSE, Kind.PROVIDER_WIDEN,

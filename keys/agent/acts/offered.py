@@ -88,4 +88,5 @@ OFFICER_ACTS: Final[Offered] = {
     "hold.list": holding.listed,
     "backup.begin": backing_up.begin,
     "backup.sign": backing_up.sign,
+    "officers.export": backing_up.officers_exported,
 }
