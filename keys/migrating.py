@@ -47,6 +47,11 @@ def current(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def knows(history: Path, revision: str) -> bool:
+    """Tell whether a revision is one of a history's, so that a store at it can be brought up to the newest."""
+    return revision in {one.revision for one in ScriptDirectory.from_config(_config(history)).walk_revisions()}
+
+
 def head(history: Path) -> str | None:
     """Return the newest revision of a history."""
     return ScriptDirectory.from_config(_config(history)).get_current_head()

@@ -197,6 +197,9 @@ class Restored:
             ChainError: the chain of officers does not hold.
         """
         try:
+            earlier = Keyring.of_earlier_version(engine, root.id, root.secret)
+            with writing(engine) as connection:
+                earlier.complete(connection, now())
             keyring = Keyring.under_root(engine, root.id, root.secret)
         except OpenError:
             raise BackupError("the key store of this backup opens under another root key") from None

@@ -31,6 +31,7 @@ PUBLIC: Final = frozenset(
         ("keys/agent/acts/reviewing.py", "shown != digest(_shown(matchings))"),
         ("keys/agent/acts/verifying.py", "hashlib.sha256(row.said).digest() != row.digest"),
         ("keys/agent/desk.py", "self._seen[0] != head.digest"),
+        ("keys/carrying.py", "one.digest != other.digest"),
         ("keys/chain.py", "digests[head.number] != head.digest"),
         ("keys/chains.py", "found[number].digest != digest"),
         ("keys/pins.py", "hashlib.sha256(self.next_record).hexdigest() != stated.ceremony"),

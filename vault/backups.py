@@ -186,10 +186,11 @@ class Backup:
             raise BackupError(f"{MANIFEST}: cannot be read; a backup that was cut off has none") from None
         manifest.check_signature(signature)
         manifest.check_files(folder)
-        if manifest.said["schema"] != schema.heads():
+        newer = schema.beyond(manifest.said["schema"])
+        if newer:
             raise BackupError(
-                "manifest: of another schema; restore it with the version of idvault that made it, "
-                f"{manifest.said['software']}, and upgrade then"
+                f"manifest: of a newer version of idvault than this one, {manifest.said['software']}: its schema of "
+                f"{', '.join(newer)} is not known here"
             )
         return cls(folder, manifest, signature)
 

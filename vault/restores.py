@@ -122,9 +122,10 @@ def _built(
         (build / f"{name}.db").chmod(0o600)
     backups.open_part(part, manifest.deployment, manifest.id, backup.folder / KEYS_PART, build / "keys.db",
                       manifest.said["pieces"])  # fmt: skip
-    urls = {store: settings.store_url(store) for store in STORES}
-    if settings.embedded:
-        urls = {store: f"sqlite:///{build.resolve() / store}.db" for store in STORES}
+    built = {store: f"sqlite:///{build.resolve() / store}.db" for store in STORES}
+    with schema.opened(built, settings.busy_seconds) as engines:
+        schema.upgrade_all(engines)  # what an earlier version made; where a migration refuses, no database is touched
+    urls = built if settings.embedded else {store: settings.store_url(store) for store in STORES}
     with schema.opened(urls, settings.busy_seconds) as engines:
         if not settings.embedded:
             _filled(engines, build, progress)

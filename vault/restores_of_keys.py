@@ -15,7 +15,7 @@ from keys.backups import KEYS_PART, Keeper
 from keys.chains import FILE_NAME as OFFICER_HEAD
 from keys.engine import open_engine
 from keys.entries import Key
-from keys.errors import BackupError
+from keys.errors import BackupError, SetupError
 from keys.files import replace_durably
 from keys.heads import FILE_NAME as LOG_HEAD
 from keys.restoring import SHUT, OfficersLater, Restored, backup_keys, put_back_backup_keys
@@ -23,8 +23,8 @@ from keys.seals.sealed import FILE_NAME as SEAL
 from vault import running
 from vault.backups import Backup, Progress
 from vault.config import Settings
-from vault.errors import StartError
-from vault.restores import later_acts
+from vault.errors import StartError, VaultError
+from vault.restores import later_acts, told_to_resync
 from vault.services.reading_log import LogReader
 from vault.stores import copying, log, schema
 from vault.stores.copying import STORE_ERRORS
@@ -93,12 +93,14 @@ def restore(
                           manifest.said["pieces"])  # fmt: skip
         engine = open_engine(f"sqlite:///{(build / _FILE).resolve()}")
         try:
+            schema.upgrade_all({KEYS: engine})
             put_back_backup_keys(engine, keeper.keys)
             restored = Restored.opened(engine, root, build, now)
             told = _brought_up(settings, manifest.said["log"], restored, officers, lose_later=lose_later)
             restored.write_seal(keeper)
         finally:
             engine.dispose()
+        told["resync_required"] = _told_to_resync(settings, now())
         _put_in_place(settings, build, progress)
     except (OSError, *STORE_ERRORS):
         _cleared(build)
@@ -141,6 +143,18 @@ def _brought_up(
         "log_now": last, "erased": len(gone), "agreements_revoked": revoked, **of_officers,
         "acts_lost": sum(made.values()),
     }  # fmt: skip
+
+
+def _told_to_resync(settings: Settings, now: int) -> list[str] | None:
+    """Have events tell providers to compare; return their names, or None where the directory cannot be written here.
+
+    Before the key store is in its place: a kill in between tells them once too often, not once too seldom.
+    """
+    try:
+        with schema.opened({"directory": settings.store_url("directory")}, settings.busy_seconds) as engines:
+            return told_to_resync(Store(engines["directory"]), now)
+    except (SetupError, VaultError, *STORE_ERRORS):
+        return None
 
 
 def _cleared(build: Path) -> None:

@@ -70,9 +70,10 @@ def test_a_lost_key_store_comes_back_and_who_was_erased_since_stays_erased(place
     assert "where there is none" in back(place, folder, code=1)
     lost(server)
     found = back(place, folder)
-    assert (found["erased"], found["acts_lost"]) == (2, 0)
+    assert (found["erased"], found["acts_lost"], found["resync_required"]) == (2, 0, ["chat"])
     server.start()
     chat, rita = moved(chat, server), moved(rita, server)
+    assert [one["type"] for one in chat.get("/v1/events").json()["items"]][-1] == "resync-required"
     assert chat.introspect(people[1]["token"])["assurance"] == "vault"
     assert rita.reveal(people[3]["id"], "legal_name")["fields"]["legal_name"] == person(3)["legal_name"]
     assert chat.introspect(people[0]["token"]) == {"active": False}

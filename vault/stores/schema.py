@@ -102,6 +102,14 @@ def heads() -> dict[str, str]:
     return {name: str(migrating.head(history)) for name, history in HISTORIES.items()}
 
 
+def beyond(revisions: Mapping[str, str]) -> list[str]:
+    """Return which stores are at a revision that this version does not know, as a newer one has it."""
+    return sorted(
+        name for name, revision in revisions.items()
+        if name not in HISTORIES or not migrating.knows(HISTORIES[name], revision)
+    )  # fmt: skip
+
+
 def emptied(engine: Engine, name: str) -> None:
     """Bring a store to the newest schema, without any row of before."""
     if inspect(engine).get_table_names():
