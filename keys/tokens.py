@@ -12,14 +12,16 @@ spelling; all others are refused. Sources: RFC 5297; `docs/formats.md` section 3
 import base64
 import hashlib
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from keys.errors import EndedError, OpenError
 from keys.frame import length_prefixed, split_length_prefixed
-from keys.primitives import Secret, Siv
+from keys.primitives import SIV_TAG_BYTES, Secret, Siv
+from keys.siv import SivOfMany
 
 NYM: Final = "nym_"
 ACCESS: Final = "vat_"
@@ -29,6 +31,13 @@ HANDOFF_BYTES: Final = 32
 PID_BYTES: Final = 16
 JTI_BYTES: Final = 16
 _NYM_TEXT_CHARS: Final = 54
+_GENERATION: Final = Struct(">I").pack
+_NYM_PLAIN_BYTES: Final = PID_BYTES + 4
+_NYM_RAW: Final = Struct(f">{SIV_TAG_BYTES + _NYM_PLAIN_BYTES + 1}sH")
+_NYM_FILLED_BYTES: Final = 2
+_FILLED: Final = "AA"
+"""What fills a pseudonym's text up to whole groups of four, as two zero bytes: so that many are read in one go."""
+_NO_BODY: Final = "A" * (_NYM_TEXT_CHARS - len(NYM))
 _VERSIONS: Final = tuple(bytes((version,)) for version in range(256))
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
@@ -39,8 +48,7 @@ _UNKNOWN_SECONDS: Final = 0.1
 """For how long a version that was asked for in vain is not asked for again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pseudonym:
+class Pseudonym(NamedTuple):
     """What a pairwise token says: who at this provider (`pid`, 16 bytes), and which rotation of his token."""
 
     pid: bytes
@@ -80,10 +88,11 @@ def _read(prefix: str, text: str) -> tuple[bytes, int]:
 class Ciphers:
     """The versions of one key, each with its cipher made once; the highest version seals."""
 
-    __slots__ = ("_by_version", "current")
+    __slots__ = ("_by_version", "_of_many", "current")
 
     def __init__(self, keys: Mapping[int, Secret]) -> None:
         self._by_version = {version: Siv(key) for version, key in keys.items()}
+        self._of_many: dict[tuple[int, int, tuple[bytes, ...]], SivOfMany] = {}
         self.current = max(keys, default=0)
 
     def __contains__(self, version: object) -> bool:
@@ -115,9 +124,49 @@ class Ciphers:
             raise OpenError
         return cipher.open(sealed, *associated, *_bound(version, row))
 
+    def of_many(self, version: int, size: int, *associated: bytes) -> SivOfMany:
+        """Return what seals and opens many messages of one size under one version.
+
+        Raises:
+            EndedError: there is no such version.
+        """
+        key = version, size, associated
+        found = self._of_many.get(key)
+        if found is None:
+            if version not in self._by_version:
+                raise EndedError
+            found = SivOfMany(*self._by_version[version].halves, size, (*associated, *_bound(version, None)))
+            self._of_many[key] = found
+        return found
+
 
 def _bound(version: int, row: bytes | None) -> tuple[bytes, ...]:
     return (_VERSIONS[version],) if row is None else (_VERSIONS[version], row)
+
+
+def _raw_pseudonyms(texts: Sequence[str]) -> list[bytes | None]:
+    """Return sealed ‖ version of each text that is the one spelling of some, None for another, in one reading."""
+    bodies = [
+        text[len(NYM) :] if len(text) == _NYM_TEXT_CHARS and text.startswith(NYM) and text.isascii() else _NO_BODY
+        for text in texts
+    ]
+    joined = _FILLED.join([*bodies, ""]).encode().translate(_STANDARD)
+    try:
+        raw = a2b_base64(joined, strict_mode=True)
+    except ValueError:
+        return [_raw_pseudonym(text) for text in texts]
+    # The last character of one spelling has no bits but those of the bytes; version 0 is no key's.
+    return [None if filled or not one[-1] else one for one, filled in _NYM_RAW.iter_unpack(raw)]
+
+
+def _raw_pseudonym(text: str) -> bytes | None:
+    if len(text) != _NYM_TEXT_CHARS:
+        return None
+    try:
+        sealed, version = _read(NYM, text)
+    except OpenError:
+        return None
+    return sealed + _VERSIONS[version]
 
 
 def handoff_text(secret: bytes) -> str:
@@ -165,6 +214,41 @@ class PairwiseTokens:
             self._ask_for(version)
         plain = self._ciphers.open(sealed, version, self._sector)
         return Pseudonym(plain[:PID_BYTES], int.from_bytes(plain[PID_BYTES:], "big"))
+
+    def encode_all(self, pseudonyms: Sequence[Pseudonym]) -> list[str]:
+        """Return the token of each.
+
+        Raises:
+            EndedError: there is no key.
+        """
+        if not pseudonyms:
+            return []
+        plain = [pid + _GENERATION(generation) for pid, generation in pseudonyms]
+        version = self._ciphers.current
+        sealed = self._ciphers.of_many(version, _NYM_PLAIN_BYTES, self._sector).seal(plain)
+        filled = _VERSIONS[version] + bytes(_NYM_FILLED_BYTES)
+        spelled = b2a_base64(filled.join([*sealed, b""]), newline=False).translate(_URL_SAFE).decode()
+        step = _NYM_TEXT_CHARS - len(NYM) + len(_FILLED)
+        return [NYM + spelled[at : at + step - len(_FILLED)] for at in range(0, len(spelled), step)]
+
+    def decode_all(self, texts: Sequence[str]) -> list[Pseudonym | None]:
+        """Return what each token says, None for one that `decode` refuses."""
+        said: list[Pseudonym | None] = [None] * len(texts)
+        of_version: dict[int, list[tuple[int, bytes]]] = {}
+        for at, raw in enumerate(_raw_pseudonyms(texts)):
+            if raw is not None:
+                of_version.setdefault(raw[-1], []).append((at, raw[:-1]))
+        for version, found in of_version.items():
+            if version not in self._ciphers:
+                self._ask_for(version)
+            ciphers = self._ciphers
+            if version in ciphers:
+                places, sealed = zip(*found, strict=True)
+                opened = ciphers.of_many(version, _NYM_PLAIN_BYTES, self._sector).open(sealed)
+                for at, plain in zip(places, opened, strict=True):
+                    if plain is not None:
+                        said[at] = Pseudonym(plain[:PID_BYTES], int.from_bytes(plain[PID_BYTES:], "big"))
+        return said
 
     def _ask_for(self, version: int) -> None:
         """Ask for the keys once more, unless the same version was asked for a moment ago: forged tokens name any."""

@@ -63,6 +63,22 @@ def test_a_batch_says_of_each_token_what_introspection_says(served: Server) -> N
     assert [item["active"] for item in found] == [True, True, False, False, False, False, True]
 
 
+def test_standings_that_are_alike_are_answered_with_their_own_token_and_others_with_what_is_theirs(
+    served: Server,
+) -> None:
+    chat, _, rita = two_providers(served)
+    tokens = [approved(chat, rita, person(n), f"p{n}") for n in range(5)]
+    until = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() + 30 * 86_400))
+    limited = {"rung": "limit_publish", "until": until, "ground": "spam", "facts": "as seen", "token": tokens[1]}
+    assert chat.post("/v1/sanctions", limited).status_code == 201
+    assert chat.post("/v1/accounts", {"handle": "more", "kind": "personal", "token": tokens[2]}).status_code == 201
+    revoke(chat, tokens[3])
+    found = items(chat, "introspect", {"tokens": tokens})
+    assert found == [{"status": 200, **chat.introspect(token)} for token in tokens]
+    assert [item.get("sub") for item in found] == [*tokens[:3], None, tokens[4]]
+    assert ["vault_restriction" in item for item in found] == [False, True, False, False, False]
+
+
 def test_a39_in_a_batch_foreign_forged_revoked_and_random_tokens_are_one(served: Server) -> None:
     chat, blog, rita = two_providers(served)
     foreign, revoked = approved(chat, rita), approved(blog, rita, person(2), "revoked")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keys.errors import OpenError
+from keys.errors import EndedError, OpenError
 from keys.primitives import Secret
 from keys.tokens import Access, DirectoryTokens, PairwiseTokens, Pseudonym
 
@@ -122,6 +122,57 @@ def test_with_two_versions_the_old_token_opens_and_the_new_key_seals() -> None:
     for codec, text in ((SHOP, new), (PairwiseTokens("shop.example", {2: TWO}), old)):
         with pytest.raises(OpenError):
             codec.decode(text)
+
+
+def _alone(codec: PairwiseTokens, text: str) -> Pseudonym | None:
+    try:
+        return codec.decode(text)
+    except OpenError:
+        return None
+
+
+@given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 2**32 - 1)), max_size=8))
+@settings(deadline=None)
+def test_many_pseudonyms_are_spelled_and_read_as_each_is_alone(said: list[tuple[bytes, int]]) -> None:
+    pseudonyms = [Pseudonym(*one) for one in said]
+    texts = SHOP.encode_all(pseudonyms)
+    assert texts == [SHOP.encode(one) for one in pseudonyms]
+    assert SHOP.decode_all(texts) == pseudonyms
+
+
+def test_among_many_each_is_refused_that_is_refused_alone_and_no_other() -> None:
+    text, both = SHOP.encode(Pseudonym(PID, 7)), PairwiseTokens("shop.example", {1: ONE, 2: TWO})
+    others = [
+        text[:at] + other + text[at + 1 :] for at in range(54) for other in ALPHABET + "=+/ \né" if other != text[at]
+    ]
+    others += ["", "nym_", text[:-1], text + "A", "é" * 54, "nym_" + "A" * 50, both.encode(Pseudonym(PID, 7))]
+    # Each beside one that is good: a character that is none of a token's makes the reading of all fail.
+    for other in others:
+        assert both.decode_all([text, other, text]) == [Pseudonym(PID, 7), _alone(both, other), Pseudonym(PID, 7)]
+    assert both.decode_all([text, *others]) == [Pseudonym(PID, 7), *(_alone(both, other) for other in others)]
+
+
+def test_many_of_an_unknown_version_ask_for_the_keys_once() -> None:
+    asked: list[int] = []
+
+    def renewed() -> dict[int, Secret]:
+        asked.append(len(asked))
+        return {1: ONE, 2: TWO}
+
+    both = PairwiseTokens("shop.example", {1: ONE, 2: TWO})
+    held = PairwiseTokens("shop.example", {1: ONE}, renewed)
+    texts = both.encode_all([Pseudonym(PID, generation) for generation in range(9)])
+    assert held.decode_all(texts) == [Pseudonym(PID, generation) for generation in range(9)]
+    assert held.decode_all(texts)[0] == Pseudonym(PID, 0)
+    assert asked == [0]
+
+
+def test_without_any_key_none_of_many_is_spelled_or_read() -> None:
+    ended = PairwiseTokens("shop.example", {})
+    with pytest.raises(EndedError):
+        ended.encode_all([Pseudonym(PID, 0)])
+    assert ended.decode_all([SHOP.encode(Pseudonym(PID, 0))]) == [None]
+    assert ended.encode_all([]) == []
 
 
 def test_generations_and_sectors_share_no_prefix() -> None:

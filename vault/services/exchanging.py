@@ -237,8 +237,7 @@ class Exchanging:
         return [{"tag": tag, "standing": shown[pid].evidence()} for tag, pid in asked.items()]
 
     def _living_tokens(self, pids: Iterable[bytes]) -> dict[bytes, str]:
-        living = batches.living_all(self._directory, set(pids))
-        return {pid: self._showing.token(row) for pid, row in living.items()}
+        return self._showing.tokens(batches.living_all(self._directory, set(pids)))
 
 
 def _joined(attempt: Attempting, asked: Sequence[tuple[Client, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What a provider is shown of a registration and of an account: the same members for a known and an unknown person."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keys.tokens import Pseudonym
@@ -24,6 +24,17 @@ class Showing:
     def token(self, row: StandingRow) -> str:
         """Return the pairwise token of a standing."""
         return self._keys.tokens(row.sector).encode(Pseudonym(row.pid, row.generation))
+
+    def tokens(self, rows: Mapping[bytes, StandingRow]) -> dict[bytes, str]:
+        """Return the tokens of standings, by the keys that these are given by."""
+        of_sector: dict[str, list[bytes]] = {}
+        for key, row in rows.items():
+            of_sector.setdefault(row.sector, []).append(key)
+        found: dict[bytes, str] = {}
+        for sector, keys in of_sector.items():
+            said = [Pseudonym(rows[key].pid, rows[key].generation) for key in keys]
+            found.update(zip(keys, self._keys.tokens(sector).encode_all(said), strict=True))
+        return found
 
     def registration(self, client: Client, registration: RegistrationId) -> dict[str, Any]:
         """Return a registration of this provider.

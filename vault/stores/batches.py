@@ -11,20 +11,22 @@ from vault.stores.unit import Prepared, Store, Unit
 
 INTROSPECTED: Final = Prepared(
     select(
-        standing.c.pid, standing.c.assurance, standing.c.generation, standing.c.ladder, standing.c.inactive_from,
-        standing.c.superseded_by, standing.c.state, account.c.id.label("account"),
-        account.c.state.label("account_state"), account.c.ladder.label("account_ladder"),
+        standing.c.pid, account.c.id.label("account"), standing.c.assurance, standing.c.generation, standing.c.ladder,
+        standing.c.inactive_from, standing.c.superseded_by, standing.c.state, account.c.state.label("account_state"),
+        account.c.ladder.label("account_ladder"),
     )
     .select_from(standing.outerjoin(account, account.c.pid == standing.c.pid))
     .where(standing.c.pid.in_(bindparam("pids", expanding=True)), standing.c.provider == bindparam("client"))
 )  # fmt: skip
 """What introspection needs of many standings of one client."""
+APART: Final = 2
+"""How many of its columns say whose it is; what is answered depends on the others alone."""
 _FIND: Final = Prepared(select(standing).where(standing.c.pid.in_(bindparam("pids", expanding=True))))
 
 
 def find_all(store: Store, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
-    """Return standings by pid, in one statement of the hot path."""
-    return {row.pid: StandingRow(*row) for row in store.rows(_FIND, pids=list(pids))}
+    """Return standings by pid, in one statement of the hot path: rows that have the members of a `StandingRow`."""
+    return {row.pid: row for row in store.rows(_FIND, pids=list(pids))}
 
 
 def living_all(store: Store, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
