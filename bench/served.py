@@ -27,7 +27,7 @@ _EXCHANGE: Final = {"grant_type": EXCHANGE_GRANT}
 _REDEEMED_PER_SECOND: Final = 3000
 _BODIES_PER_SECOND: Final = 3000
 REGISTERED_TOGETHER: Final = 100
-EXCHANGED_TOGETHER: Final = 100
+EXCHANGED_TOGETHER: Final = 1000
 _REGISTERED_PER_SECOND: Final = 6_000
 """More than can be registered on two cores: what is sent twice is refused."""
 

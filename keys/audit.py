@@ -51,9 +51,16 @@ def row_of(
     deployment: bytes, rid: bytes, commitment_key: Secret, kind: str, minute: int, detail: Mapping[str, object]
 ) -> dict[str, Any]:
     """Return an audit row about a record of which the commitment key alone was opened."""
+    return packed_row(deployment, rid, commitment_key, kind, minute, msgpack.packb(dict(detail)))
+
+
+def packed_row(
+    deployment: bytes, rid: bytes, commitment_key: Secret, kind: str, minute: int, packed: bytes
+) -> dict[str, Any]:
+    """Return an audit row as `row_of` does, its detail packed: of many rows that say the same it is packed once."""
     audit_id = random_bytes(16)
     place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
-    sealed = seal(detail_key(commitment_key, audit_id), Purpose.AUDIT, place, msgpack.packb(dict(detail)))
+    sealed = seal(detail_key(commitment_key, audit_id), Purpose.AUDIT, place, packed)
     return {"id": audit_id, "type": kind, "minute": minute, "address": rid, "detail": sealed}
 
 

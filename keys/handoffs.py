@@ -7,7 +7,7 @@ Guarantees: whoever steals the store can neither redeem a hand-off nor tell whos
 sealed one does not open.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
@@ -70,13 +70,21 @@ def _place(keyring: Keyring, digest: bytes) -> Place:
     return Place(keyring.deployment, "keys.handoff", digest, "sealed")
 
 
-def draw(keyring: Keyring, handoff: Handoff) -> tuple[str, dict[str, Any]]:
-    """Return (text, row) of a fresh hand-off."""
-    text = handoff_text(random_bytes(HANDOFF_BYTES))
-    digest = handoff_hash(text)
-    plain = msgpack.packb({name: getattr(handoff, name) for name in Handoff.__slots__})
-    sealed = keyring.current("map").seal(Purpose.HANDOFF, _place(keyring, digest), plain)
-    return text, {"hash": digest, "sealed": sealed, "expires": handoff.expires}
+def draw_all(keyring: Keyring, said: Sequence[Handoff]) -> list[tuple[str, dict[str, Any]]]:
+    """Return (text, row) of a fresh hand-off each."""
+    key, secrets, pack = keyring.current("map"), random_bytes(HANDOFF_BYTES * len(said)), msgpack.Packer().pack
+    drawn = []
+    for at, one in enumerate(said):
+        text = handoff_text(secrets[at * HANDOFF_BYTES : (at + 1) * HANDOFF_BYTES])
+        digest = handoff_hash(text)
+        plain = pack({
+            "rid": one.rid, "pid": one.pid, "generation": one.generation, "giver": one.giver, "taker": one.taker,
+            "taker_sector": one.taker_sector, "purpose": one.purpose, "agreement": one.agreement,
+            "expires": one.expires,
+        })  # fmt: skip
+        sealed = key.seal(Purpose.HANDOFF, _place(keyring, digest), plain)
+        drawn.append((text, {"hash": digest, "sealed": sealed, "expires": one.expires}))
+    return drawn
 
 
 def adding(rows: Iterable[Mapping[str, Any]]) -> Rows:

@@ -30,9 +30,10 @@ HYBRID_PUBLIC_BYTES: Final = 1216
 HYBRID_SEED_BYTES: Final = 96
 """ML-KEM has seeds of 64 bytes (FIPS 203 section 7.1), X25519 private keys of 32."""
 _HPKE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
-_SHA512: Final = hashes.SHA512()
 _SHA512_BLOCK: Final = 128
 _SHA512_BYTES: Final = 64
+_SHA256_BYTES: Final = 32
+_NUMBERS: Final = tuple(bytes((number,)) for number in range(256))
 _INNER_PAD: Final = bytes(one ^ 0x36 for one in range(256))
 _OUTER_PAD: Final = bytes(one ^ 0x5C for one in range(256))
 _LATTICE_SEED_BYTES: Final = 64
@@ -111,6 +112,8 @@ class Mac:
 
 def expand_sha256(key: Secret, info: bytes, size: int = KEY_BYTES) -> Secret:
     """HKDF-Expand with SHA-256 (RFC 5869 section 2.3); `key` is uniformly random already, so there is no extract."""
+    if size <= _SHA256_BYTES:  # one block of it: an HMAC, which costs a good deal less without a KDF around it
+        return Secret(hmac.digest(key.expose_cleartext(), info + _NUMBERS[1], "sha256")[:size])
     return Secret(HKDFExpand(algorithm=hashes.SHA256(), length=size, info=info).derive(key.expose_cleartext()))
 
 
@@ -129,21 +132,22 @@ class Expander:
 
     def expand(self, info: bytes, size: int) -> bytes:
         """Return `size` bytes; see `expand_sha512`."""
-        made, last = b"", b""
-        for number in range(1, -(-size // _SHA512_BYTES) + 1):
-            inner, outer = self._inner.copy(), self._outer.copy()
-            inner.update(last + info + bytes((number,)))
-            outer.update(inner.digest())
-            last = outer.digest()
+        made = last = self._block(info + _NUMBERS[1])
+        for number in range(2, -(-size // _SHA512_BYTES) + 1):
+            last = self._block(last + info + _NUMBERS[number])
             made += last
         return made[:size]
+
+    def _block(self, message: bytes) -> bytes:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def expand_sha512(key: Secret | Expander, info: bytes, size: int) -> bytes:
     """HKDF-Expand with SHA-512 (RFC 5869 section 2.3)."""
-    if isinstance(key, Expander):
-        return key.expand(info, size)
-    return HKDFExpand(algorithm=_SHA512, length=size, info=info).derive(key.expose_cleartext())
+    return (key if isinstance(key, Expander) else Expander(key)).expand(info, size)
 
 
 class Aead:

@@ -9,7 +9,6 @@ Nothing of the first three is stored. The version stands last, so that tokens sh
 spelling; all others are refused. Sources: RFC 5297; `docs/formats.md` section 3.
 """
 
-import base64
 import hashlib
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping, Sequence
@@ -171,7 +170,7 @@ def _raw_pseudonym(text: str) -> bytes | None:
 
 def handoff_text(secret: bytes) -> str:
     """Return the text of a hand-off of 32 random bytes."""
-    return HANDOFF + base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+    return HANDOFF + b2a_base64(secret, newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
 
 
 def handoff_hash(text: str) -> bytes:

@@ -72,9 +72,10 @@ class Directory:
 
     def open(self, *evidence: object, **more: object) -> list[dict[str, Any]]:
         items = [
-            {"audience": "bank", "purpose": "moderation", "generation": 0, "standing": one, **more} for one in evidence
+            {"audience": "bank", "purpose": "moderation", "generation": 0, "standing": at, **more}
+            for at in range(len(evidence))
         ]
-        answers: list[dict[str, Any]] = self.run(_opening, giver="shop", items=items)["items"]
+        answers: list[dict[str, Any]] = self.run(_opening, giver="shop", standings=list(evidence), items=items)["items"]
         return answers
 
     def opened(self, evidence: object) -> str:
@@ -429,8 +430,10 @@ def test_malformed_batches_are_refused_whole(directory: Directory, items: object
             directory.run(act, **{who: "shop", "items": items})
 
 
-def _item(standing: object, **more: object) -> dict[str, Any]:
-    return {"audience": "bank", "purpose": "moderation", "generation": 0, "standing": standing, **more}
+def _asking(evidence: object, giver: str = "shop", **more: object) -> dict[str, Any]:
+    """Return the arguments by which one hand-off is asked for."""
+    item = {"audience": "bank", "purpose": "moderation", "generation": 0, "standing": 0, **more}
+    return {"giver": giver, "standings": [evidence], "items": [item]}
 
 
 def test_openings_that_come_together_never_spend_more_than_the_hour_holds(directory: Directory) -> None:
@@ -439,7 +442,7 @@ def test_openings_that_come_together_never_spend_more_than_the_hour_holds(direct
     openings = exchanging.Openings(directory.names())
 
     def opened() -> dict[str, Any]:
-        answer: dict[str, Any] = openings({"giver": "shop", "items": [_item(evidence)]}, None)["items"][0]  # type: ignore[arg-type]
+        answer: dict[str, Any] = openings(_asking(evidence), None)["items"][0]  # type: ignore[arg-type]
         return answer
 
     answers = at_once([opened] * 12)
@@ -451,32 +454,54 @@ def test_openings_that_come_together_never_spend_more_than_the_hour_holds(direct
 def test_of_openings_carried_out_together_one_that_is_refused_fails_alone(directory: Directory) -> None:
     _, evidence = directory.known()
     openings = exchanging.Openings(directory.names())
-    good = exchanging.Call("shop", [_item(evidence)])
-    calls = [
-        good, exchanging.Call("shop", [_item({**evidence, "pid": bytes(16)})]),
-        exchanging.Call("other", [_item(evidence)]), exchanging.Call("shop", [_item(evidence, purpose="research")]),
-        good,
+    asked = [
+        _asking(evidence), _asking({**evidence, "pid": bytes(16)}), _asking(evidence, giver="other"),
+        _asking(evidence, purpose="research"), _asking(evidence),
     ]  # fmt: skip
-    found = [answer["items"][0].get("error", "given") for answer in openings._carry_out(calls)]
+    answers = openings._carry_out([exchanging.Call(**args) for args in asked])
+    found = [answer["items"][0].get("error", "given") for answer in answers]
     assert found == ["given", "refused", "target", "scope", "given"]
     assert directory.spent() == [2]
     assert len(directory.store.rows("handoff")) == directory.audit().count("exchange.opened") == 2
+
+
+def test_one_person_is_checked_once_for_all_his_hand_offs_and_each_item_has_its_own_outcome(
+    directory: Directory,
+) -> None:
+    (_, one), (made, other) = directory.known(), directory.known()
+    purposes = ["moderation", "research", "moderation", "moderation"]
+    items = [
+        {"audience": "bank", "purpose": purpose, "generation": 0, "standing": place}
+        for purpose, place in zip(purposes, [1, 0, 0, 1], strict=True)
+    ]
+    answers = directory.run(_opening, giver="shop", standings=[one, {**other, "link": one["link"]}], items=items)[
+        "items"
+    ]
+    assert [answer.get("error", "given") for answer in answers] == ["refused", "scope", "given", "refused"]
+    answers = directory.run(_opening, giver="shop", standings=[one, other], items=items)["items"]
+    assert [answer.get("error", "given") for answer in answers] == ["given", "scope", "given", "given"]
+    redeemed = directory.redeemed(answers[0]["handoff"], answers[2]["handoff"])
+    assert len({item["pid"] for item in redeemed}) == 2
+    assert directory.redeemed(answers[3]["handoff"]) == [{"pid": redeemed[0]["pid"], "purpose": "moderation"}]
+    rids = [row.address for row in directory.store.rows("audit_outbox") if row.type == "exchange.opened"]
+    assert (len(rids), rids.count(made.rid)) == (4, 2)
 
 
 def test_a_call_that_is_malformed_does_not_fail_those_it_came_with(directory: Directory) -> None:
     _, evidence = directory.known()
     openings = exchanging.Openings(directory.names())
 
-    def asked(item: object) -> str:
+    def asked(args: dict[str, Any]) -> str:
         try:
-            answer: dict[str, Any] = openings({"giver": "shop", "items": [item]}, None)["items"][0]  # type: ignore[arg-type]
+            answer: dict[str, Any] = openings(args, None)["items"][0]  # type: ignore[arg-type]
         except ProtocolError:
             return "malformed"
         return str(answer.get("error", "given"))
 
-    shown = [_item(evidence), _item({}), _item(7), _item(evidence), _item(evidence, generation="x")]
-    found = at_once([partial(asked, item) for item in shown])
-    assert found == ["given", "malformed", "malformed", "given", "malformed"]
+    wrong = [_asking({}), _asking(7), *(_asking(evidence, standing=place) for place in (1, -1, "x"))]
+    shown = [_asking(evidence), *wrong, _asking(evidence), _asking(evidence, generation="x")]
+    found = at_once([partial(asked, args) for args in shown])
+    assert found == ["given", *["malformed"] * len(wrong), "given", "malformed"]
     assert len(directory.store.rows("handoff")) == directory.audit().count("exchange.opened") == 2
 
 

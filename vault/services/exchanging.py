@@ -149,8 +149,12 @@ class Exchanging:
         shown = gathered(self._directory.rows(exchanges.GIVEN, pids=pids, client=client.id))
         given: Given = {}
         known: dict[int, Shown] = {}
+        exchangeable: dict[Pseudonym | None, Shown | None] = {}
         for at, wish in wishes.items():
-            one = _exchangeable(shown, said[at], client, now)
+            token = said[at]
+            if token not in exchangeable:
+                exchangeable[token] = _exchangeable(shown, token, client, now)
+            one = exchangeable[token]
             if wish.audience not in audiences:
                 given[at] = {"error": "target"}
             elif one is None:
@@ -160,15 +164,16 @@ class Exchanging:
         if not known:
             return given
         evidence = self._evidence({one.rows[0].pid: one for one in known.values()})
+        place = {pid: number for number, pid in enumerate(evidence)}
         items = [
             {
                 "audience": wishes[at].audience, "purpose": wishes[at].purpose,
-                "generation": one.rows[0].generation, "standing": evidence[one.rows[0].pid],
+                "generation": one.rows[0].generation, "standing": place[one.rows[0].pid],
             }
             for at, one in known.items()
         ]  # fmt: skip
-        answers = self._exchange.call("exchange.open", {"giver": client.id, "items": items})["items"]
-        return given | dict(zip(known, answers, strict=True))
+        call = {"giver": client.id, "standings": list(evidence.values()), "items": items}
+        return given | dict(zip(known, self._exchange.call("exchange.open", call)["items"], strict=True))
 
     def _evidence(self, shown: Mapping[bytes, Shown]) -> dict[bytes, dict[str, Any]]:
         """Return the evidence of standings by pid."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
+import msgpack
 from sqlalchemy import Connection
 
 from keys import agreements, audit, budgets, handoffs, record_keys, records
@@ -24,6 +25,7 @@ from keys.engine import reading
 from keys.errors import KeysError, MissingError, OpenError, ProtocolError
 from keys.grouping import Group
 from keys.handoffs import Handoff
+from keys.primitives import Secret
 from keys.records import Assurance, Record, State
 
 MOST_ITEMS: Final = 1000
@@ -53,10 +55,30 @@ def refused(why: Refusal) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the act, its form checked: giver and items."""
+    """One call of the act, its form checked: giver, the standings that are shown, and items that name them."""
 
     giver: str
+    standings: Sequence[Any]
     items: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """A standing that may be handed over, with the key of its record's audit rows."""
+
+    sector: str
+    pid: bytes
+    record: Record
+    commitment_key: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """An item that may be opened."""
+
+    agreement: Agreement
+    person: _Person
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +108,8 @@ class Openings:
         """Draw hand-offs: rows, budget and audit rows in one transaction.
 
         Args:
-            args: {giver, items: [{audience, purpose, generation, standing}]}, `generation` of the token that was shown.
+            args: {giver, standings: [evidence], items: [{audience, purpose, generation, standing}]}: the generation of
+                the token that was shown, and the standing's place among those that are shown; each is checked once.
 
         Returns:
             {items: [{handoff, expires_in} | {error}]} in the order of the items.
@@ -101,34 +124,50 @@ class Openings:
 
 
 def _call(args: Args) -> Call:
-    return Call(text(args, "giver"), [mapping(item, "item") for item in listed(args, "items", most=MOST_ITEMS)])
+    standings = listed(args, "standings", most=MOST_ITEMS)
+    items = [mapping(item, "item") for item in listed(args, "items", most=MOST_ITEMS)]
+    if not all(0 <= whole(item, "standing") < len(standings) for item in items):
+        raise ProtocolError("standing: the place of one")
+    return Call(text(args, "giver"), standings, items)
 
 
 def _opened(names: Names, calls: Sequence[Call]) -> list[dict[str, Any]]:
-    items = [(call.giver, item) for call in calls for item in call.items]
-    rids = {rid for _, item in items for rid in rids_of(names, item.get("standing"))}
+    rids = {rid for call in calls for evidence in call.standings for rid in rids_of(names, evidence)}
     with reading(names.engine) as connection:
         agreed, rows = run(
             connection, agreements.reading_givers(connection, {call.giver for call in calls}),
             records.reading_rids(connection, rids),
         )  # fmt: skip
     known, load = agreements.by_giver(names.keyring, agreed.rows), among(records.intact(names.keyring, rows.rows))
-    prepared = [_prepared(names, known.get(giver, []), load, item) for giver, item in items]
-    ready = {at: item for at, item in enumerate(prepared) if isinstance(item, _Ready)}
+    looked: list[_Wish | Refusal] = []
+    for call in calls:
+        persons = [_person(names, load, evidence) for evidence in call.standings]
+        of_giver = known.get(call.giver, [])
+        looked += [_wish(of_giver, persons[item["standing"]], item) for item in call.items]
+    ready = _drawn(names, {at: wish for at, wish in enumerate(looked) if isinstance(wish, _Wish)})
     failed = _write(names, ready) if ready else {}
     seconds = names.limits.handoff_seconds
     results = iter([
-        refused(item) if isinstance(item, Refusal)
+        refused(wish) if isinstance(wish, Refusal)
         else refused(failed[at]) if at in failed
-        else {"handoff": item.text, "expires_in": seconds}
-        for at, item in enumerate(prepared)
+        else {"handoff": ready[at].text, "expires_in": seconds}
+        for at, wish in enumerate(looked)
     ])  # fmt: skip
     return [{"items": list(islice(results, len(call.items)))} for call in calls]
 
 
-def _prepared(
-    names: Names, known: list[Agreement] | None, load: Callable[[bytes], Record], item: Args
-) -> _Ready | Refusal:
+def _person(names: Names, load: Callable[[bytes], Record], evidence: object) -> _Person | Refusal:
+    try:
+        standing = check_shown(names, evidence, load)
+        commitment_key = record_keys.commitment_key(names.keyring, standing.record)
+    except ProtocolError:
+        raise
+    except KeysError:
+        return Refusal.REFUSED
+    return _Person(standing.sector, standing.pid, standing.record, commitment_key)
+
+
+def _wish(known: list[Agreement] | None, person: _Person | Refusal, item: Args) -> _Wish | Refusal:
     if known is None:
         return Refusal.REFUSED
     agreement = _agreed(known, text(item, "audience"), text(item, "purpose"))
@@ -136,26 +175,37 @@ def _prepared(
         return agreement
     if agreement.basis is not Basis.LEGAL:
         return Refusal.SUBJECT  # until people can sign in, nobody's consent can be shown to the agent
-    try:
-        standing = check_shown(names, item.get("standing"), load)
-        commitment_key = record_keys.commitment_key(names.keyring, standing.record)
-    except ProtocolError:
-        raise
-    except KeysError:
+    if isinstance(person, Refusal):
+        return person
+    if person.sector != agreement.giver_sector:
         return Refusal.REFUSED
-    if standing.sector != agreement.giver_sector:
-        return Refusal.REFUSED
-    if not may_be_exchanged(standing.record):
+    if not may_be_exchanged(person.record):
         return Refusal.SUBJECT
-    handoff = Handoff(
-        standing.record.rid, standing.pid, whole(item, "generation"), agreement.giver, agreement.taker,
-        agreement.taker_sector, agreement.purpose, agreement.id, names.now() + names.limits.handoff_seconds,
-    )  # fmt: skip
-    drawn, row = handoffs.draw(names.keyring, handoff)
-    said = audit.row_of(
-        names.keyring.deployment, standing.record.rid, commitment_key, "exchange.opened", names.minute, handoff.told
-    )
-    return _Ready(agreement, standing.record, drawn, row, said)
+    return _Wish(agreement, person, whole(item, "generation"))
+
+
+def _drawn(names: Names, wishes: Mapping[int, _Wish]) -> dict[int, _Ready]:
+    """Draw a hand-off and seal an audit row for each."""
+    expires, minute, deployment = names.now() + names.limits.handoff_seconds, names.minute, names.keyring.deployment
+    said = [
+        Handoff(
+            wish.person.record.rid, wish.person.pid, wish.generation, wish.agreement.giver, wish.agreement.taker,
+            wish.agreement.taker_sector, wish.agreement.purpose, wish.agreement.id, expires,
+        )
+        for wish in wishes.values()
+    ]  # fmt: skip
+    told: dict[bytes, bytes] = {}
+    ready = {}
+    for (at, wish), handoff, (drawn, row) in zip(
+        wishes.items(), said, handoffs.draw_all(names.keyring, said), strict=True
+    ):
+        packed = told.get(handoff.agreement)
+        if packed is None:
+            packed = told[handoff.agreement] = msgpack.packb(handoff.told)
+        record, key = wish.person.record, wish.person.commitment_key
+        line = audit.packed_row(deployment, record.rid, key, "exchange.opened", minute, packed)
+        ready[at] = _Ready(wish.agreement, record, drawn, row, line)
+    return ready
 
 
 def among(found: Mapping[bytes, Record | None]) -> Callable[[bytes], Record]:
