@@ -5,24 +5,23 @@ at its place; a refusal leaves nothing behind.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
 import msgpack
-from sqlalchemy import Connection
 
 from keys import agreements, audit, budgets, handoffs, record_keys, records
 from keys.agent.arguments import Args, listed, mapping, text, whole
 from keys.agent.names import Names, check_shown, rids_of
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement, Basis
-from keys.bulk import insert_all
+from keys.bulk import Rows, insert_all, insert_last
 from keys.driver import Outcome, Step, begun, run
 from keys.engine import reading
-from keys.errors import KeysError, MissingError, OpenError, ProtocolError
+from keys.errors import BudgetError, KeysError, MissingError, OpenError, ProtocolError
 from keys.grouping import Group
 from keys.handoffs import Handoff
 from keys.primitives import Secret
@@ -230,10 +229,47 @@ def _agreed(known: Iterable[Agreement], audience: str, purpose: str) -> Agreemen
     return found[0]
 
 
+class _ChangedError(Exception):
+    """What some rest on is not as it was read, so that not all may be written."""
+
+
 def _write(names: Names, ready: Mapping[int, _Ready]) -> dict[int, Refusal]:
     """Write what may be written; return who may not, since what it rests on changed or its budget is used up."""
-    with begun(names.engine, *_again(names, ready)) as (connection, outcomes):
-        failed, agreed, left = _looked_again(names, ready, outcomes)
+    try:
+        _write_all(names, ready)
+    except (BudgetError, _ChangedError):
+        return _write_some(names, ready)
+    return {}
+
+
+def _write_all(names: Names, ready: Mapping[int, _Ready]) -> None:
+    """Count the budgets in the round trip that reads again, and write everything in that which commits.
+
+    Raises:
+        BudgetError, _ChangedError: some may not be written, and nothing was.
+    """
+    of = {item.agreement.id: item.agreement for item in ready.values()}
+    counts = Counter(item.agreement.id for item in ready.values())
+    spending = [
+        budgets.spending(names.engine, of[key].budget, of[key].per_hour, _window(names), count)
+        for key, count in counts.items()
+    ]
+    with begun(names.engine, *_resting_on(names, ready, of), *spending) as (connection, outcomes):
+        agreed, rows, _, *spent = outcomes
+        if agreements.by_id(names.keyring, agreed.rows) != of or _failed(ready, of, rows):
+            raise _ChangedError
+        for outcome in spent:
+            budgets.check(outcome.rows)
+        insert_last(connection, *_entries(ready.values()))
+
+
+def _write_some(names: Names, ready: Mapping[int, _Ready]) -> dict[int, Refusal]:
+    of = {item.agreement.id: item.agreement for item in ready.values()}
+    reading = budgets.reading(names.engine, [agreement.budget for agreement in of.values()])
+    with begun(names.engine, *_resting_on(names, ready, of), reading) as (connection, (agreed_now, rows, _, used)):
+        agreed = agreements.by_id(names.keyring, agreed_now.rows)
+        failed, window = _failed(ready, agreed, rows), _window(names)
+        left = {key: budgets.left(used.rows, one.budget, one.per_hour, window) for key, one in agreed.items()}
         counts: Counter[bytes] = Counter()
         for at, item in ready.items():
             if at not in failed and counts[item.agreement.id] < left[item.agreement.id]:
@@ -242,31 +278,26 @@ def _write(names: Names, ready: Mapping[int, _Ready]) -> dict[int, Refusal]:
                 failed.setdefault(at, Refusal.BUDGET)
         done = [item for at, item in ready.items() if at not in failed]
         if done:
-            _enter(names, connection, {agreed[key]: count for key, count in counts.items()}, done)
+            spending = [
+                budgets.spending(connection, agreed[key].budget, agreed[key].per_hour, window, count)
+                for key, count in counts.items()
+            ]
+            for outcome in insert_all(connection, spending, *_entries(done)):
+                budgets.check(outcome.rows)  # or nothing of the transaction stands
     return failed
 
 
-def _again(names: Names, ready: Mapping[int, _Ready]) -> list[Step]:
-    """Return the statements that read, under the write lock, what everything rests on."""
-    of = {item.agreement.id: item.agreement for item in ready.values()}
+def _resting_on(names: Names, ready: Mapping[int, _Ready], of: Mapping[bytes, Agreement]) -> list[Step]:
+    """Return the statements that read, under the write lock, what everything rests on, and delete what expired."""
     return [
         agreements.reading_ids(names.engine, of),
         records.reading_rids(names.engine, {item.record.rid for item in ready.values()}),
-        budgets.reading(names.engine, [agreement.budget for agreement in of.values()]),
         handoffs.expiring(names.engine, names.now()),
     ]
 
 
-def _looked_again(
-    names: Names, ready: Mapping[int, _Ready], outcomes: Sequence[Outcome]
-) -> tuple[dict[int, Refusal], dict[bytes, Agreement], dict[bytes, int]]:
-    """Look at what was read again.
-
-    Returns:
-        (who fails, agreements by id, what the budget of each still holds)
-    """
-    agreements_now, rows, used, _ = outcomes
-    agreed = agreements.by_id(names.keyring, agreements_now.rows)
+def _failed(ready: Mapping[int, _Ready], agreed: Mapping[bytes, Agreement], rows: Outcome) -> dict[int, Refusal]:
+    """Return who fails, since his agreement or his record is not as it was."""
     macs = {row.rid: row.mac for row in rows.rows}
     failed: dict[int, Refusal] = {}
     for at, item in ready.items():
@@ -274,27 +305,12 @@ def _looked_again(
             failed[at] = Refusal.TARGET
         elif macs.get(item.record.rid) != item.record.mac:
             failed[at] = Refusal.REFUSED
-    window = _window(names)
-    left = {key: budgets.left(used.rows, one.budget, one.per_hour, window) for key, one in agreed.items()}
-    return failed, agreed, left
+    return failed
 
 
 def _window(names: Names) -> int:
     return names.now() // budgets.HOUR_SECONDS
 
 
-def _enter(names: Names, connection: Connection, counts: Mapping[Agreement, int], done: Sequence[_Ready]) -> None:
-    """Count the budgets, and write hand-offs and audit rows.
-
-    Raises:
-        BudgetError: a budget holds less than was read; nothing of the transaction may stand.
-    """
-    spending = [
-        budgets.spending(connection, agreement.budget, agreement.per_hour, _window(names), count)
-        for agreement, count in counts.items()
-    ]
-    entered = insert_all(
-        connection, spending, handoffs.adding([item.row for item in done]), audit.adding([item.audit for item in done])
-    )
-    for outcome in entered:
-        budgets.check(outcome.rows)
+def _entries(done: Collection[_Ready]) -> tuple[Rows, Rows]:
+    return handoffs.adding([item.row for item in done]), audit.adding([item.audit for item in done])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/oauth/introspect"
 SIGNED: Final = "application/token-introspection+jwt"
-Introspect = Callable[[dict[str, Any]], bytes]
+Answering = Callable[[dict[str, Any]], bytes]
 """From a WSGI environ to the body of the answer."""
 
 
@@ -35,7 +35,7 @@ def is_plain(environ: Mapping[str, Any]) -> bool:
     )
 
 
-def add_introspection(app: Flask, vault: "Vault") -> Introspect:
+def add_introspection(app: Flask, vault: "Vault") -> Answering:
     """Add the route to an application, and return what answers it: the application calls it ahead of Flask."""
     limit_bytes, ask = vault.settings.max_body_bytes, vault.introspecting.introspect
 

@@ -1,8 +1,10 @@
 """`POST /oauth/token`: access tokens for clients (RFC 6749 section 4.4), and the exchange of tokens (RFC 8693)."""
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from flask import Flask, Response, request
 
 from vault.errors import Kind, VaultError
@@ -11,23 +13,29 @@ from vault.web.gate import CLIENT_KEY
 from vault.web.oauth.client import client_form, credentials
 from vault.web.oauth.errors import OAuthError
 from vault.web.oauth.exchange import EXCHANGE_GRANT, REPEATABLE, exchanged
-from vault.web.requests import json_response
+from vault.web.oauth.introspection import Answering
+from vault.web.requests import JSON
 from vault.web.strict import check_framing
 
 if TYPE_CHECKING:
     from vault.wiring import Vault
 
+PATH: Final = "/oauth/token"
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
 """RFC 6749 appendix A.4."""
 _MAX_SCOPE_CHARACTERS: Final = 512
 
 
-def add_token(app: Flask, vault: "Vault") -> None:
-    """Add the route to an application."""
+def is_asked(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a request is one for a token, which is answered ahead of Flask."""
+    return (environ["PATH_INFO"], environ["REQUEST_METHOD"]) == (PATH, "POST")
+
+
+def add_token(app: Flask, vault: "Vault") -> Answering:
+    """Add the route to an application, and return what answers it: the application calls it ahead of Flask."""
     limit_bytes = vault.settings.max_body_bytes
 
-    def token() -> Response:
-        environ = request.environ
+    def token(environ: dict[str, Any]) -> bytes:
         check_framing(environ, limit_bytes)
         vault.peek("directory")
         client_id, secret = credentials(environ)
@@ -38,7 +46,7 @@ def add_token(app: Flask, vault: "Vault") -> None:
         if grant_type is None:
             raise VaultError(Kind.MALFORMED, "grant_type is required")
         if grant_type == EXCHANGE_GRANT:
-            return json_response(exchanged(vault, client, form))
+            return orjson.dumps(exchanged(vault, client, form))
         if grant_type != "client_credentials":
             raise OAuthError("unsupported_grant_type", "the grants are client_credentials and token-exchange")
         try:
@@ -47,14 +55,18 @@ def add_token(app: Flask, vault: "Vault") -> None:
             if error.kind is not Kind.FORBIDDEN:
                 raise
             raise OAuthError("invalid_scope", "a scope that this client does not have", Refused.SCOPE) from None
-        return json_response({
+        return orjson.dumps({
             "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": seconds,
             "scope": " ".join(sorted(granted)),
         })  # fmt: skip
 
-    app.add_url_rule("/oauth/token", view_func=token, methods=["POST"])
+    def view() -> Response:
+        return Response(token(request.environ), content_type=JSON)
+
+    app.add_url_rule(PATH, "token", view_func=view, methods=["POST"])
+    return token
 
 
 def _scopes(text: str | None) -> frozenset[str] | None:
