@@ -134,7 +134,7 @@ def _alone(codec: PairwiseTokens, text: str) -> Pseudonym | None:
 @given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 2**32 - 1)), max_size=8))
 @settings(deadline=None)
 def test_many_pseudonyms_are_spelled_and_read_as_each_is_alone(said: list[tuple[bytes, int]]) -> None:
-    pseudonyms = [Pseudonym(*one) for one in said]
+    pseudonyms = [Pseudonym(*one) for one in said] * 5
     texts = SHOP.encode_all(pseudonyms)
     assert texts == [SHOP.encode(one) for one in pseudonyms]
     assert SHOP.decode_all(texts) == pseudonyms
@@ -148,7 +148,8 @@ def test_among_many_each_is_refused_that_is_refused_alone_and_no_other() -> None
     others += ["", "nym_", text[:-1], text + "A", "é" * 54, "nym_" + "A" * 50, both.encode(Pseudonym(PID, 7))]
     # Each beside one that is good: a character that is none of a token's makes the reading of all fail.
     for other in others:
-        assert both.decode_all([text, other, text]) == [Pseudonym(PID, 7), _alone(both, other), Pseudonym(PID, 7)]
+        good = [Pseudonym(PID, 7)] * 20
+        assert both.decode_all([*[text] * 20, other, *[text] * 20]) == [*good, _alone(both, other), *good]
     assert both.decode_all([text, *others]) == [Pseudonym(PID, 7), *(_alone(both, other) for other in others)]
 
 
@@ -161,17 +162,18 @@ def test_many_of_an_unknown_version_ask_for_the_keys_once() -> None:
 
     both = PairwiseTokens("shop.example", {1: ONE, 2: TWO})
     held = PairwiseTokens("shop.example", {1: ONE}, renewed)
-    texts = both.encode_all([Pseudonym(PID, generation) for generation in range(9)])
-    assert held.decode_all(texts) == [Pseudonym(PID, generation) for generation in range(9)]
+    texts = both.encode_all([Pseudonym(PID, generation) for generation in range(90)])
+    assert held.decode_all(texts) == [Pseudonym(PID, generation) for generation in range(90)]
     assert held.decode_all(texts)[0] == Pseudonym(PID, 0)
     assert asked == [0]
 
 
 def test_without_any_key_none_of_many_is_spelled_or_read() -> None:
     ended = PairwiseTokens("shop.example", {})
-    with pytest.raises(EndedError):
-        ended.encode_all([Pseudonym(PID, 0)])
-    assert ended.decode_all([SHOP.encode(Pseudonym(PID, 0))]) == [None]
+    for count in (1, 90):
+        with pytest.raises(EndedError):
+            ended.encode_all([Pseudonym(PID, 0)] * count)
+        assert ended.decode_all([SHOP.encode(Pseudonym(PID, 0))] * count) == [None] * count
     assert ended.encode_all([]) == []
 
 
