@@ -515,6 +515,36 @@ def test_a55_twenty_at_once_have_one_effect(chat: Client, rita: Client) -> None:
     assert len(chat.get("/v1/sanctions", params={"token": made["token"]}).json()["items"]) == 1
 
 
+def test_each_of_many_at_once_has_its_own_sanction_or_refusal(chat: Client, rita: Client, served: Server) -> None:
+    """A worker sets what waits together in one transaction: of one person too, and beside what is refused."""
+    tokens = [approved(chat, rita)["token"] for _ in range(6)]
+    bodies: list[dict[str, Any]] = [
+        {"token": token, "rung": "warn", "ground": "spam", "facts": f"{number}"}
+        for token in tokens for number in range(4)
+    ]  # fmt: skip
+    ahead = {"rung": "suspend_updates", "until": later(days=3), "ground": "spam"}
+    bodies += [{"token": token, **ahead} for token in tokens[1:]]
+    limit = {"token": tokens[0], "rung": "limit_publish", "ground": "spam", "facts": "x"}
+    bodies += [{**limit, "until": later(days=days)} for days in (1, 9, 5)]
+    audited = served.sql("directory", "SELECT count(*) FROM audit_outbox WHERE type = ?", "sanction.set")[0][0]
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda body: chat.post("/v1/sanctions", body), bodies))
+    codes = [answer.status_code for answer in answers]
+    # Whether a suspension comes before the first warning of its person or after, it skips ahead.
+    assert codes == [201] * 24 + [422] * 5 + [201] * 3
+    made = [answer.json() for answer in answers if answer.status_code == 201]
+    assert len({one["id"] for one in made}) == 27
+    assert [one["token"] for one in made[:24]] == [body["token"] for body in bodies[:24]]
+    for token in tokens:
+        rungs = [one["rung"] for one in chat.get(f"/v1/sanctions?token={token}").json()["items"]]
+        assert sorted(rungs) == ["limit_publish"] * (3 if token == tokens[0] else 0) + ["warn"] * 4
+    # Each was computed from those set before it in the same transaction: the latest end runs.
+    assert chat.introspect(tokens[0])["vault_restriction"] == {"rung": "limit_publish", "until": bodies[-2]["until"]}
+    assert chat.introspect(tokens[1])["vault_restriction"] == {"rung": "warn"}
+    rows = served.sql("directory", "SELECT count(*) FROM audit_outbox WHERE type = ?", "sanction.set")[0][0]
+    assert rows - audited == 27
+
+
 def test_a55_the_stored_answer_and_the_sanction_hold_after_a_restart(fresh: Server) -> None:
     chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
     made = approved(chat, rita)

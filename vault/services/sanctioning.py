@@ -3,19 +3,21 @@
 The words are sealed under the registrant's statement key; the directory holds codes, rung and times.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from keys.errors import OpenError
+from keys.grouping import Group
 from keys.primitives import random_bytes
 from vault.config import Settings
 from vault.domain import sanctions as rules
 from vault.domain.clock import from_epoch, to_text
 from vault.domain.errors import DomainError, InvalidFieldError
 from vault.domain.ids import AccountId, SanctionId
+from vault.domain.sanctions import Measure
 from vault.domain.scopes import Rung
 from vault.errors import Kind, VaultError
 from vault.services import targets
@@ -24,14 +26,29 @@ from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.showing import Showing
 from vault.services.targets import Target
-from vault.stores import answers, sanctions, standings
+from vault.stores import answers, batches, sanctions, standings
 from vault.stores.sanctions import SanctionRow
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Step, Store, Unit, end, run
 
 _ID_BYTES: Final = 16
+_GATHER_SECONDS: Final = 0.003
+"""How long sanctions wait for those that were answered together before."""
 _LIST: Final = "sanctions"
 _ONE_TARGET: Final = "exactly one of token and account"
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A sanction as it was asked for: of whom, by what measure, with the sealed words."""
+
+    client: Client
+    body: Mapping[str, Any]
+    target: Target
+    measure: Measure
+    statement: bytes | None
+    attempt: Attempt
+    now: int
 
 
 class Sanctioning:
@@ -48,6 +65,8 @@ class Sanctioning:
     ) -> None:
         self._settings, self._directory, self._keys = settings, directory, keys
         self._idempotent, self._showing, self._now = idempotent, showing, now
+        # What is not told of one alone concerns all of a group: whether the store has it is not known then.
+        self._group = Group[_Order, Answer | Exception](self._set_all, (), gather_seconds=_GATHER_SECONDS)
 
     def sanction(self, client: Client, body: Mapping[str, Any], idempotency: Idempotency | None) -> Answer:
         """Set a sanction; return (201, sanction).
@@ -68,19 +87,10 @@ class Sanctioning:
             )
             words = _words(body)
             statement = self._keys.seal_statement(target.standing.pid, attempt.ids, words) if words else None
-            with self._locked(client, body, target, now) as (unit, living, history):
-                rules.check_order(
-                    measure.rung, _of_target(living, history), body.get("facts") or body.get("skip_reason")
-                )
-                row = SanctionRow(
-                    attempt.ids, client.id, living.standing.pid, living.account_id, int(measure.rung), now,
-                    measure.until, measure.degree, body["ground"], body.get("by"), body.get("automated", "none"),
-                    body.get("source", "own_initiative"), statement, target.standing.pid, None, None, None,
-                )  # fmt: skip
-                answer = 201, self._shown(row, living.standing, now)
-                attempt.finish(unit, answer)
-                end(unit, *sanctions.adding(unit, row, history), self._audited(unit, client, "sanction.set", row, now))
-            return answer
+            outcome = self._group.do(_Order(client, body, target, measure, statement, attempt, now))
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
 
         return self._idempotent.run(client.id, idempotency, random_bytes(_ID_BYTES), effect)
 
@@ -147,23 +157,59 @@ class Sanctioning:
             return targets.by_account(unit, client, body["account"])
         return Target(targets.by_token(unit, self._keys, client, body["token"], now))
 
-    @contextmanager
-    def _locked(
-        self, client: Client, body: Mapping[str, Any], target: Target, now: int
-    ) -> Iterator[tuple[Unit, Target, list[SanctionRow]]]:
-        """Return the target as it is under the write lock, with all sanctions of its standing.
+    def _set_all(self, orders: Sequence[_Order]) -> list[Answer | Exception]:
+        """Set the sanctions of several requests in one transaction; one that is refused leaves nothing (ADR 13).
 
-        It is read again: it may have become part of another meanwhile. The words stay under the key of its origin.
+        Raises:
+            VaultError: the store cannot be written now, which concerns everyone.
         """
-        pid = target.standing.pid
-        first = (sanctions.history(self._directory, pid), standings.finding(self._directory, pid))
-        with self._directory.begun(*first) as (unit, (history, again)):
-            if target.account is None and standings.found_in(again) == target.standing:
-                yield unit, target, sanctions.read(history)
-                return
+        pids = {order.target.standing.pid for order in orders}
+        first = (sanctions.history(self._directory, pids), batches.finding(self._directory, pids))
+        with self._directory.begun(*first) as (unit, (read, again)):
+            found, standing = sanctions.read(read), batches.found_in(again)
+            histories = {pid: found.get(pid, []) for pid in pids}
+            outcomes: list[Answer | Exception] = []
+            steps: list[Step] = []
+            for order in orders:
+                try:
+                    answer, row = self._set(unit, order, standing, histories)
+                except (VaultError, InvalidFieldError) as refusal:
+                    outcomes.append(refusal)
+                    continue
+                outcomes.append(answer)
+                steps += sanctions.adding(unit, row, histories[row.pid])
+                steps.append(self._audited(unit, order.client, "sanction.set", row, order.now))
+                histories[row.pid].append(row)
+            end(unit, *steps)
+        return outcomes
+
+    def _set(
+        self, unit: Unit, order: _Order, again: Mapping[bytes, StandingRow], histories: dict[bytes, list[Any]]
+    ) -> tuple[Answer, SanctionRow]:
+        """Return the answer and the row of one sanction, by what stands under the write lock.
+
+        Raises:
+            InvalidFieldError, VaultError: it is refused.
+        """
+        client, body, measure, now = order.client, order.body, order.measure, order.now
+        living, origin = order.target, order.target.standing
+        if living.account is not None or again.get(origin.pid) != origin:
+            # It may have become part of another meanwhile. The words stay under the key of its origin.
             living = self._target(unit, client, body, now)
-            same = living.standing.pid == pid
-            yield unit, living, sanctions.read(history) if same else sanctions.of_standing(unit, living.standing.pid)
+        pid = living.standing.pid
+        if pid not in histories:
+            histories[pid] = sanctions.read(run(unit, sanctions.history(unit, [pid]))[0]).get(pid, [])
+        rules.check_order(
+            measure.rung, _of_target(living, histories[pid]), body.get("facts") or body.get("skip_reason")
+        )
+        row = SanctionRow(
+            order.attempt.ids, client.id, pid, living.account_id, int(measure.rung), now, measure.until, measure.degree,
+            body["ground"], body.get("by"), body.get("automated", "none"), body.get("source", "own_initiative"),
+            order.statement, origin.pid, None, None, None,
+        )  # fmt: skip
+        answer = 201, self._shown(row, living.standing, now)
+        order.attempt.finish(unit, answer)
+        return answer, row
 
     @staticmethod
     def _own(unit: Unit, client: Client, sanction: str) -> SanctionRow:
@@ -208,7 +254,7 @@ class Sanctioning:
         return {} if standing is None else {"token": self._showing.token(standing)}
 
 
-def _of_target(target: Target, history: Iterable[SanctionRow]) -> list[tuple[Rung, str | None]]:
+def _of_target(target: Target, history: Iterable[Any]) -> list[tuple[Rung, str | None]]:
     """Return what was set on the same target before: on this account, or on the registrant himself."""
     return [(Rung(row.rung), row.lift_reason) for row in history if row.account == target.account_id]
 

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, select
 
 from vault.stores.directory import account, person_tag, standing
 from vault.stores.standings import AccountRow, StandingRow
-from vault.stores.unit import Prepared, Store, Unit
+from vault.stores.unit import Outcome, Prepared, Speaking, Step, Store, Unit
 
 INTROSPECTED: Final = Prepared(
     select(
@@ -27,6 +27,16 @@ _FIND: Final = Prepared(select(standing).where(standing.c.pid.in_(bindparam("pid
 def find_all(store: Store, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:
     """Return standings by pid, in one statement of the hot path: rows that have the members of a `StandingRow`."""
     return {row.pid: row for row in store.rows(_FIND, pids=list(pids))}
+
+
+def finding(store: Speaking, pids: Iterable[bytes]) -> Step:
+    """Return the statement that reads standings, to be run together with others; `found_in` takes what it gave."""
+    return _FIND.on(store, pids=list(pids))
+
+
+def found_in(outcome: Outcome) -> dict[bytes, StandingRow]:
+    """Return the standings that were read, by pid."""
+    return {row.pid: StandingRow(*row) for row in outcome.rows}
 
 
 def living_all(store: Store, pids: Iterable[bytes]) -> dict[bytes, StandingRow]:

@@ -54,6 +54,13 @@ _ACCOUNT_RUNGS: Final = Prepared(
 _OF_STANDING: Final = Prepared(
     select(sanction).where(sanction.c.pid == bindparam("pid")).order_by(sanction.c.starts, sanction.c.id)
 )
+_HISTORY: Final = Prepared(
+    select(
+        sanction.c.pid, sanction.c.account, sanction.c.rung, sanction.c.until, sanction.c.lifted, sanction.c.lift_reason
+    )
+    .where(sanction.c.pid.in_(bindparam("pids", expanding=True)))
+    .order_by(sanction.c.starts, sanction.c.id)
+)
 _SET: Final = Prepared(update(standing).where(standing.c.pid == bindparam("of")).values(ladder=bindparam("rungs")))
 _SET_ACCOUNT: Final = Prepared(
     update(account)
@@ -67,7 +74,7 @@ def add(unit: Unit, row: SanctionRow) -> None:
     run(unit, *adding(unit, row, of_standing(unit, row.pid)))
 
 
-def adding(store: Speaking, row: SanctionRow, history: Iterable[SanctionRow]) -> list[Step]:
+def adding(store: Speaking, row: SanctionRow, history: Iterable[Any]) -> list[Step]:
     """Return the statements that insert a sanction and put it in force: the next call in any worker meets it.
 
     Idempotent by its id.
@@ -75,7 +82,7 @@ def adding(store: Speaking, row: SanctionRow, history: Iterable[SanctionRow]) ->
     Args:
         store: what they are put in the words of.
         row: the sanction.
-        history: all sanctions of its standing, read under the write lock.
+        history: all sanctions of its standing, read under the write lock: of each, what `read` gives.
     """
     same = [one for one in (*history, row) if one.account == row.account and one.lifted is None]
     return [
@@ -137,18 +144,21 @@ def find(unit: Unit, owner: str, sanction_id: bytes) -> SanctionRow | None:
 
 def of_standing(unit: Unit, pid: bytes) -> list[SanctionRow]:
     """Return all sanctions of a standing and its accounts, oldest first."""
-    [found] = run(unit, history(unit, pid))
-    return read(found)
+    [found] = run(unit, _OF_STANDING.on(unit, pid=pid))
+    return [SanctionRow(*row) for row in found.rows]
 
 
-def history(store: Speaking, pid: bytes) -> Step:
-    """Return the statement that reads them, to be run together with others; `read` takes what it gave."""
-    return _OF_STANDING.on(store, pid=pid)
+def history(store: Speaking, pids: Iterable[bytes]) -> Step:
+    """Return the statement that reads the sanctions of standings, to be run with others; `read` takes what it gave."""
+    return _HISTORY.on(store, pids=list(pids))
 
 
-def read(outcome: Outcome) -> list[SanctionRow]:
-    """Return the sanctions that were read."""
-    return [SanctionRow(*row) for row in outcome.rows]
+def read(outcome: Outcome) -> dict[bytes, list[Any]]:
+    """Return, by pid, account, rung, until, lifted and lift_reason of each sanction, the oldest first."""
+    found: dict[bytes, list[Any]] = {}
+    for row in outcome.rows:
+        found.setdefault(row.pid, []).append(row)
+    return found
 
 
 def page(
