@@ -1,6 +1,7 @@
 """Where the chain of officers is kept: its records and its head, in the key store.
 
     head = HMAC(HKDF(officer-head key, "idvault/v1/officer-head"), LP(deployment) ‖ LP(number) ‖ LP(digest))
+           or of a chain whose later records were lost by a restore, until another ceremony: … ‖ LP("behind"))
 
 Guarantees: a record and the head that it makes are written in one transaction, with the audit row that the log tells
 it by; what is read back under the root key was put in force by the agent. Without the root key the chain can be read
@@ -14,16 +15,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import rfc8785
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys import audit, store
 from keys.chain import Head, Record, State, after, folded
 from keys.deployments import deployment_of
-from keys.engine import reading
+from keys.engine import reading, writing
 from keys.entries import OFFICER_HEAD
 from keys.errors import ChainError
 from keys.files import replace_durably
@@ -35,6 +36,7 @@ from keys.quorum import Approval
 FILE_NAME: Final = "officer.head"
 RECORDED: Final = "officers.recorded"
 _LABEL: Final = b"idvault/v1/officer-head"
+_BEHIND: Final = b"behind"
 _ROW: Final = "head"
 
 
@@ -104,7 +106,7 @@ class Chain:
                 raise ChainError("the head of the chain is gone")
             return None
         head = Head(row.number, row.digest)
-        if not equal(bytes(row.mac), self._mac(head)):
+        if not (equal(bytes(row.mac), self._mac(head)) or self._says_behind(row)):
             raise ChainError("the head of the chain was altered")
         state = folded(found, self.keyring.deployment, head)
         _check_noted(noted, found, head)
@@ -124,18 +126,34 @@ class Chain:
             made = folded([record], self.keyring.deployment, None)
         else:
             made = after(state, record, state.head.number + 1)
-        self._write(connection, made, record)
+        behind = self.is_behind(connection) and state is not None and made.generation == state.generation
+        self._write(connection, made, record, behind=behind)
         if not told:
             address = bytes.fromhex(made.head.digest)
             audit.write_all(connection, [audit.sealed_row(self.keyring, address, RECORDED, minute, {})])
         return made
 
-    def _write(self, connection: Connection, made: State, record: Record) -> None:
+    def is_behind(self, connection: Connection) -> bool:
+        """Tell whether later records were lost by a restore, and the officers are not others since."""
+        row = connection.execute(select(store.officer_head)).one_or_none()
+        return row is not None and self._says_behind(row)
+
+    def mark_behind(self) -> None:
+        """Note that later records were in force, which are lost: until another ceremony no request is carried out."""
+        with writing(self.engine) as connection:
+            head = head_of(connection)
+            if head is not None:
+                connection.execute(update(store.officer_head).values(mac=self._mac(head, behind=True)))
+
+    def _says_behind(self, row: Any) -> bool:  # noqa: ANN401 - a SQL row
+        return equal(bytes(row.mac), self._mac(Head(row.number, row.digest), behind=True))
+
+    def _write(self, connection: Connection, made: State, record: Record, *, behind: bool) -> None:
         connection.execute(insert(store.officer_record).values(
             number=made.head.number, said=record.said,
             signatures=rfc8785.dumps([one.plain() for one in record.signatures]),
         ))  # fmt: skip
-        values = {"number": made.head.number, "digest": made.head.digest, "mac": self._mac(made.head)}
+        values = {"number": made.head.number, "digest": made.head.digest, "mac": self._mac(made.head, behind=behind)}
         statement = upsert(store.officer_head).values(id=_ROW, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
@@ -161,9 +179,9 @@ class Chain:
         except (OSError, ValueError, KeyError, TypeError):
             raise ChainError(f"{FILE_NAME} cannot be read") from None
 
-    def _mac(self, head: Head) -> bytes:
+    def _mac(self, head: Head, *, behind: bool = False) -> bytes:
         values = (self.keyring.deployment, head.number.to_bytes(8, "big"), head.digest.encode())
-        return self.keyring.mac(OFFICER_HEAD, _LABEL).of(length_prefixed(*values))
+        return self.keyring.mac(OFFICER_HEAD, _LABEL).of(length_prefixed(*values, *([_BEHIND] if behind else [])))
 
 
 def _check_noted(noted: tuple[int, str] | None, found: Sequence[Record], head: Head) -> None:

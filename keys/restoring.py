@@ -318,6 +318,8 @@ class Restored:
                 "of idvault-keys officers export (--officers), or restore a later backup; or say "
                 "--lose-officer-changes, and hold a rekey at once"
             )
+        if lost:
+            chain.mark_behind()
         return {
             "officer_records_carried": len(carried), "officer_records_lost": lost,
             "officer_acts_to_repeat": [f"{one.kind} {one.subject}".strip() for one in carried

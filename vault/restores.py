@@ -34,6 +34,9 @@ from vault.stores.copying import STORE_ERRORS
 from vault.stores.unit import Store
 
 _BUILD: Final = ".restore"
+_REVOKING: Final = ("client.secret_dropped", "client.secret_rotated", "keys.destroyed", "operator.disabled",
+                    "operator.removed", "provider.suspended", "reviewer.disabled")  # fmt: skip
+"""Acts that took something away which the backup still gives; the log does not say from whom."""
 _WHOLE: Final = "whole"
 
 
@@ -184,6 +187,7 @@ def _brought_up(
     return {
         "log_now": filled.after, "erased": erased, "sanctions_lifted": lifted,
         "sanctions_lost": later.counts.get("sanction.set", 0), "agreements_revoked": revoked, **of_officers,
+        "revocations_lost": [f"{later.counts[kind]} {kind}" for kind in _REVOKING if kind in later.counts],
     }  # fmt: skip
 
 

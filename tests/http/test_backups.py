@@ -286,10 +286,12 @@ def test_an_agreement_that_may_have_been_revoked_since_is_revoked(place: Place) 
     told(place.server)
     backup = place.backup()
     place.server.json("provider", "revoke-exchange", "chat", "bank", "--purpose", "age")
+    place.server.json("provider", "suspend", "bank")
     mirror = place.mirrored()
     place.server.stop()
     other = place.empty_machine()
-    assert place.restore(other, backup, "--mirror", str(mirror))["agreements_revoked"] == 2
+    found = place.restore(other, backup, "--mirror", str(mirror))
+    assert (found["agreements_revoked"], found["revocations_lost"]) == (2, ["1 provider.suspended"])
     states = other.sql("keys", "SELECT state FROM agreement")
     assert [row[0] for row in states] == ["revoked", "revoked"]
 

@@ -10,6 +10,7 @@ import rfc8785
 from sqlalchemy import select, text
 
 from keys import ceremonies, store
+from keys.agent.acts import enrolling
 from keys.carrying import Carried, carried_out, carry_in
 from keys.chain import Head, State
 from keys.chains import FILE_NAME, RECORDED, Chain
@@ -21,7 +22,7 @@ from keys.quorum import Kind
 from keys.restoring import root_of_ceremony
 from keys.seals.shares import Ceremony
 from tests.keys.stores import KeyStore, dialogue
-from tests.keys.test_deciding import ANNA, MARIA, NIKOS, PETRA, Room
+from tests.keys.test_deciding import ANNA, MARIA, NIKOS, PETRA, PROVIDER, Room
 
 pytestmark = pytest.mark.sqlite
 _OUTBOX: Final = store.audit_outbox.c
@@ -231,3 +232,26 @@ def test_what_is_no_officers_file_is_none(raw: bytes) -> None:
 def test_a_vault_without_officers_has_no_chain_to_carry(store: KeyStore) -> None:
     with dialogue(), pytest.raises(ConflictError, match="no officers"):
         carried_out(store.names().officers.chain)
+
+
+def test_where_records_were_lost_nothing_is_carried_out_before_another_ceremony(room: Room) -> None:
+    room.deciding.chain.mark_behind()
+    room.opened_again()
+    with pytest.raises(ConflictError, match="another ceremony"):
+        spent(room)
+    assert room.act(enrolling.enrol, **PROVIDER, client="cli_1").keys() == {"pending"}
+    assert room.state().head.number == 0
+    rekeyed(room)
+    room.approve(MARIA, room.budget(9))
+    assert room.state().budgets == {"creates_per_hour": 9}
+
+
+def test_that_records_were_lost_is_nothing_that_an_administrator_takes_back(room: Room) -> None:
+    with reading(room.engine) as connection:
+        before = connection.execute(select(store.officer_head.c.mac)).scalar_one()
+    spent(room)
+    room.deciding.chain.mark_behind()
+    with writing(room.engine) as connection:
+        connection.execute(store.officer_head.update().values(mac=before))
+    with pytest.raises(ChainError, match="altered"):
+        room.state()

@@ -48,6 +48,10 @@ BY_COMMAND: Final = frozenset({
 BUDGETS: Final = frozenset({"creates_per_hour", "disclosures_per_hour", "exchanges_per_hour"})
 """What `raise-budget` is about: limits of the agent, by their names."""
 _MAX_REASON_CHARS: Final = 500
+_BEHIND: Final = (
+    "officers changed after the backup that this vault came from, and nobody knows how: nothing is carried out before "
+    "another ceremony (idvault-keys rekey)"
+)
 
 
 @dataclass(slots=True)
@@ -312,8 +316,11 @@ class Deciding:
 
         Raises:
             ChainError: it was not approved enough, or may not be used.
-            ConflictError: the officers' policy has this done only while their shares opened the vault.
+            ConflictError: the officers' policy has this done only while their shares opened the vault; or who they are
+                may have changed after the backup that this vault came from.
         """
+        if request.kind not in REKEYS and self.chain.is_behind(connection):
+            raise ConflictError(_BEHIND)
         if request.kind in state.policy.by_officers and not self.by_officers:
             raise ConflictError("the officers' policy: only while their shares opened the vault; seal and unseal it")
         said = chain.following(state, request, max(self.now(), state.at))
