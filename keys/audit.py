@@ -78,15 +78,16 @@ def write_group(
     write_all(
         connection,
         [
-            _group_row(deployment, opened[place : place + places], public if place else kind, minute, detail)
+            row_of_group(deployment, opened[place : place + places], public if place else kind, minute, detail)
             for place in range(0, len(opened), places)
         ],
     )
 
 
-def _group_row(
+def row_of_group(
     deployment: bytes, opened: Sequence[Opened], kind: str, minute: int, detail: Mapping[str, object]
 ) -> dict[str, Any]:
+    """Return the audit row of one act on no more records than its leaf has places, sealed: see `write_group`."""
     audit_id, packed = random_bytes(16), msgpack.packb(dict(detail))
     place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
     sealed = [seal(one.detail_key(audit_id), Purpose.AUDIT, place, packed) for one in opened]

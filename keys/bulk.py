@@ -33,9 +33,15 @@ def listed(column: Column[Any], values: Sequence[Any]) -> Any:  # noqa: ANN401 -
 class Bulk:
     """How rows come into one table; made once a table."""
 
-    def __init__(self, table: Table, *, whole: bool = False) -> None:
-        """Take the table; `whole` where rows hold the columns that have a default too."""
-        self._table = table
+    def __init__(self, table: Table, *, whole: bool = False, conflict: str = "") -> None:
+        """Take the table.
+
+        Args:
+            table: where rows come into.
+            whole: whether rows hold the columns that have a default too.
+            conflict: what becomes of rows of which one of the same key stands, in SQL: ON CONFLICT … DO …
+        """
+        self._table, self._conflict = table, conflict
         self._columns = [column for column in table.columns if whole or column.server_default is None]
 
     def insert(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
@@ -47,7 +53,7 @@ class Bulk:
         """
         if not rows:
             return
-        if connection.dialect.name == "postgresql" and len(rows) > FEW:
+        if connection.dialect.name == "postgresql" and len(rows) > FEW and not self._conflict:
             self._copy(connection, rows)
         else:
             run(connection, self.of(connection, rows))
@@ -83,13 +89,13 @@ class Bulk:
     @cached_property
     def _unnest(self) -> str:
         arrays = ", ".join(f"%s::{name}[]" for name in self._types)
-        return f'INSERT INTO "{self._table.name}" ({self._names}) SELECT * FROM unnest({arrays})'  # noqa: S608 - names of our own schema
+        return f'INSERT INTO "{self._table.name}" ({self._names}) SELECT * FROM unnest({arrays}) {self._conflict}'  # noqa: S608 - names of our own schema
 
     @cached_property
     def _insert(self) -> str:
-        return str(
-            insert(self._table).compile(dialect=sqlite.dialect(), column_keys=[one.name for one in self._columns])
-        )
+        statement = insert(self._table)
+        compiled = statement.compile(dialect=sqlite.dialect(), column_keys=[one.name for one in self._columns])
+        return f"{compiled} {self._conflict}"
 
 
 @dataclass(frozen=True, slots=True)

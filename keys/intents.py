@@ -8,19 +8,25 @@ service or by `fsck`, as often as needed: every step is idempotent.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgpack
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from keys import store
+from keys.bulk import Bulk
+from keys.driver import Prepared, run
 from keys.engine import reading, writing
 from keys.errors import BusyError, MissingError
 from keys.frame import Place, Purpose
 from keys.keyring import Keyring
 from keys.primitives import hmac_sha256, random_bytes
 
+_LOCKS: Final = Bulk(store.intent_lock)
+_TAKEN: Final = Prepared(
+    select(store.intent_lock.c.key).where(store.intent_lock.c.key.in_(bindparam("keys", expanding=True)))
+)
 _under_way: set[bytes] = set()
 """Intents without a plan that an act of this process works on; no other process takes any."""
 
@@ -67,6 +73,21 @@ def lock(connection: Connection, keyring: Keyring, intent: bytes, names: Iterabl
             connection.execute(insert(store.intent_lock), rows)
     except IntegrityError:
         raise BusyError from None
+
+
+def lock_free(engine: Engine, keyring: Keyring, intent: bytes, wanted: Mapping[int, Iterable[bytes]]) -> set[int]:
+    """Take the locks of those parts of an act of which nobody holds one; return which: the others go on without."""
+    keys = {part: set(_lock_keys(keyring, names)) for part, names in wanted.items()}
+    free = set[int]()
+    with writing(engine) as connection:
+        step = _TAKEN.on(connection, keys=list(set().union(*keys.values())))
+        taken = {row.key for row in run(connection, step)[0].rows}
+        for part, mine in keys.items():
+            if taken.isdisjoint(mine):
+                free.add(part)
+                taken |= mine
+        _LOCKS.insert(connection, [(key, intent) for part in sorted(free) for key in sorted(keys[part])])
+    return free
 
 
 @contextmanager

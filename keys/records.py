@@ -15,7 +15,7 @@ from sqlalchemy import ARRAY, Column, Connection, Engine, bindparam, delete, fun
 
 from keys import store
 from keys.bulk import Bulk, Rows, insert_all, inserting, listed
-from keys.driver import Prepared, Speaking, Step, run
+from keys.driver import Outcome, Prepared, Speaking, Step, run
 from keys.errors import ConflictError, MissingError, OpenError
 from keys.frame import Place, Purpose
 from keys.keyring import Keyring
@@ -272,20 +272,36 @@ def change_all(
     Raises:
         ConflictError: another act changed one meanwhile; nothing was changed.
     """
+    with inserting(engine, _changing(engine, keyring, changes), *beside) as outcomes:
+        _check(outcomes, changes)
+
+
+def change_many(
+    connection: Connection, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]]
+) -> None:
+    """Write changes over records that were read, in the caller's transaction, which must not stand if one fails.
+
+    Raises:
+        ConflictError: another act changed one meanwhile.
+    """
+    if changes:
+        _check(run(connection, *_changing(connection, keyring, changes)), changes)
+
+
+def _changing(store: Speaking, keyring: Keyring, changes: Sequence[tuple[Record, Mapping[str, object]]]) -> list[Step]:
     rows = [
         {**replace(record, **change).values(keyring), "read_rid": record.rid, "read_mac": record.mac}  # type: ignore[arg-type]
         for record, change in changes
     ]
-    with inserting(engine, _changing(engine, rows), *beside) as outcomes:
-        if sum(outcome.count for outcome in outcomes) != len(rows):
-            raise ConflictError
-
-
-def _changing(engine: Engine, rows: Sequence[Mapping[str, Any]]) -> list[Step]:
-    if engine.dialect.name != "postgresql" or len(rows) == 1:
-        return [_CHANGE.on(engine, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
+    if store.dialect.name != "postgresql" or len(rows) == 1:
+        return [_CHANGE.on(store, **{f"new_{name}": value for name, value in row.items()}) for row in rows]
     lists = {f"new_{name}": listed(column, [row[name] for row in rows]) for name, column in _CHANGED.items()}
-    return [_CHANGE_MANY.on(engine, **lists)]
+    return [_CHANGE_MANY.on(store, **lists)]
+
+
+def _check(outcomes: Iterable[Outcome], changes: Sequence[object]) -> None:
+    if sum(outcome.count for outcome in outcomes) != len(changes):
+        raise ConflictError
 
 
 def remove(connection: Connection, record: Record) -> None:

@@ -50,7 +50,6 @@ PUBLIC: Final = frozenset(
         ("keys/rewrapping.py", "_RECORD.mac == bindparam('new_read_mac')"),
         ("keys/rewrapping.py", "_RECORD.mac == _lists.c.read_mac"),
         ("keys/rewrapping.py", "_EVIDENCE.mac == row.mac"),
-        ("vault/stores/people.py", "fingerprint.c.tag == tag"),
         ("vault/stores/standings.py", "local_tag.c.tag == tag"),
         ("vault/stores/standings.py", "local_tag.c.tag == row.tag"),
         ("vault/stores/standings.py", "person_tag.c.tag == old"),

@@ -268,7 +268,9 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         reviewing=reviewing,
         importing=importing,
         undoing=Undoing(directory, importing, accounts, erasing, now, step_seconds=step_seconds),
-        approving=Approving(directory, sockets["officer"], importing, reviewing, step_seconds=step_seconds),
+        approving=Approving(
+            directory, sockets["officer"], importing, reviewing, linking, now, step_seconds=step_seconds
+        ),
         listing=Listing(settings, directory, keys, showing),
         erasing=erasing,
         accounts=accounts,

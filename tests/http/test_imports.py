@@ -2,18 +2,24 @@
 
 import contextlib
 import hashlib
+import os
+import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.http.test_processes import eventually, holders, is_ready
 from tests.people import person
 from tests.serving import Client, Server
 from vault.domain.clock import SystemClock
+from vault.services import approving
 
 ACCEPTS = {"terms": "2026-01", "truthful": True}
 
@@ -249,6 +255,67 @@ def test_the_host_approves_an_import_as_a_whole_where_there_are_no_officers(fres
     for wrong in ("imp_AAAAAAAAAAAAAAAAAAAAAA", "nothing"):
         fresh.run("approve-import", wrong, "--method", "provider_attested", code=1)
     assert fresh.json("fsck", "--grace-minutes", "0")["clean"]
+
+
+def test_an_import_is_approved_in_groups_with_a_line_an_event_and_a_state_for_each(fresh: Server) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    imported = begin(chat)["id"]
+    many = 2 * approving.TOGETHER + 3
+    for number, first in enumerate(range(1, many + 1, 300), 1):
+        places = range(first, min(first + 300, many + 1))
+        # Every seventh is of a kind that needs no review of its own; two are the same person.
+        rows = [row(at, kind="public" if at % 7 else "personal") for at in places]
+        stands(chat, imported, number, [{**one, "identity": person(5)} if at == 205 else one
+                                        for at, one in zip(places, rows, strict=True)], first)  # fmt: skip
+    made = listed(chat, f"/v1/imports/{imported}/results", 300)
+    told = rita.post(f"/v1/imports/{imported}/decision", {"decision": "approved", "method": "provider_attested"})
+    assert told.json() == {"approved": many - 1, "left": [made[204]["id"]]}
+    registrations = {one["id"]: one["state"] for one in listed(chat, "/v1/registrations", 100)}
+    assert Counter(registrations.values()) == {"approved": many - 1, "in_review": 1}
+    assert registrations[made[204]["id"]] == "in_review"
+    assert Counter(one["state"] for one in listed(chat, "/v1/accounts", 100)) == {"approved": many - 1, "in_review": 1}
+    for at in (0, 6, 299, many - 1):
+        answer = chat.introspect(made[at]["token"])
+        assert (answer["scope"], answer["assurance"]) == ("read publish", "vault")
+    assert len(fresh.sql("directory", "select 1 from event where type = 'registration-decided'")) == many - 1
+    assert len(fresh.sql("directory", "select 1 from person_tag")) == many - 1
+    assert len(fresh.sql("directory", "select 1 from local_tag where kind = 'document_birth'")) == many - 1
+    assert len(fresh.sql("identity", "select 1 from fingerprint")) == 2 * (many - 1)
+
+
+@pytest.mark.parametrize("part", ["server", "agent"])
+def test_a_killed_approval_of_an_import_goes_on_and_approves_nobody_twice(fresh: Server, part: str) -> None:
+    chat = fresh.provider("chat")
+    imported, many = begin(chat)["id"], 600
+    for number in (1, 2):
+        stands(chat, imported, number, [row(300 * number + at) for at in range(300)], first=300 * number)
+    body = {"decision": "approved", "method": "provider_attested"}
+    told = 0
+    for delay in (0.1, 0.25, 0.4):
+        rita = fresh.reviewer(f"rita{delay}")
+        end = fresh.kill if part == "server" else partial(os.kill, holders(fresh)["names"], signal.SIGKILL)
+        killer = threading.Timer(delay, end)
+        killer.start()
+        with contextlib.suppress(httpx.TransportError):
+            answer = rita.post(f"/v1/imports/{imported}/decision", body)
+            told += answer.json()["approved"] if answer.status_code == httpx.codes.OK else 0
+        killer.join()
+        if part == "server":
+            fresh.start()
+        assert eventually(lambda: is_ready(fresh))
+    last = fresh.reviewer("rita").post(f"/v1/imports/{imported}/decision", body)
+    assert (last.status_code, last.json()["left"]) == (200, [])
+    assert told + last.json()["approved"] <= many
+    _await_no_intent(fresh)
+    assert {one["state"] for one in listed(chat, "/v1/registrations", 200)} == {"approved"}
+    assert len(fresh.sql("directory", "select 1 from event where type = 'registration-decided'")) == many
+    assert len(fresh.sql("directory", "select 1 from person_tag")) == many
+    assert _leaves(fresh, "registration.decided") == many
+
+
+def _leaves(server: Server, kind: str) -> int:
+    """Return how many acts of a kind were written down, in the log or on their way to it."""
+    return len(server.sql("keys", f"select 1 from audit_outbox where type = '{kind}'"))  # noqa: S608 - our own constant
 
 
 @pytest.mark.parametrize("state", ["in_review", "legacy"])

@@ -24,6 +24,7 @@ AT_ONCE: Final = 100
 ERASE: Final = "erase"
 IMPORT: Final = "import"
 REVIEW: Final = "review"
+APPROVE: Final = "approve"
 SPLIT: Final = "split"
 _TRIES: Final = 40
 _REFUSALS: Final = 4
@@ -125,7 +126,7 @@ class Linking:
             raise MissingError("no record behind this standing")
         rid = self.agent.call("evidence.drop", {"standing": self.evidence(row)})["rid"]
         with self._identity.writing() as unit:
-            people.remove_pieces(unit, rid, None)
+            people.remove_pieces(unit, [rid], None)
 
     def put_piece(self, rid: bytes, name: str, content_type: str, sealed: bytes) -> None:
         """Write a sealed piece of evidence over one of the same name."""
@@ -241,12 +242,15 @@ class Linking:
 
     def _identity_part(self, plan: Mapping[str, Any]) -> None:
         with self._identity.writing() as unit:
-            for tag, kind, sealed in plan["fingerprints"]:
-                people.write_fingerprint(unit, tag, kind, sealed)
-            for rid, names in plan.get("evidence", ()):
-                people.remove_pieces(unit, rid, names)
-            for rid in plan.get("records", ()):
-                people.remove(unit, rid)
+            people.write_fingerprints(unit, plan["fingerprints"])
+            evidence = plan.get("evidence", ())
+            if ended := [rid for rid, names in evidence if names is None]:
+                people.remove_pieces(unit, ended, None)
+            for rid, names in evidence:
+                if names is not None:
+                    people.remove_pieces(unit, [rid], names)
+            if "records" in plan:
+                people.remove_all(unit, plan["records"])
 
     def _directory_part(self, kind: str, plan: Mapping[str, Any], finish: Finish | None) -> None:
         with self._directory.writing() as unit:

@@ -5,7 +5,7 @@ A bound reviewer sees his provider's cases and local matches; a vault reviewer s
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from keys.errors import BudgetError, BusyError, CandidatesError, CapError, ConflictError, MissingError, RefusedError
@@ -235,17 +235,11 @@ class Reviewing:
         return bool(self._policy(row).get("review_needs_reveal", not self._keys.development))
 
     def _caps(self, row: ReviewRow, standing: StandingRow) -> list[dict[str, Any]]:
-        """Return the caps that this approval could pass: for each kind the limit, and how many accounts it adds."""
         if row.kind != "identity":
             return []
         with self._directory.reading() as unit:
             owned = standings.accounts_of(unit, standing.pid)
-        policy = self._policy(row)
-        limits = {kind: limit for kind in KINDS if (limit := cap_of(policy, kind)) is not None}
-        return [
-            {"kind": kind, "limit": limit, "adds": sum(_is_added(row, account, kind) for account in owned)}
-            for kind, limit in limits.items()
-        ]
+        return caps_of(self._policy(row), row, owned)
 
     def _case(self, client: Client, reg: str) -> tuple[ReviewRow, StandingRow]:
         try:
@@ -340,6 +334,15 @@ class Reviewing:
         except ConflictError:
             raise VaultError(Kind.DECIDED, "this case is not in review any more") from None
         time.sleep(_BUSY_SECONDS)
+
+
+def caps_of(policy: Mapping[str, Any], row: ReviewRow, owned: Sequence[AccountRow]) -> list[dict[str, Any]]:
+    """Return the caps that an approval could pass: for each kind the limit, and how many accounts it adds."""
+    limits = {kind: limit for kind in KINDS if (limit := cap_of(policy, kind)) is not None}
+    return [
+        {"kind": kind, "limit": limit, "adds": sum(_is_added(row, account, kind) for account in owned)}
+        for kind, limit in limits.items()
+    ]
 
 
 def _is_added(row: ReviewRow, account: AccountRow, kind: str) -> bool:

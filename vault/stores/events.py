@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, select
 
+from keys.bulk import Bulk
 from vault.domain.ids import EventId
 from vault.stores.directory import event, provider
 from vault.stores.unit import Unit, oldest
@@ -14,6 +15,7 @@ DECIDED: Final = "registration-decided"
 TYPES: Final = frozenset({RESYNC, DECIDED})
 """All that a provider is told of."""
 _PER_SECOND: Final = 1000
+_EVENTS: Final = Bulk(event)
 
 
 def add(unit: Unit, client: str, kind: str, about: bytes | None, now: int) -> None:
@@ -22,11 +24,18 @@ def add(unit: Unit, client: str, kind: str, about: bytes | None, now: int) -> No
     Numbers of one provider are given under a lock that is held until the commit, so that none comes after a higher one
     was read; and never below the clock, so that they go on where an older directory came back.
     """
+    add_all(unit, client, kind, [about], now)
+
+
+def add_all(unit: Unit, client: str, kind: str, abouts: Sequence[bytes | None], now: int) -> None:
+    """Tell a provider of several things of one kind, in their order: see `add`."""
+    if not abouts:
+        return
     unit.execute(select(provider.c.client).where(provider.c.client == client).with_for_update())
     last = unit.execute(select(func.max(event.c.number)).where(event.c.provider == client)).scalar_one()
-    number = max(now * _PER_SECOND, (last or 0) + 1)
-    row = {"provider": client, "number": number, "id": EventId.new().raw, "type": kind, "about": about}
-    unit.execute(insert(event), [row])
+    first = max(now * _PER_SECOND, (last or 0) + 1)
+    rows = [(client, number, EventId.new().raw, kind, about) for number, about in enumerate(abouts, first)]
+    _EVENTS.insert(unit, rows)
 
 
 def page(unit: Unit, client: str, after: int, limit: int) -> Sequence[Any]:

@@ -13,6 +13,7 @@ from vault.stores.unit import Store, Unit
 
 FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
 _RECORDS = Bulk(record)
+_FINGERPRINTS = Bulk(fingerprint, conflict="ON CONFLICT (tag) DO UPDATE SET sealed = excluded.sealed")
 _FIELD_COLUMNS = [record.c[name] for name in FIELDS]
 _REPLACE = (
     update(record)
@@ -66,11 +67,6 @@ def replace_sealed(unit: Unit, items: Iterable[tuple[bytes, Mapping[str, bytes],
         unit.execute(_REPLACE, rows)
 
 
-def remove(unit: Unit, rid: bytes) -> None:
-    """Delete a record and everything beside it. Idempotent."""
-    remove_all(unit, [rid])
-
-
 def remove_all(unit: Unit, rids: Iterable[bytes]) -> None:
     """Delete records and everything beside them. Idempotent."""
     gone = list(rids)
@@ -112,13 +108,16 @@ def forget_version(unit: Unit, version: int) -> int:
     return int(unit.execute(delete(fingerprint).where(mine)).rowcount)
 
 
-def write_fingerprint(unit: Unit, tag: bytes, kind: str, sealed: bytes | None) -> None:
-    """Write a fingerprint over what stands there, or delete it. Idempotent; the intent's lock keeps others away."""
-    if sealed is None:
-        unit.execute(delete(fingerprint).where(fingerprint.c.tag == tag))
-        return
-    statement = upsert(fingerprint).values(tag=tag, kind=kind, sealed=sealed)
-    unit.execute(statement.on_conflict_do_update(index_elements=["tag"], set_={"sealed": sealed}))
+def write_fingerprints(unit: Unit, rows: Iterable[tuple[bytes, str, bytes | None]]) -> None:
+    """Write fingerprints (tag, kind, sealed) over what stands there, or delete them.
+
+    Idempotent; the intent's lock keeps others away.
+    """
+    kept = {tag: (tag, kind, sealed) for tag, kind, sealed in rows}
+    gone = [tag for tag, _, sealed in kept.values() if sealed is None]
+    if gone:
+        unit.execute(delete(fingerprint).where(fingerprint.c.tag.in_(gone)))
+    _FINGERPRINTS.insert(unit, [row for row in kept.values() if row[2] is not None])
 
 
 def put_piece(unit: Unit, rid: bytes, name: str, piece: Piece, day: int) -> None:
@@ -147,7 +146,7 @@ def all_piece_names(unit: Unit) -> list[tuple[bytes, str]]:
     return [(row.rid, row.name) for row in unit.execute(query)]
 
 
-def remove_pieces(unit: Unit, rid: bytes, names: Iterable[str] | None) -> None:
-    """Delete pieces of evidence, all of them without names. Idempotent."""
-    statement = delete(evidence).where(evidence.c.rid == rid)
+def remove_pieces(unit: Unit, rids: Iterable[bytes], names: Iterable[str] | None) -> None:
+    """Delete pieces of evidence of records, all of them without names. Idempotent."""
+    statement = delete(evidence).where(evidence.c.rid.in_(list(rids)))
     unit.execute(statement if names is None else statement.where(evidence.c.name.in_(list(names))))

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, update
 
 from vault.domain.scopes import Rung, running
-from vault.stores import events, operators, reviews, sanctions, standings
+from vault.stores import approving, events, operators, reviews, sanctions, standings
 from vault.stores.directory import account, handle, local_tag, operator, person_tag, standing
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Unit
@@ -154,6 +154,7 @@ def _forget_record(unit: Unit, pid: bytes) -> None:
 
 BY_KIND: Final[Mapping[str, Callable[[Unit, Plan, int], None]]] = {
     "review": decided,
+    "approve": approving.approved,
     "split": parted,
     "erase": erased,
     "retag": retagged,

@@ -1,6 +1,7 @@
 """Registrations and their reviews in the directory store: the queue, leases and decisions."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -167,12 +168,28 @@ def remember_shown(unit: Unit, reg: bytes, digest: bytes) -> None:
 def decide(unit: Unit, reg: bytes, attempt: int, decided: dict[str, Any], supersedes: bytes | None) -> bool:
     """Write a decision; False if that attempt was decided already. Idempotent."""
     where = and_(review.c.reg == reg, review.c.attempt == attempt, review.c.state == "in_review")
-    values = {
+    return unit.execute(update(review).where(where).values(**_decided(decided, supersedes))).rowcount == 1
+
+
+def decide_all(unit: Unit, attempts: Iterable[tuple[bytes, int]], decided: Mapping[str, Any]) -> list[bytes]:
+    """Write one decision on many (registration, attempt); return those that were not decided before. Idempotent."""
+    regs = defaultdict[int, list[bytes]](list)
+    for reg, attempt in attempts:
+        regs[attempt].append(reg)
+    fresh: list[bytes] = []
+    for attempt, of in regs.items():
+        where = and_(review.c.reg.in_(of), review.c.attempt == attempt, review.c.state == "in_review")
+        written = update(review).where(where).values(**_decided(decided, None)).returning(review.c.reg)
+        fresh += unit.execute(written).scalars()
+    return fresh
+
+
+def _decided(decided: Mapping[str, Any], supersedes: bytes | None) -> dict[str, Any]:
+    return {
         "state": decided["state"], "method": decided["method"], "reason": decided["reason"],
         "fix": orjson.dumps(decided["fix"]).decode(), "reviewer": decided["reviewer"], "decided": decided["at"],
         "supersedes": supersedes, "lease_by": None, "lease_until": None,
     }  # fmt: skip
-    return unit.execute(update(review).where(where).values(**values)).rowcount == 1
 
 
 def resubmit(unit: Unit, reg: bytes, attempt: int, now: int, *, expired_document: bool) -> bool:

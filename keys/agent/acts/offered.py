@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from keys.agent.acts import (
     agreeing,
+    approving,
     backing_up,
     deepening,
     delinking,
@@ -41,6 +42,7 @@ IDENTITY_ACTS: Final[Offered] = {
     "revise.done": registering.revise_done,
     "review.open": reviewing.review_open,
     "review.decide": reviewing.review_decide,
+    "review.approve": approving.approve,
     "evidence": evidence.evidence,
     "evidence.drop": evidence.drop,
     "handoff.expire": expiring.expire,

@@ -26,7 +26,7 @@ from keys.agent.wire import Dialogue
 from keys.engine import reading, writing
 from keys.errors import CandidatesError, ConflictError, ProtocolError, RefusedError
 from keys.fields import FieldValue
-from keys.records import Assurance, State
+from keys.records import Assurance, Record, State
 
 REVIEW: Final = "review"
 MATCH: Final = "match"
@@ -194,7 +194,7 @@ def _same(matchings: list[Matching], args: Args) -> list[tuple[list[Candidate], 
     ]
 
 
-def _caps(args: Args) -> list[uniting.Cap]:
+def caps_of(args: Args) -> list[uniting.Cap]:
     """Return the caps that the provider's policy sets: none for a match, which adds no account."""
     given = (mapping(cap, "cap") for cap in listed({"caps": args.get("caps", [])}, "caps", most=8))
     return [uniting.Cap(text(cap, "kind"), whole(cap, "limit"), whole(cap, "adds")) for cap in given]
@@ -270,7 +270,7 @@ def _approve(
         intents.lock(locking, names.keyring, intent, others)
     plan = uniting.empty_plan()
     # An approval adds accounts to the registrant alone; his representative has none of this registration.
-    caps = [_caps(args), *([] for _ in case.subjects[1:])]
+    caps = [caps_of(args), *([] for _ in case.subjects[1:])]
     for subject, matching, (same, bans), limits in zip(case.subjects, matchings, said, caps, strict=True):
         own = uniting.plan_approval(
             names, connection, subject, case.reviewer, matching, same, limits, intent, dialogue
@@ -306,17 +306,20 @@ def unite(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
             return {}
         if intent.not_before > names.now():
             raise ConflictError("this outcome takes effect at the next common tick")
-        for rid, uid, assurance in intent.plan["map"]:
-            record = records.load(connection, names.keyring, rid)
-            changes: dict[str, Any] = {"assurance": Assurance(assurance)}
-            former = records.uid_of(names.keyring, record)
-            if former != uid:
-                changes["uid"] = records.seal_uid(names.keyring, rid, uid)
-            records.change(connection, names.keyring, record, **changes)
+        becomes = {rid: (uid, Assurance(assurance)) for rid, uid, assurance in intent.plan["map"]}
+        found = records.load_all(connection, names.keyring, becomes)
+        changes = [(found[rid], _mapped(names, found[rid], *said)) for rid, said in becomes.items()]
+        records.change_many(connection, names.keyring, changes)
         for uid in intent.plan["gone"]:
             connection.execute(delete(store.person).where(store.person.c.uid == uid))
         intents.close(connection, intent_id)
     return {}
+
+
+def _mapped(names: Names, record: Record, uid: bytes, assurance: Assurance) -> dict[str, Any]:
+    if records.uid_of(names.keyring, record) == uid:
+        return {"assurance": assurance}
+    return {"assurance": assurance, "uid": records.seal_uid(names.keyring, record.rid, uid)}
 
 
 def intents_due(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:

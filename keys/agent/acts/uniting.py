@@ -86,7 +86,7 @@ def plan_approval(
         plan["map"] = [[subject.record.rid, subject.uid, Assurance.PROVIDER]]
         tags = names.keyring.links(subject.sector).tags(subject.uid)
         plan["tags"] = [[None, tag, subject.pid] for tag in tags]
-        _check_caps(caps, [*here, subject])
+        check_caps(caps, [*here, subject])
         _merge(names, plan, [*here, subject])
         return plan
     target, former = _person(subject, same)
@@ -200,7 +200,7 @@ def _retag(
             if provisional:
                 plan["tags"] += [[None, tag, subject.pid] for tag in new]
                 group.append(subject)
-            _check_caps(caps, group)
+            check_caps(caps, group)
         _merge(names, plan, group)
 
 
@@ -218,7 +218,7 @@ def _tagged_alone(
     return [[r.rid, target, str(r.assurance)] for r in found if records.uid_of(names.keyring, r) in former]
 
 
-def _check_caps(caps: list[Cap], group: Iterable[Standing]) -> None:
+def check_caps(caps: list[Cap], group: Iterable[Standing]) -> None:
     """Check that standings which become one stay within the caps of their provider.
 
     Raises:
