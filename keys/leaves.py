@@ -149,7 +149,8 @@ and are told to no provider."""
 HELD: Final = frozenset({"hold.set", "hold.lifted"})
 DISCLOSED: Final = frozenset({"disclosure.granted", "disclosure.deferred", "disclosure.notified"})
 """Acts on authority's order: a provider is told of its registration's once they are no secret any more."""
-RECEIPTED: Final = OF_PROVIDERS | HELD | DISCLOSED | {PUBLIC[kind] for kind in TOLD}
+ERASED: Final = "registration.erased"
+RECEIPTED: Final = OF_PROVIDERS | HELD | DISCLOSED | {ERASED} | {PUBLIC[kind] for kind in TOLD}
 """Types of leaves among which a provider finds those that are its registration's."""
 
 

@@ -249,6 +249,16 @@ hold = Table(
     Column("mac", LargeBinary, nullable=False),
 )
 
+ended = Table(
+    "ended",
+    metadata,
+    Column("address", LargeBinary, primary_key=True),
+    Column("subject", LargeBinary, primary_key=True),
+    Column("minute", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    Index("ended_minute", "minute"),
+)
+
 audit_outbox = Table(
     "audit_outbox",
     metadata,

@@ -226,10 +226,35 @@ def test_nobody_else_gets_the_receipts_of_a_registration(served: Server, chat: C
     assert far == {"receipts": [], "next": None}
 
 
-def test_a_registration_that_ended_has_no_receipts_any_more(chat: Client) -> None:
-    gone = chat.registered(person(5), "emma")
+def test_a_registration_that_ended_has_the_receipt_of_its_end_and_of_nothing_before(
+    served: Server, chat: Client, tmp_path: Path
+) -> None:
+    gone, other = chat.registered(person(5), "emma"), chat.registered(person(12), "lena")
     assert acts_of(chat, gone["id"], "registration.created")
     assert chat.call("DELETE", f"/v1/registrations/{gone['id']}").status_code == httpx.codes.NO_CONTENT
-    assert chat.get(f"/v1/registrations/{gone['id']}/receipts").status_code in {
-        httpx.codes.NOT_FOUND, httpx.codes.CONFLICT,
-    }  # fmt: skip
+    (end,) = acts_of(chat, gone["id"], "registration.erased")
+    assert (end["act"], end["object"], end["client"]) == ("registration.erased", gone["account"], chat.id)
+    jwks = tmp_path / "jwks.json"
+    jwks.write_bytes(chat.get("/jwks.json").content)
+    for said, code in ((end, 0), (end | {"object": other["account"]}, 4)):
+        (tmp_path / "receipt.json").write_text(json.dumps(said))
+        command = ("log", "receipt", str(tmp_path / "receipt.json"), "--key", key_of(served), "--jwks", str(jwks))
+        served.run(*command, code=code)
+    assert "registration.erased" not in {one["act"] for one in acts_of(chat, other["id"])}
+    blog = served.provider("blog3")
+    assert blog.get(f"/v1/registrations/{gone['id']}/receipts").status_code == httpx.codes.NOT_FOUND
+
+
+def test_an_end_that_somebody_else_brought_about_and_one_after_a_rejection_are_told_too(
+    served: Server, chat: Client
+) -> None:
+    vault = served.reviewer("walter")
+    ended, refused = chat.registered(person(13), "mona"), chat.registered(person(14), "nora")
+    assert vault.call("DELETE", f"/v1/registrations/{ended['id']}").status_code == httpx.codes.NO_CONTENT
+    assert acts_of(chat, ended["id"], "registration.erased")
+    assert vault.decide(refused["id"], "rejected", reason="unreadable").status_code == httpx.codes.OK
+    body = {"account": refused["account"], "accepts": {"terms": "2026-01", "truthful": True}, "identity": person(14)}
+    again = chat.post("/v1/registrations", body)
+    assert again.status_code == httpx.codes.ACCEPTED, again.text
+    found = {one["act"] for one in acts_of(chat, again.json()["id"], "registration.created", "registration.erased")}
+    assert found == {"registration.created", "registration.erased"}, "of its account, and nothing of the one before"

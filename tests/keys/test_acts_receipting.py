@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from keys import audit, disclosures, holds, leaves, record_keys, records
+from keys import audit, disclosures, ended, holds, leaves, record_keys, records
 from keys.agent.acts import checkpointing, draining, receipting, signing
 from keys.checkpoints import Checkpoint
 from keys.disclosures import Made
@@ -15,7 +15,7 @@ from keys.errors import NoteError, ProofError, ProtocolError, RefusedError
 from keys.heads import Heads
 from keys.merkle import leaf_hash
 from keys.notes import Note, Signature
-from keys.primitives import p256_holds
+from keys.primitives import Secret, p256_holds
 from tests.keys.stores import NOW, KeyStore, Registration, dialogue, registered
 from tests.log.reference import consistency, inclusion, root
 
@@ -137,6 +137,30 @@ def test_a_hold_is_told_once_it_is_over_and_one_before_it_meanwhile(told: Told) 
     with writing(told.store.engine) as connection:
         holds.lift(connection, told.anna.rid, "a case")
     assert "hold.set" in told.receipts(told.anna)
+
+
+def test_of_a_registration_that_ended_its_end_alone_is_told_and_to_its_client_alone(told: Told) -> None:
+    place = (MINUTE, leaves.erased_subject(Secret(bytes(32))))
+    with writing(told.store.engine) as connection:
+        record = records.load(connection, told.store.keyring, told.anna.rid)
+        row = audit.row(told.store.keyring.deployment, record_keys.unwrap(told.store.keyring, record),
+                        "registration.erased", MINUTE, {})  # fmt: skip
+        audit.write_all(connection, [row | {"address": place[1]}])
+        ended.add(connection, told.store.keyring, [("prov", bytes(16))], place[1], MINUTE)
+        ended.add(connection, told.store.keyring, [("prov", bytes(16))], place[1], MINUTE)
+    told.drain()
+    assert told.receipts(told.anna, standing=None).keys() == {"registration.erased"}
+    assert "registration.erased" in told.receipts(told.anna), "of its account, though it was registered anew"
+    for other in ({"client": "other"}, {"account": bytes(15) + b"x"}):
+        assert told.receipts(told.anna, standing=None, **other) == {}
+    told.store.execute("UPDATE ended SET minute = minute + 1")
+    with pytest.raises(RefusedError):
+        told.receipts(told.anna, standing=None)
+    with writing(told.store.engine) as connection:
+        ended.forget(connection, MINUTE + 1, 10)
+        assert len(told.store.rows("ended")) == 1
+        ended.forget(connection, MINUTE + 2, 10)
+    assert told.receipts(told.anna, standing=None) == {}
 
 
 def test_a_split_is_told_where_it_parted_two_of_this_provider(told: Told) -> None:

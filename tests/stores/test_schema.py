@@ -196,7 +196,7 @@ DISTRIBUTED = {
     "keys": {
         "record_key": "rid", "person": "uid", "evidence_key": "rid", "statement_key": "address", "handoff": "hash",
         "intent": "id", "intent_lock": "key", "audit_outbox": "id", "leaf_count": "rid", "disclosure": "id",
-        "hold": "rid", "resealed": "rid",
+        "hold": "rid", "resealed": "rid", "ended": "address",
     },
     "log": {"leaf": "number", "detail": "number", "tile": "number", "checkpoint": "size", "drained": "id",
             "unsettled": "number", "daily": "day", "tally": "month"},

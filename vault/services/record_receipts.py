@@ -20,7 +20,9 @@ from vault.services.access import Client
 from vault.services.linking import Linking
 from vault.services.reading_log import LogReader
 from vault.services.registering import Registering
+from vault.stores.standings import StandingRow
 
+_NOBODY: Final = "nobody is registered behind this registration any more"
 SEARCHED: Final = 4096
 """Entries that one request searches."""
 
@@ -41,33 +43,29 @@ class RecordReceipts:
         Args:
             client: whose registration.
             reg: its id.
-            first: the entry to begin with; None where the log was when the registration was handed in.
+            first: the entry to begin with; None where the log was when the registration was handed in, or of one that
+                ended, when it did.
 
         Raises:
-            VaultError: no such registration, nobody behind it any more, or a store cannot be read now.
+            VaultError: no such registration, nobody behind it any more and no end that is known, or a store cannot be
+                read now.
         """
         row, standing = self.registering.own(client, reg)
         if row.account is None:
             raise VaultError(Kind.NOT_FOUND, "nobody is registered behind this registration")
         size, note = self.log.newest()
-        place = self.log.place_of(standing.created // 60, size) if first is None else first
+        args = {
+            "client": client.id, "account": row.account, "issuer": self.issuer, "now": self.now(),
+            "note": note.decode(),
+        }  # fmt: skip
+        minute = standing.created // 60 if standing.link is not None else self._ended(args)
+        place = self.log.place_of(minute, size) if first is None else first
         after = min(place + SEARCHED, size)
         tree, found = self.log.tree(size), list[tuple[int, bytes, list[bytes]]]()
         for index, entry in enumerate(self.log.entries(place, max(0, after - place)), place):
             if orjson.loads(entry)["type"] in RECEIPTED:
                 found.append((index, entry, tree.inclusion(index)))
-        args = {
-            "client": client.id, "account": row.account, "issuer": self.issuer, "now": self.now(),
-            "note": note.decode(), "entries": found,
-        }  # fmt: skip
-        try:
-            acted = self.linking.act("receipts", standing, args) if found else {"receipts": []}
-        except RefusedError:
-            acted = None
-        except (NoteError, ProofError):
-            raise VaultError(Kind.UNAVAILABLE, "the log store is not the one that was signed") from None
-        if acted is None:
-            raise VaultError(Kind.CONFLICT, "nobody is registered behind this registration any more")
+        acted = self._acted(standing, {**args, "entries": found}) if found else {"receipts": []}
         shown = {index: (entry, proof) for index, entry, proof in found}
         told = [
             _receipt(one["jwt"], shown[one["index"]][0],
@@ -76,6 +74,25 @@ class RecordReceipts:
             for one in acted["receipts"]
         ]  # fmt: skip
         return {"receipts": told, "next": after if after < size else None}
+
+    def _acted(self, standing: StandingRow, args: dict[str, Any]) -> dict[str, Any]:
+        try:
+            acted = self.linking.act("receipts", standing, args)
+            return self._without_standing(args) if acted is None else acted
+        except RefusedError:
+            raise VaultError(Kind.CONFLICT, _NOBODY) from None
+        except (NoteError, ProofError):
+            raise VaultError(Kind.UNAVAILABLE, "the log store is not the one that was signed") from None
+
+    def _without_standing(self, args: dict[str, Any]) -> dict[str, Any]:
+        return self.linking.agent.call("receipts", {**args, "standing": None})
+
+    def _ended(self, args: dict[str, Any]) -> int:
+        """Return the minute in which a registration ended that nobody stands behind any more."""
+        minute = self._without_standing({**args, "entries": []})["ended"]
+        if minute is None:
+            raise VaultError(Kind.CONFLICT, _NOBODY)
+        return int(minute)
 
 
 def _receipt(jwt: str, entry: bytes, proof: LogProof, account: str, client: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from keys import audit, budgets, disclosures, records, requests
+from keys import audit, budgets, disclosures, ended, records, requests
 from keys.agent.acts import deferring
 from keys.agent.acts.matching import ask_records
 from keys.agent.arguments import Args, mapping, sealed_fields, text
@@ -232,7 +232,7 @@ def due(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
     """Tell persons whose notice is due, and end what has had its time; return {told}. Idempotent.
 
     A package goes after `package_days`; all that is kept of a disclosure goes with the end of the year after it, once
-    its person was told (R-DE-07), and so do officers' requests of every kind.
+    its person was told (R-DE-07), and so do officers' requests of every kind and what is known of ended registrations.
     """
     today = datetime.fromtimestamp(names.now(), UTC)
     kept_since = int(datetime(today.year - 1, 1, 1, tzinfo=UTC).timestamp()) // 60
@@ -243,6 +243,7 @@ def due(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
         before = names.minute - names.limits.package_days * DAY_SECONDS // 60
         disclosures.forget_packages(connection, names.keyring, before, AT_ONCE)
         disclosures.destroy(connection, kept_since, AT_ONCE)
+        ended.forget(connection, kept_since, AT_ONCE)
         requests.expire(connection, names.now())
         requests.forget(connection, kept_since * 60, disclosures.ids(connection))
     return {"told": len(untold)}

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete
 
-from keys import audit, disclosures, holds, intents, leaves, records, statements, store
+from keys import audit, disclosures, ended, holds, intents, leaves, records, statements, store
 from keys.accounts import account_mac
 from keys.agent.acts import deferring, draining
 from keys.agent.acts.matching import (
@@ -159,7 +159,10 @@ def _destroy(
     detail = {"by": text(args, "by"), "why": text(args, "why")}
     opened = open_record(names, subject.record)
     row = audit.row(names.keyring.deployment, opened, "registration.erased", names.minute, detail)
-    audit.write_all(connection, [row | {"address": leaves.erased_subject(opened.commitment_key)}])
+    named = leaves.erased_subject(opened.commitment_key)
+    audit.write_all(connection, [row | {"address": named}])
+    accounts = [(provider, account) for account, provider, _handle in subject.accounts]
+    ended.add(connection, names.keyring, accounts, named, names.minute)
     for rid in (*subject.rids, *(standing.record.rid for standing in bare)):
         records.remove(connection, records.load(connection, names.keyring, rid))
         connection.execute(delete(store.evidence_key).where(store.evidence_key.c.rid == rid))

@@ -5,7 +5,8 @@ entries that its caller shows to be in a log that it signed: one who could make 
 whether it is this record's, whatever that leaf says. Of what is in the log a provider learns of its own acts
 (`keys.leaves.OF_PROVIDERS`), and of those of others whose leaves name the record by the label `told`
 (`keys.leaves.TOLD`); and only where they were done to this record first. Of what authorities ordered it learns when
-that is no secret any more: of a disclosure once its person was told, of a hold once it is over.
+that is no secret any more: of a disclosure once its person was told, of a hold once it is over. Of a registration that
+ended it learns that it did, by the row that is left of it (`keys.ended`).
 """
 
 import base64
@@ -15,11 +16,11 @@ from typing import Any, Final, Self
 
 from sqlalchemy import Connection
 
-from keys import disclosures, holds, leaves
+from keys import disclosures, ended, holds, leaves
 from keys.agent.acts.draining import commitment_keys, counted
 from keys.agent.acts.signing import issuer_of, signed
 from keys.agent.arguments import Args, listed, octets, text, whole
-from keys.agent.names import Names, Standing, check_named
+from keys.agent.names import Names, check_named
 from keys.agent.wire import Dialogue
 from keys.checkpoints import Checkpoint, log_key, log_signature_holds
 from keys.engine import reading
@@ -46,20 +47,25 @@ class _Known:
     """Disclosures whose persons were told, as leaves name them."""
     held: int | None
     """The minute in which the first hold began that still runs."""
+    ended: Mapping[bytes, int]
+    """Subject → minute of the leaves that tell that a registration of the account ended."""
 
     @classmethod
-    def of(cls, names: Names, connection: Connection, subject: Standing) -> Self:
-        rids = subject.rids
+    def of(cls, names: Names, connection: Connection, args: Args) -> Self:
+        rids: tuple[bytes, ...] = ()
+        if args.get("standing") is not None:
+            rids = check_named(names, connection, args)[0].rids
         keys, numbers = commitment_keys(names, connection, rids), counted(connection, rids)
         places = [(keys[rid], number) for rid in keys for number in range(numbers.get(rid, 0))]
         own, told = (frozenset(leaves.record_subject(*one, told=told) for one in places) for told in (False, True))
         disclosed = disclosures.of_records(connection, names.keyring, rids)
         try:
             running = [one for rid in rids for one in holds.of_record(connection, names.keyring, rid, names.now())]
+            over = ended.of(connection, names.keyring, text(args, "client"), octets(args, "account", 16))
         except OpenError:
             raise RefusedError from None
         notified = frozenset(_text(made.digest) for made in disclosed if made.notified is not None)
-        return cls(own, told, notified, min((one.since // 60 for one in running), default=None))
+        return cls(own, told, notified, min((one.since // 60 for one in running), default=None), over)
 
     def may_be_told(self, leaf: Mapping[str, Any]) -> bool:
         """Tell whether a leaf is the registration's, and its provider may know; what it was told of once it may."""
@@ -68,16 +74,20 @@ class _Known:
             return first in self.own and leaf["disclosure"] in self.notified
         if kind in leaves.HELD:
             return first in self.own and (self.held is None or leaf["minute"] < self.held)
+        if kind == leaves.ERASED:
+            return first in self.ended
         return first in (self.own if kind in leaves.OF_PROVIDERS else self.told)
 
 
 def receipts(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
-    """Return {receipts: [{index, jwt}]} of those entries that tell an act on a provider's registration, to be told it.
+    """Return {receipts: [{index, jwt}], ended}: of those entries that tell an act on a provider's registration.
+
+    `ended` is the minute in which a registration of the account first ended, nil if none did.
 
     Args:
         names: the holder.
-        args: {client, standing, account: whose registration; issuer, now, note: a checkpoint that this vault signed,
-            entries: [[index, entry, proof]] of it}.
+        args: {client, standing, account: whose registration, `standing` nil where nobody stands there any more; issuer,
+            now, note: a checkpoint that this vault signed, entries: [[index, entry, proof]] of it}.
         _: unused.
 
     Raises:
@@ -87,8 +97,7 @@ def receipts(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     """
     entries = [_entry(one) for one in listed(args, "entries", most=MOST)]
     with reading(names.engine) as connection:
-        subject, _named = check_named(names, connection, args)
-        known = _Known.of(names, connection, subject)
+        known = _Known.of(names, connection, args)
     checkpoint = _signed(names, text(args, "note", max_chars=_MOST_NOTE_CHARACTERS))
     told = list[tuple[int, dict[str, object]]]()
     for index, entry, proof in entries:
@@ -102,7 +111,10 @@ def receipts(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     }  # fmt: skip
     account = _text(octets(args, "account"))
     made = signed(names.keyring, TYPE, [{**common, "log_receipt": {**said, "account": account}} for _, said in told])
-    return {"receipts": [{"index": index, "jwt": jwt} for (index, _), jwt in zip(told, made, strict=True)]}
+    return {
+        "receipts": [{"index": index, "jwt": jwt} for (index, _), jwt in zip(told, made, strict=True)],
+        "ended": min(known.ended.values(), default=None),
+    }
 
 
 def _text(raw: bytes) -> str:

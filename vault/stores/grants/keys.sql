@@ -6,7 +6,7 @@ GRANT SELECT, INSERT, UPDATE ON key, officer_head TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ceremony, share, request, approval, disclosure, hold, resealed TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE ON reviewer, agreement, budget, deepening TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON record_key, evidence_key, intent TO idvault_keys;
-GRANT SELECT, INSERT, DELETE ON person, statement_key, handoff, intent_lock TO idvault_keys;
+GRANT SELECT, INSERT, DELETE ON person, statement_key, handoff, intent_lock, ended TO idvault_keys;
 GRANT EXECUTE ON FUNCTION record_key_partition(bigint), record_key_partition_drop(bigint) TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON leaf_count TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE ON log_head TO idvault_keys;
