@@ -22,7 +22,7 @@ class Application:
 
     def __init__(self) -> None:
         self._request_log = configure()
-        self._vault = build(load(), observe=metrics.shared().act)
+        self._vault = build(load(), observe=metrics.shared().act, recalled=metrics.shared().recalled)
         self._app = Admission(
             create_app(self._vault, self._request_log), self._vault.settings, metrics.shared().refused
         )

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from bench.served import (
 
 RESULTS: Final = Path(__file__).with_name("results")
 ECHO_SECONDS: Final = 1
+PARTS: Final = ("introspections", "registrations", "changes", "batches", "acts")
 _READ, _BATCH_READ, _WRITE = "floor /read", "floor /batch/read", "floor /write"
 _DECRYPT, _BATCH_DECRYPT = "OpenBao decrypt", "OpenBao decrypt in batches"
 
@@ -36,13 +37,11 @@ class Bench:
         self._floor, self._vault, self._bao = floor, vault, bao
         self._folder, self._seconds, self._rounds = folder, seconds, rounds
 
-    def measures(self) -> Iterator[Measure]:
-        """Measure everything."""
-        yield from self._introspections()
-        yield from self._registrations()
-        yield from self._changes()
-        yield from self._batches()
-        yield from self._acts()
+    def measures(self, parts: Collection[str]) -> Iterator[Measure]:
+        """Measure these parts."""
+        for part in PARTS:
+            if part in parts:
+                yield from getattr(self, f"_{part}")()
 
     def _beside(
         self, name: str, beside: str, floor: Callable[[], Sample], target: Callable[[], Target], items: int = 1
@@ -114,8 +113,8 @@ class Bench:
                 )  # fmt: skip
 
 
-def run(database: str, seconds: int, rounds: int) -> Run:
-    """Serve everything that is compared, and measure it."""
+def run(database: str, seconds: int, rounds: int, parts: Collection[str] = PARTS) -> Run:
+    """Serve everything that is compared, and measure these parts of it."""
     RESULTS.mkdir(exist_ok=True)
     # On the disk of the working copy: a folder in memory would make durable commits free.
     with tempfile.TemporaryDirectory(dir=RESULTS) as name:
@@ -127,7 +126,7 @@ def run(database: str, seconds: int, rounds: int) -> Run:
             served_vault(folder, cluster) as vault,
         ):
             pss = memory.pss_bytes(vault.server.processes())
-            measures = list(Bench(floor, vault, bao, folder, seconds, rounds).measures())
+            measures = list(Bench(floor, vault, bao, folder, seconds, rounds).measures(parts))
     return Run(database, seconds, rounds, pss, measures)
 
 
@@ -135,12 +134,15 @@ def run(database: str, seconds: int, rounds: int) -> Run:
 @click.option("--database", default="postgresql", show_default=True, type=click.Choice(["postgresql", "sqlite"]))
 @click.option("--seconds", default=3, show_default=True, type=click.IntRange(1), help="Length of each load.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Pairs that are counted.")
+@click.option(
+    "--only", "parts", multiple=True, type=click.Choice(PARTS), help="Measure this part alone; may be said again."
+)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Where the samples go; default: bench/results.")
 @click.option("--check", is_flag=True, help="Fail where a ratio fell by more than a tenth below the recorded one.")
-def main(database: str, seconds: int, rounds: int, file: Path | None, *, check: bool) -> None:
+def main(database: str, seconds: int, rounds: int, parts: tuple[str, ...], file: Path | None, *, check: bool) -> None:
     """Measure the vault beside the floor and OpenBao in turn; print a table and write all samples as JSON."""
     load.check_installed()
-    found = run(database, seconds, rounds)
+    found = run(database, seconds, rounds, parts or PARTS)
     show(found)
     file = file or RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
     found.write(file)

@@ -147,7 +147,10 @@ def served_vault(folder: Path, cluster: Cluster | None, *, sequencer: str = "yes
     """Serve a new vault with people in it, its stores in the cluster or else in SQLite files."""
     settings = Settings()
     serving.cluster = cluster
-    server = Server(folder / "home", IDVAULT_WORKERS=str(settings.workers), IDVAULT_SEQUENCER=sequencer).start()
+    server = Server(
+        folder / "home", IDVAULT_WORKERS=str(settings.workers), IDVAULT_SEQUENCER=sequencer,
+        IDVAULT_DIRECTORY_CHANGES=str(folder / "home" / serving.CHANGES),
+    ).start()  # fmt: skip
     try:
         yield Vault(server)
     finally:

@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Column, Connection, Engine, LargeBinary, Tabl
 from sqlalchemy.dialects import sqlite
 
 from keys.arrays import Numbers, Octets, Texts, copied
-from keys.driver import Outcome, Speaking, Step, begun, end, once, run
+from keys.driver import Outcome, Speaking, Step, begun, end, once, run, tell
 from keys.engine import driver_errors, writing
 
 FEW: Final = 32
@@ -67,6 +67,7 @@ class Bulk:
 
     def _copy(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         driver: Any = connection.connection.driver_connection
+        tell(connection, self._statement.decode(), rows)
         with driver_errors(connection), driver.cursor() as cursor, cursor.copy(self._statement) as copy:
             copy.write(copied(rows, self._types))
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.sql.dml import UpdateBase
 
 from keys.arrays import array
-from keys.engine import BEGIN, COMMITTED, driver_errors, unbegun
+from keys.engine import BEGIN, COMMITTED, WATCH, Watch, driver_errors, unbegun
 from keys.errors import UnavailableError
 from keys.slots import Kept
 
@@ -251,7 +251,11 @@ def once(engine: Engine, *steps: Step) -> list[Outcome]:
         DBAPIError: one failed, and nothing of them stands; or what became of the commit is not known.
     """
     with unbegun(engine) as connection:
-        outcomes = _run(connection, BEGIN[engine.dialect.name], steps, ("COMMIT",))
+        begin = BEGIN[engine.dialect.name]
+        if connection.info[WATCH] is not None:  # who watches is told of the commit with the write lock held
+            _run(connection, begin, (), ())
+            begin = ()
+        outcomes = _run(connection, begin, steps, ("COMMIT",))
         connection.info[COMMITTED] = True
     return outcomes
 
@@ -265,9 +269,21 @@ def table_of(error: DBAPIError) -> str:
     return "" if found is None else found[1]
 
 
+def tell(connection: Connection, text: str, values: Any) -> None:  # noqa: ANN401 - as the driver takes them
+    """Tell who watches the caller's transaction, if anybody does, of a statement that is run past SQLAlchemy."""
+    watch: Watch | None = connection.info.get(WATCH)
+    if watch is not None:
+        watch.ran(text, values)
+
+
 def _run(connection: Connection, before: Sequence[str], steps: Sequence[Step], after: Sequence[str]) -> list[Outcome]:
     driver: Any = connection.connection.driver_connection
     postgresql = connection.dialect.name == "postgresql"
+    for step in steps:
+        tell(connection, step.text, step.values)
+    watch: Watch | None = connection.info.get(WATCH)
+    if after and watch is not None:
+        watch.commits()
     with driver_errors(connection):
         if not postgresql:
             for command in before:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -47,10 +47,28 @@ _BEGIN: Final = {name: "; ".join(commands) for name, commands in BEGIN.items()}
 COMMITTED: Final = "idvault_committed"
 """What a connection's `info` holds from its commit by `keys.driver.end` until its transaction is left."""
 
+WATCHED: Final = "idvault_watched"
+"""An execution option of an engine: makes the `Watch` of each of its write transactions."""
+WATCH: Final = "idvault_watch"
+"""What a connection's `info` holds from then until its transaction is left."""
+
 _SNAPSHOT: Final[Mapping[str, str]] = {
     "sqlite": "BEGIN",
     "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 }
+
+
+class Watch(Protocol):
+    """Is told what one write transaction does."""
+
+    def ran(self, text: str, values: Any) -> None:  # noqa: ANN401 - as the driver takes them
+        """Take a statement that is about to be run past SQLAlchemy."""
+
+    def commits(self) -> None:
+        """Do what comes before the commit, while the store's write lock is held; if it raises, there is none."""
+
+    def over(self) -> None:
+        """Do what comes after the commit, or after it failed; not called where what became of it is not known."""
 
 
 def open_engine(url: str, *, busy_seconds: int = DEFAULT_BUSY_SECONDS) -> Engine:
@@ -200,15 +218,32 @@ def unbegun(engine: Engine) -> Iterator[Connection]:
     """
     with _connected(engine) as connection:
         connection.begin()  # for SQLAlchemy's books alone: in autocommit it sends nothing
+        watched: Callable[[], Watch] | None = connection.get_execution_options().get(WATCHED)
+        watch = None if watched is None else watched()
+        connection.info[WATCH] = watch
         try:
             yield connection
             if not connection.info.pop(COMMITTED, False):
+                if watch is not None:
+                    watch.commits()
                 _command(connection, "COMMIT")
         except BaseException:
             if not connection.invalidated:  # one that is lost holds nothing any more
                 connection.info.pop(COMMITTED, None)
             connection.rollback()  # nothing to do where SQLite ended the transaction itself, as on a full disk
+            if watch is not None and _is_alive(connection):
+                watch.over()
             raise
+        finally:
+            if not connection.invalidated:
+                connection.info.pop(WATCH, None)
+        if watch is not None:
+            watch.over()
+
+
+def _is_alive(connection: Connection) -> bool:
+    """Tell whether what became of a transaction is known: its connection was not lost with it."""
+    return not (connection.invalidated or getattr(connection.connection.driver_connection, "closed", False))
 
 
 def _command(connection: Connection, text: str) -> None:

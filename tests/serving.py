@@ -22,12 +22,15 @@ import psycopg
 from tests.databases import Cluster
 from tests.forking import Serving, in_fork
 from tests.ports import free_port
+from vault.stores.changes import Changes
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of a served vault, which speaks plain HTTP: by default each reads all certificates there are, 50 ms."""
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+CHANGES = "directory.db.changes"
+"""In a home folder: where processes tell each other of changes of the directory."""
 QUIET = frozenset({"status", "list", "rotate", "rewrap", "destroy", "backup"})
 """Commands of `idvault-keys` that end no worker."""
 cluster: Cluster | None = None
@@ -165,6 +168,14 @@ class Server:
 
     def sql(self, store: str, statement: str, *values: object) -> list[Any]:
         """Do what somebody with a store would do: one statement with ? for its values; return its rows."""
+        rows = self._sql(store, statement, *values)
+        if store == "directory" and (self.home / CHANGES).exists():
+            # What is done by hand is known within seconds; here at once.
+            changes = Changes(self.home / CHANGES, 0o600)
+            changes.over(changes.begin(None))
+        return rows
+
+    def _sql(self, store: str, statement: str, *values: object) -> list[Any]:
         url = self.databases.get(f"IDVAULT_{store.upper()}_URL")
         if url is None:
             with closing(sqlite3.connect(self.home / f"{store}.db", timeout=10)) as connection, connection:

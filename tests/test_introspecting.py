@@ -10,6 +10,7 @@ from keys.errors import SealedError
 from vault.config import Settings
 from vault.errors import Kind, VaultError
 from vault.services.introspecting import Introspecting
+from vault.services.remembering import Remembering
 
 
 class Shut:
@@ -26,7 +27,8 @@ class Shut:
 
 def _line(keys: Shut, milliseconds: int) -> Introspecting:
     settings = Settings(waiting_milliseconds=milliseconds, overload_retry_seconds=7)
-    return Introspecting(settings, cast("Any", None), cast("Any", keys), lambda: 0)
+    held = cast("Any", keys)
+    return Introspecting(settings, cast("Any", None), held, Remembering(0, None, held, lambda: 0), lambda: 0)
 
 
 def test_who_waits_in_the_line_longer_than_a_request_may_is_told_to_come_again() -> None:

@@ -30,6 +30,7 @@ _MOST_LEAVES: Final = 10_000
 _REFUSERS: Final = 8
 _LAST_PORT: Final = 65_535
 _DAY_HOURS: Final = 24
+_MAY_BE_NONE: Final = frozenset({"introspection_cache_entries"})
 _MOST_ITEMS: Final = 1000
 """What one act of the agent takes."""
 
@@ -114,6 +115,11 @@ class Settings:
     batch_items_max: int = 1000
     operators_max: int = 100
     """Operators of one account."""
+    introspection_cache_entries: int = 10_000
+    """Answers that a worker remembers, where it is told of each change of the directory; 0 remembers none."""
+    directory_changes: Path = Path()
+    """The file by which the processes of one machine tell each other of changes of a directory on PostgreSQL; all that
+    write it name the same, or none: then nothing is remembered. That of a SQLite file lies beside it."""
     max_batch_bytes: int = 4 * 1024 * 1024
     max_evidence_bytes: int = 10 * 1024 * 1024
     busy_seconds: int = 5
@@ -243,8 +249,9 @@ def _check_numbers(settings: Settings) -> None:
         raise StartError(f"batch_items_max: at most {_MOST_ITEMS}")
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if isinstance(value, int) and value < 1:
-            raise StartError(f"{field.name}: at least 1")
+        least = int(field.name not in _MAY_BE_NONE)
+        if isinstance(value, int) and value < least:
+            raise StartError(f"{field.name}: at least {least}")
     if settings.sanction_retention_days < SANCTION_RETENTION_DAYS_MIN:
         raise StartError(f"sanction_retention_days: at least {SANCTION_RETENTION_DAYS_MIN}")
     undo_days = -(-settings.import_undo_hours // _DAY_HOURS)

@@ -42,7 +42,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: Told = {"request_seconds": {}, "act_seconds": {}, "overload_refusals": {(): [0]}}
+        self._counts: Told = {
+            "request_seconds": {},
+            "act_seconds": {},
+            "overload_refusals": {(): [0]},
+            "introspections_remembered": {(): [0]},
+        }
         self._gauges: Mapping[str, Read] = {}
         self._file = Path()
 
@@ -58,6 +63,11 @@ class Metrics:
         """Count one request that was refused unread."""
         with self._lock:
             self._counts["overload_refusals"][()][0] += 1
+
+    def recalled(self) -> None:
+        """Count one introspection that was answered from memory."""
+        with self._lock:
+            self._counts["introspections_remembered"][()][0] += 1
 
     def _observe(self, name: str, labels: Labels, seconds: float) -> None:
         with self._lock:

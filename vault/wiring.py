@@ -45,6 +45,7 @@ from vault.services.record_receipts import RecordReceipts
 from vault.services.refilling import Refilling
 from vault.services.refusing import Refusing
 from vault.services.registering import Registering
+from vault.services.remembering import Remembering
 from vault.services.reporting import Reporting
 from vault.services.retagging import Retagging
 from vault.services.retention import Retention
@@ -55,7 +56,7 @@ from vault.services.showing import Showing
 from vault.services.tokens import Tokens
 from vault.services.undoing import Undoing
 from vault.services.witnessing import Witnesses
-from vault.stores import schema
+from vault.stores import changes, schema
 from vault.stores.unit import AbsentStore, Store
 
 _KEPT_BY: Final = "kept_by"
@@ -216,8 +217,13 @@ def _policy(path: Path) -> Policy:
         raise StartError("log_policy: the file cannot be read as a policy of witnesses") from None
 
 
-def build(settings: Settings, clock: Clock | None = None, observe: Observe | None = None) -> Vault:
-    """Return the vault of these settings; `observe` is told of each act that it asks of the agent.
+def build(
+    settings: Settings, clock: Clock | None = None, observe: Observe | None = None,
+    recalled: Callable[[], None] | None = None,
+) -> Vault:  # fmt: skip
+    """Return the vault of these settings.
+
+    `observe` is told of each act that it asks of the agent, `recalled` of each introspection answered from memory.
 
     Raises:
         SetupError: a store is missing, or its schema is not the one of this version.
@@ -233,12 +239,14 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
     schema.check_all(engines)
     stores = {name: Store(engine) for name, engine in engines.items()}
     directory, identity = stores["directory"], stores.get("identity", AbsentStore())
+    changed = changes.of_store(engines["directory"], settings.directory_changes)
     sockets = {
         name: AgentClient(str(settings.sockets / f"{name}.sock"), observe=observe)
         for name in ("directory", "identity", "exchange", "officer", "log", "message")
     }
     officers = Officers(sockets["message"])
     keys = HeldKeys(sockets["directory"], {name: sockets[name] for name in ("identity", "exchange")})
+    memory = Remembering(settings.introspection_cache_entries, changed, keys, now, recalled)
     linking = Linking(settings, identity, directory, sockets["identity"], now, keys.bind_account)
     idempotent = Idempotent(settings, directory, keys, now)
     showing = Showing(directory, keys, now)
@@ -263,7 +271,7 @@ def build(settings: Settings, clock: Clock | None = None, observe: Observe | Non
         agent=sockets,
         officer=sockets["officer"],
         access=AccessControl(settings, directory, keys, now),
-        introspecting=Introspecting(settings, directory, keys, now),
+        introspecting=Introspecting(settings, directory, keys, memory, now),
         registering=registering,
         reviewing=reviewing,
         importing=importing,

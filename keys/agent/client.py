@@ -56,6 +56,18 @@ class AgentClient:
         held: tuple[int, socket.socket] | None = getattr(self._kept.here(), "connection", None)
         return held is not None and held[0] == os.getpid() and not _closed(held[1])
 
+    def watch(self) -> Callable[[], bool]:
+        """Return what tells, to any thread, whether the holder that answers now is still there: a system call.
+
+        Raises:
+            KeysError: it has no keys, or is not there.
+        """
+        own = AgentClient(self._path, self._timeout_seconds)
+        own.call("hello", {})
+        # Never closed but with the last who asks: the descriptor of one that was closed could be another's by then.
+        connection: socket.socket = own._kept.here().connection[1]
+        return lambda: not _closed(connection)
+
     def await_end(self) -> None:
         """Wait until the holder behind this thread's connection is gone; returns at once without a connection."""
         held: tuple[int, socket.socket] | None = getattr(self._kept.here(), "connection", None)

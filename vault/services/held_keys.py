@@ -4,7 +4,7 @@ They live as long as the connection to the holder that gave them: when it is sea
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -99,12 +99,25 @@ class HeldKeys:
 
     def tokens(self, sector: str) -> PairwiseTokens:
         """Return the token codec of a sector."""
+        return self.tokens_until(sector)[0]
+
+    def tokens_until(self, sector: str) -> tuple[PairwiseTokens, float]:
+        """Return the token codec of a sector, and until when it is used, by the clock that only goes forward."""
         until, held = self._tokens.get(sector, (0.0, None))
         now = monotonic()
         if held is None or now >= until:
             held = PairwiseTokens(sector, self._fetch_sector(sector), partial(self._fetch_sector, sector))
-            self._tokens[sector] = now + _FRESH_SECONDS, held
-        return held
+            until = now + _FRESH_SECONDS
+            self._tokens[sector] = until, held
+        return held, until
+
+    def watch(self) -> Callable[[], bool]:
+        """Return what tells, to any thread, whether the holder of these keys that answers now is still there.
+
+        Raises:
+            KeysError: it has no keys, or is not there.
+        """
+        return self._directory.watch()
 
     def _fetch_sector(self, sector: str) -> dict[int, Secret]:
         self.touched = True

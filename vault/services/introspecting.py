@@ -20,6 +20,7 @@ from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of
 from vault.errors import TOO_BUSY, Kind, VaultError
 from vault.services.access import secret_holds
 from vault.services.held_keys import HeldKeys
+from vault.services.remembering import Moment, Remembering
 from vault.stores import clients, introspected, operators
 from vault.stores.operators import Operated
 from vault.stores.unit import Store
@@ -38,19 +39,30 @@ class _Ask(NamedTuple):
     secret: str
     token: str
     account: str | None
+    key: bytes
+    """What its answer is remembered under."""
+
+
+class _Said(NamedTuple):
+    """What a token says, and until when the keys are used that it was read with; 0 where none read it."""
+
+    pseudonym: Pseudonym
+    fresh_until: float
 
 
 _Outcome = dict[str, object] | Exception
 
 
 class Introspecting:
-    """Answers introspections; remembers only which sector a client has, which never changes.
+    """Answers introspections; remembers which sector a client has, which never changes, and what `memory` does.
 
     They stand in a line of their own: who comes first answers all that wait, on one connection and in one round trip.
     """
 
-    def __init__(self, settings: Settings, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
-        self._directory, self._keys, self._now = directory, keys, now
+    def __init__(
+        self, settings: Settings, directory: Store, keys: HeldKeys, memory: Remembering, now: Callable[[], int]
+    ) -> None:
+        self._directory, self._keys, self._memory, self._now = directory, keys, memory, now
         self._sectors: dict[str, str] = {}
         self._line = Group[_Ask, _Outcome](self._answer_all, _OF_ONE, most=settings.blocking_threads)
         self._wait_seconds = settings.waiting_milliseconds / 1000
@@ -63,8 +75,12 @@ class Introspecting:
             VaultError: the credentials are not valid, the client may not introspect, or too many came before this one.
             KeysError: the agent has no keys, or is not there.
         """
+        key = self._memory.key(client_id, secret, token, account)
+        known = self._memory.recall(key)
+        if known is not None:
+            return known
         try:
-            outcome = self._line.do(_Ask(client_id, secret, token, account), self._wait_seconds)
+            outcome = self._line.do(_Ask(client_id, secret, token, account, key), self._wait_seconds)
         except TimeoutError:
             raise VaultError(Kind.OVERLOADED, TOO_BUSY, retry_after_seconds=self._retry_seconds) from None
         if isinstance(outcome, Exception):
@@ -79,35 +95,42 @@ class Introspecting:
         """
         # One leads at a time, so that one connection to store and agent serves them all.
         with slots.held(_LINE):
+            self._memory.watch()
             self._keys.peek("directory")
             said = [self._decode(ask) for ask in asks]
-            wanted = [(ask.client_id, one.pid) for ask, one in zip(asks, said, strict=True)]
+            moments = [self._memory.moment(one.pseudonym.pid, one.fresh_until) for one in said]
+            wanted = [(ask.client_id, one.pseudonym.pid) for ask, one in zip(asks, said, strict=True)]
             rows = introspected.rows_of(self._directory, wanted)
             now = self._now()
-            return [self._outcome(ask, one, found, now) for ask, one, found in zip(asks, said, rows, strict=True)]
+            together = zip(asks, said, moments, rows, strict=True)
+            return [self._outcome(ask, one.pseudonym, moment, found, now) for ask, one, moment, found in together]
 
-    def _outcome(self, ask: _Ask, said: Pseudonym, rows: Sequence[Any], now: int) -> _Outcome:
+    def _outcome(self, ask: _Ask, said: Pseudonym, moment: Moment | None, rows: Sequence[Any], now: int) -> _Outcome:
         try:
             _authorised(rows, ask.secret, now)
             wanted = _wanted(ask.account)
             operated = self._operated(ask.client_id, said, wanted) if wanted and _is_another(rows, wanted) else None
-            return answer_of(rows, said, wanted, ask.token, ask.client_id, now, _policy(rows[0]), operated)
+            answer = answer_of(rows, said, wanted, ask.token, ask.client_id, now, _policy(rows[0]), operated)
         except VaultError as refusal:
             return refusal
+        if moment is not None and operated is None and answer is not INACTIVE:
+            self._memory.keep(ask.key, answer, moment, now, rows)
+        return answer
 
     def _operated(self, client_id: str, pseudonym: Pseudonym, account: bytes) -> Operated | None:
         with self._directory.reading() as unit:
             return operators.operated(unit, client_id, pseudonym.pid, account)
 
-    def _decode(self, ask: _Ask) -> Pseudonym:
+    def _decode(self, ask: _Ask) -> _Said:
         sector = self._sectors.get(ask.client_id) or self._sector(ask.client_id)
         try:
             if sector is not None:
-                return self._keys.tokens(sector).decode(ask.token)
+                tokens, fresh_until = self._keys.tokens_until(sector)
+                return _Said(tokens.decode(ask.token), fresh_until)
         except OpenError:
             pass
         # A token that does not open is looked up all the same, under a pid that nobody has.
-        return Pseudonym(random_bytes(PID_BYTES), -1)
+        return _Said(Pseudonym(random_bytes(PID_BYTES), -1), 0)
 
     def _sector(self, client_id: str) -> str | None:
         with self._directory.reading() as unit:

@@ -24,6 +24,7 @@ _HISTOGRAMS: Final[Mapping[str, tuple[str, Labels]]] = {
 }
 _COUNTERS: Final[Mapping[str, tuple[str, Labels]]] = {
     "overload_refusals": ("Requests refused with 503 since too many waited", ()),
+    "introspections_remembered": ("Introspections answered from memory", ()),
 }
 _GAUGES: Final[Mapping[str, tuple[str, Labels]]] = {
     "requests_working": ("Requests that are served just now", ()),

@@ -1,0 +1,176 @@
+"""Introspections that are answered from memory: whatever another process does, the next one knows of it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import serving
+from tests.people import person
+from tests.serving import NO_TLS, Client, Server
+
+ASKED = 24
+"""Enough, each on a connection of its own, that every worker is asked."""
+READERS = 4
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("remembered") / "home")
+    # On PostgreSQL it is named, where SQLite's is.
+    made.environment["IDVAULT_DIRECTORY_CHANGES"] = str(made.home / serving.CHANGES)
+    yield made.start()
+    assert made.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def chat(served: Server) -> Client:
+    return served.provider("remembered-chat")
+
+
+@pytest.fixture(scope="module")
+def reviewer(served: Server) -> Client:
+    return served.reviewer("remembered")
+
+
+def _asked(client: Client, token: str, secret: str = "", **more: str) -> httpx.Response:
+    with httpx.Client(base_url=client.server.url, verify=NO_TLS) as fresh:
+        return fresh.post("/oauth/introspect", data={"token": token, **more}, auth=(client.id, secret or client.secret))
+
+
+def _all(client: Client, token: str, secret: str = "", **more: str) -> list[httpx.Response]:
+    """Ask every worker several times, so that each remembers what it may."""
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda _: _asked(client, token, secret, **more), range(ASKED)))
+
+
+def _bodies(client: Client, token: str, **more: str) -> set[bytes]:
+    answers = _all(client, token, **more)
+    assert {answer.status_code for answer in answers} == {200}
+    return {answer.content for answer in answers}
+
+
+def _remembered(watcher: Client) -> float:
+    page = watcher.get("/metrics").text.splitlines()
+    line = next(one for one in page if one.startswith("idvault_introspections_remembered_total "))
+    return float(line.rpartition(" ")[2])
+
+
+def test_answers_are_remembered_and_are_byte_for_byte_what_was_read(served: Server, chat: Client) -> None:
+    made = served.json("operator", "add", "remembered")
+    watcher = Client(served, made["client_id"], made["client_secret"])
+    one = chat.registered(person(81_000), "remembered")
+    first, before = _asked(chat, one["token"]), _remembered(watcher)
+    assert _bodies(chat, one["token"]) == {first.content}
+    end = time.monotonic() + 10
+    while _remembered(watcher) < before + ASKED / 2:  # each worker reads once, and tells its counts once a second
+        assert time.monotonic() < end
+        assert _bodies(chat, one["token"]) == {first.content}
+
+
+def test_a_sanction_and_its_lifting_are_in_force_at_the_next_call_in_every_worker(chat: Client) -> None:
+    one = chat.registered(person(81_001), "sanctioned")
+    body = {"token": one["token"], "rung": "suspend_updates", "until": "2031-01-01T00:00:00Z", "ground": "spam",
+            "facts": "x", "by": "mod-1"}  # fmt: skip
+    for _ in range(3):
+        free = _bodies(chat, one["token"])
+        assert b'"scope":"read"' in free.pop()
+        set_ = chat.post("/v1/sanctions", body)
+        assert set_.status_code == 201, set_.text
+        bodies = _bodies(chat, one["token"])
+        assert len(bodies) == 1
+        assert b'"scope":""' in bodies.pop()
+        lifted = chat.post(f"/v1/sanctions/{set_.json()['id']}/lift", {"reason": "mistake", "by": "mod-1"})
+        assert lifted.is_success, lifted.text
+
+
+def test_a_decision_a_new_account_and_an_erasure_are_known_at_the_next_call(chat: Client, reviewer: Client) -> None:
+    one = chat.registered(person(81_002), "decided")
+    assert all(b"publish" not in body for body in _bodies(chat, one["token"]))
+    reviewer.approve(one["id"])
+    assert all(b"read publish" in body for body in _bodies(chat, one["token"]))
+    made = chat.post("/v1/accounts", {"token": one["token"], "handle": "decided2", "kind": "public"})
+    assert made.is_success, made.text
+    assert all(b"publish" not in body for body in _bodies(chat, one["token"])), "of all accounts together"
+    assert chat.call("DELETE", f"/v1/registrations/{one['id']}").is_success
+    assert _bodies(chat, one["token"]) == {b'{"active":false}'}
+
+
+def test_what_a_command_does_to_a_provider_is_known_at_the_next_call(served: Server) -> None:
+    blog = served.provider("remembered-blog")
+    one, former = blog.registered(person(81_003), "blogger"), blog.secret
+    assert {answer.status_code for answer in _all(blog, one["token"])} == {200}
+    served.json("provider", "suspend", "remembered-blog")
+    assert {answer.status_code for answer in _all(blog, one["token"])} == {401}
+    served.json("provider", "renew", "remembered-blog")
+    assert {answer.status_code for answer in _all(blog, one["token"])} == {200}
+    blog.secret = served.json("provider", "rotate-secret", "remembered-blog")["client_secret"]
+    for secret in (former, blog.secret):
+        assert {answer.status_code for answer in _all(blog, one["token"], secret)} == {200}
+    blog.token = ""
+    assert blog.call("DELETE", "/v1/provider/secrets").is_success
+    assert {answer.status_code for answer in _all(blog, one["token"], former)} == {401}
+    assert {answer.status_code for answer in _all(blog, one["token"], "wrong")} == {401}
+    assert {answer.status_code for answer in _all(blog, one["token"])} == {200}
+
+
+def test_what_was_set_before_a_call_was_made_is_what_that_call_is_told(chat: Client) -> None:
+    one = chat.registered(person(81_004), "raced")
+    changes: list[tuple[float, float, str]] = [(0.0, 0.0, "read")]
+    """When it was begun, when it was acknowledged, and what is told from then on."""
+    seen: list[tuple[float, float, str]] = []
+    """When it was asked, when it was told, and what."""
+    written = threading.Event()
+
+    def changed(told: str, call: Callable[[], httpx.Response]) -> dict[str, Any]:
+        begun, before = time.monotonic(), len(seen)
+        answer = call()
+        changes.append((begun, time.monotonic(), told))
+        while len(seen) < before + 3 * READERS:  # some are asked after it, by each
+            time.sleep(0.005)
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def read(_: int) -> None:
+        with httpx.Client(base_url=chat.server.url, verify=NO_TLS) as own:
+            while not written.is_set():
+                asked = time.monotonic()
+                answer = own.post("/oauth/introspect", data={"token": one["token"]}, auth=(chat.id, chat.secret))
+                seen.append((asked, time.monotonic(), answer.json()["scope"]))
+
+    body = {"token": one["token"], "rung": "suspend_updates", "until": "2031-01-01T00:00:00Z", "ground": "spam",
+            "facts": "x", "by": "mod-1"}  # fmt: skip
+    lift = {"reason": "mistake", "by": "mod-1"}
+    with ThreadPoolExecutor(READERS) as pool:
+        reading = [pool.submit(read, number) for number in range(READERS)]
+        try:
+            for _ in range(10):
+                made = changed("", lambda: chat.post("/v1/sanctions", body))
+                changed("read", partial(chat.post, f"/v1/sanctions/{made['id']}/lift", lift))
+        finally:
+            written.set()
+        for done in reading:
+            done.result()
+    for asked, told, scope in seen:
+        *_, current = (text for _, acknowledged, text in changes if acknowledged <= asked)
+        under_way = {text for begun, acknowledged, text in changes if begun <= told and acknowledged > asked}
+        assert scope in {current, *under_way}
+
+
+def test_a_sealed_vault_answers_nothing_from_memory(fresh: Server) -> None:
+    chat = fresh.provider("remembered-sealed")
+    one = chat.registered(person(81_005), "sealed")
+    assert {answer.status_code for answer in _all(chat, one["token"])} == {200}
+    fresh.run("keys", "seal")
+    statuses = set()
+    for _ in range(ASKED):
+        try:
+            statuses.add(_asked(chat, one["token"]).status_code)
+        except httpx.TransportError:  # a worker that had keys has just ended
+            continue
+    assert statuses <= {503}
