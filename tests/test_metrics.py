@@ -108,4 +108,5 @@ def test_what_is_shown_is_prometheus_form_with_histograms_that_add_up(tmp_path: 
     assert samples["idvault_request_seconds_bucket", "+Inf"] == samples["idvault_request_seconds_count", ""] == 3
     assert samples["idvault_request_seconds_sum", ""] == 20.022
     assert samples["idvault_intents_open", ""] == 2
-    assert samples["idvault_overload_refusals_total", ""] == 0
+    counters = ("overload_refusals", "client_limit_refusals", "introspections_remembered")
+    assert [samples[f"idvault_{name}_total", ""] for name in counters] == [0, 0, 0]

@@ -57,6 +57,8 @@ class Settings:
     workers: int = 2
     blocking_threads: int = 8
     """Requests that a worker serves at once, and registrations that are made together; a slow client holds one."""
+    client_requests_per_second: int = 20_000
+    """Requests of one client that a worker answers; the next is refused with 429. More than a worker bears."""
     waiting_requests: int = 64
     """Requests that wait in a worker for their turn; the next is refused at once with 503."""
     waiting_milliseconds: int = 2000

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     LENGTH_REQUIRED = "length-required"
     TOO_LARGE = "too-large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
+    CLIENT_LIMIT = "client-limit"
     TOO_MANY_REQUESTS = "too-many-requests"
     SEALED = "sealed"
     LOCKDOWN = "lockdown"

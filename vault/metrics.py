@@ -46,6 +46,7 @@ class Metrics:
             "request_seconds": {},
             "act_seconds": {},
             "overload_refusals": {(): [0]},
+            "client_limit_refusals": {(): [0]},
             "introspections_remembered": {(): [0]},
         }
         self._gauges: Mapping[str, Read] = {}
@@ -63,6 +64,11 @@ class Metrics:
         """Count one request that was refused unread."""
         with self._lock:
             self._counts["overload_refusals"][()][0] += 1
+
+    def limited(self) -> None:
+        """Count one request of a client that made too many."""
+        with self._lock:
+            self._counts["client_limit_refusals"][()][0] += 1
 
     def recalled(self) -> None:
         """Count one introspection that was answered from memory."""

@@ -34,6 +34,7 @@ from vault.services.housekeeping import Housekeeping
 from vault.services.idempotency import Idempotent
 from vault.services.importing import Importing
 from vault.services.introspecting import Introspecting
+from vault.services.limiting import Limiting
 from vault.services.linking import Linking
 from vault.services.listing import Listing
 from vault.services.officers import Officers
@@ -72,6 +73,7 @@ class Vault:
     agent: dict[str, AgentClient]
     officer: AgentClient
     access: AccessControl
+    limiting: Limiting
     introspecting: Introspecting
     registering: Registering
     reviewing: Reviewing
@@ -271,6 +273,7 @@ def build(
         agent=sockets,
         officer=sockets["officer"],
         access=AccessControl(settings, directory, keys, now),
+        limiting=Limiting(settings.client_requests_per_second),
         introspecting=Introspecting(settings, directory, keys, memory, now),
         registering=registering,
         reviewing=reviewing,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from vault.errors import Kind, VaultError
+from vault.services.limiting import Limiting
 
 if TYPE_CHECKING:
     from vault.services.idempotency import Idempotency
@@ -91,6 +92,7 @@ class StubVault:
     outcome: dict[str, Any] = field(default_factory=lambda: {"status": 200, "access_token": "hnd_x"})
 
     def __post_init__(self) -> None:
+        self.limiting = Limiting(1_000_000)
         self.access = self.introspecting = self.registering = self.reviewing = self.listing = self
         self.keys = self.exchanging = self
         self.tokens = StubTokens(self)

@@ -179,6 +179,8 @@ def _not_valid(error: ValidationError) -> NoReturn:
 
 def _answer(error: Exception) -> Response:
     tell(error)
+    if isinstance(error, VaultError) and error.kind is Kind.CLIENT_LIMIT:
+        metrics.shared().limited()
     response = oauth_response(error) if request.path.startswith("/oauth/") else problem_response(refusal_of(error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))

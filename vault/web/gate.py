@@ -116,7 +116,7 @@ def admit() -> None:
     """Let a request of `/v1` pass that may: runs before its view.
 
     Raises:
-        VaultError: framing, credentials, role or scope do not fit.
+        VaultError: framing, credentials, role or scope do not fit, or the client asks too often.
         KeysError: the agent that the route needs is sealed, locked or away.
     """
     vault, environ = current_vault(), request.environ
@@ -128,6 +128,7 @@ def admit() -> None:
     vault.peek(*permission.sockets)
     client = vault.access.bearer(_bearer_token(environ.get("HTTP_AUTHORIZATION", "")))
     environ[CLIENT_KEY] = client.id
+    vault.limiting.count(client.id)
     if permission.scopes.get(client.role) not in client.scopes:
         raise VaultError(Kind.FORBIDDEN, "the access token lacks the role or scope that this route needs")
     if any(len(values) > 1 for values in request.args.listvalues()):

@@ -36,6 +36,7 @@ PROBLEMS: Final[dict[Kind, tuple[int, str]]] = {
     Kind.LENGTH_REQUIRED: (411, "The body needs a Content-Length"),
     Kind.TOO_LARGE: (413, "The body is too large"),
     Kind.UNSUPPORTED_MEDIA_TYPE: (415, "The body has a media type that is not taken here"),
+    Kind.CLIENT_LIMIT: (429, "The client makes more requests than its share"),
     Kind.TOO_MANY_REQUESTS: (429, "Too many requests"),
     Kind.SEALED: (503, "The vault is sealed"),
     Kind.LOCKDOWN: (503, "Names are closed by lockdown"),

@@ -12,6 +12,7 @@ from vault.web.problems import Refusal, refusal_of
 _CODES: Final[dict[Kind, str]] = {
     Kind.UNAUTHENTICATED: "invalid_client",
     Kind.FORBIDDEN: "unauthorized_client",
+    Kind.CLIENT_LIMIT: "temporarily_unavailable",
     Kind.TOO_MANY_REQUESTS: "temporarily_unavailable",
     Kind.SEALED: "temporarily_unavailable",
     Kind.LOCKDOWN: "temporarily_unavailable",

@@ -37,7 +37,7 @@ def is_plain(environ: Mapping[str, Any]) -> bool:
 
 def add_introspection(app: Flask, vault: "Vault") -> Answering:
     """Add the route to an application, and return what answers it: the application calls it ahead of Flask."""
-    limit_bytes, ask = vault.settings.max_body_bytes, vault.introspecting.introspect
+    limit_bytes, ask, count = vault.settings.max_body_bytes, vault.introspecting.introspect, vault.limiting.count
 
     def answered(environ: dict[str, Any]) -> dict[str, object]:
         check_framing(environ, limit_bytes)
@@ -48,6 +48,7 @@ def add_introspection(app: Flask, vault: "Vault") -> Answering:
             raise VaultError(Kind.MALFORMED, "token is required")
         answer = ask(client_id, secret, token, form.get("account"))
         environ[CLIENT_KEY] = client_id
+        count(client_id)
         return answer
 
     def introspect(environ: dict[str, Any]) -> bytes:

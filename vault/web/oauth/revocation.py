@@ -25,6 +25,7 @@ def add_revocation(app: Flask, vault: "Vault") -> None:
         form = client_form(environ, limit_bytes, client_id)
         client = vault.access.authenticate(client_id, secret)
         environ[CLIENT_KEY] = client.id
+        vault.limiting.count(client.id)
         token = form.get("token")
         if token is None:
             raise VaultError(Kind.MALFORMED, "token is required")

@@ -42,6 +42,7 @@ def add_token(app: Flask, vault: "Vault") -> Answering:
         form = client_form(environ, limit_bytes, client_id, REPEATABLE)
         client = vault.access.authenticate(client_id, secret)
         environ[CLIENT_KEY] = client.id
+        vault.limiting.count(client.id)
         grant_type = form.get("grant_type")
         if grant_type is None:
             raise VaultError(Kind.MALFORMED, "grant_type is required")

@@ -24,6 +24,7 @@ _HISTOGRAMS: Final[Mapping[str, tuple[str, Labels]]] = {
 }
 _COUNTERS: Final[Mapping[str, tuple[str, Labels]]] = {
     "overload_refusals": ("Requests refused with 503 since too many waited", ()),
+    "client_limit_refusals": ("Requests refused with 429 since their client made too many", ()),
     "introspections_remembered": ("Introspections answered from memory", ()),
 }
 _GAUGES: Final[Mapping[str, tuple[str, Labels]]] = {
