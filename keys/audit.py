@@ -10,6 +10,7 @@ several records is one row, so that its leaf does not tell how many there were.
 import base64
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
+from struct import Struct
 from typing import Any, Final
 
 import msgpack
@@ -17,13 +18,16 @@ from sqlalchemy import Connection
 
 from keys import bulk, leaves, store
 from keys.bulk import Bulk, Rows
-from keys.frame import Place, Purpose, length_prefixed, seal
+from keys.frame import SALT_BYTES, Place, Purpose, length_prefixed, seal
 from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
 from keys.record_keys import Opened, detail_key
 from keys.records import RID_BYTES
 
 _DIGEST_BYTES: Final = 32
+_ID_BYTES: Final = 16
+_RANDOM_BYTES: Final = _ID_BYTES + SALT_BYTES
+_RANDOM: Final = Struct(f"{_ID_BYTES}s{SALT_BYTES}s").iter_unpack
 _COUNTED: Final = "keys.resealed"
 _DISCLOSURES: Final = frozenset({"disclosure.granted", "disclosure.deferred", "disclosure.notified"})
 _OUTBOX: Final = Bulk(store.audit_outbox)
@@ -51,17 +55,22 @@ def row_of(
     deployment: bytes, rid: bytes, commitment_key: Secret, kind: str, minute: int, detail: Mapping[str, object]
 ) -> dict[str, Any]:
     """Return an audit row about a record of which the commitment key alone was opened."""
-    return packed_row(deployment, rid, commitment_key, kind, minute, msgpack.packb(dict(detail)))
+    [made] = rows_of(deployment, kind, minute, [(rid, commitment_key, msgpack.packb(dict(detail)))])
+    return made
 
 
-def packed_row(
-    deployment: bytes, rid: bytes, commitment_key: Secret, kind: str, minute: int, packed: bytes
-) -> dict[str, Any]:
-    """Return an audit row as `row_of` does, its detail packed: of many rows that say the same it is packed once."""
-    audit_id = random_bytes(16)
-    place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
-    sealed = seal(detail_key(commitment_key, audit_id), Purpose.AUDIT, place, packed)
-    return {"id": audit_id, "type": kind, "minute": minute, "address": rid, "detail": sealed}
+def rows_of(
+    deployment: bytes, kind: str, minute: int, said: Sequence[tuple[bytes, Secret, bytes]]
+) -> list[dict[str, Any]]:
+    """Return audit rows as `row_of` does, each of (rid, commitment key, packed detail): random bytes are drawn once."""
+    rows = []
+    for (rid, key, packed), (audit_id, salt) in zip(
+        said, _RANDOM(random_bytes(_RANDOM_BYTES * len(said))), strict=True
+    ):
+        place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
+        sealed = seal(detail_key(key, audit_id), Purpose.AUDIT, place, packed, salt=salt)
+        rows.append({"id": audit_id, "type": kind, "minute": minute, "address": rid, "detail": sealed})
+    return rows
 
 
 def write_group(

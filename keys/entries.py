@@ -41,9 +41,9 @@ class Key:
         """Make ready what each of its frames is derived with."""
         object.__setattr__(self, "_expander", Expander(self.secret))
 
-    def seal(self, purpose: Purpose, place: Place, plaintext: bytes) -> bytes:
-        """Return a frame that names this key."""
-        return seal(self._expander, purpose, place, plaintext, key_id=self.id, version=self.version)
+    def seal(self, purpose: Purpose, place: Place, plaintext: bytes, salt: bytes = b"") -> bytes:
+        """Return a frame that names this key; `salt` as in `frame.seal`."""
+        return seal(self._expander, purpose, place, plaintext, key_id=self.id, version=self.version, salt=salt)
 
     def open(self, purpose: Purpose, place: Place, sealed: bytes) -> bytes:
         """Return the plaintext of a frame of this key.

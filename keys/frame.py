@@ -177,6 +177,7 @@ def seal(
     *,
     key_id: bytes = NO_KEY_ID,
     version: int = 0,
+    salt: bytes = b"",
 ) -> bytes:
     """Return a frame that opens only under `key`, at `place`, for `purpose`.
 
@@ -187,6 +188,7 @@ def seal(
         plaintext: at most 32 MiB.
         key_id: 16 bytes naming a keyring key; zeros for frames under a record's own keys.
         version: that key's version.
+        salt: 24 fresh random bytes, where those of many frames were drawn at once; else they are drawn here.
 
     Raises:
         ValueError: the plaintext is too long.
@@ -194,7 +196,7 @@ def seal(
     if len(plaintext) > MAX_PLAINTEXT_BYTES:
         raise ValueError("plaintext: at most 32 MiB")
     header = header_of(purpose, key_id, version)
-    return header + encrypt(key, _context(header, place), plaintext, salt=random_bytes(SALT_BYTES))
+    return header + encrypt(key, _context(header, place), plaintext, salt=salt or random_bytes(SALT_BYTES))
 
 
 def open_frame(

@@ -10,6 +10,7 @@ sealed one does not open.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from struct import Struct
 from typing import Any, Final
 
 import msgpack
@@ -19,13 +20,15 @@ from keys import store
 from keys.bulk import Bulk, Rows
 from keys.driver import Outcome, Prepared, Speaking, Step, run
 from keys.errors import KeysError, OpenError
-from keys.frame import Place, Purpose
+from keys.frame import SALT_BYTES, Place, Purpose
 from keys.keyring import Keyring
 from keys.primitives import random_bytes
 from keys.tokens import HANDOFF_BYTES, handoff_hash, handoff_text
 
 _ROWS: Final = Bulk(store.handoff)
 _COLUMNS: Final = itemgetter(*store.handoff.c.keys())
+_RANDOM_BYTES: Final = HANDOFF_BYTES + SALT_BYTES
+_RANDOM: Final = Struct(f"{HANDOFF_BYTES}s{SALT_BYTES}s").iter_unpack
 _EXPIRE: Final = delete(store.handoff).where(store.handoff.c.expires <= bindparam("now"))
 _EXPIRED: Final = Prepared(_EXPIRE)
 _FIND: Final = Prepared(select(store.handoff).where(store.handoff.c.hash.in_(bindparam("hashes", expanding=True))))
@@ -72,17 +75,20 @@ def _place(keyring: Keyring, digest: bytes) -> Place:
 
 def draw_all(keyring: Keyring, said: Sequence[Handoff]) -> list[tuple[str, dict[str, Any]]]:
     """Return (text, row) of a fresh hand-off each."""
-    key, secrets, pack = keyring.current("map"), random_bytes(HANDOFF_BYTES * len(said)), msgpack.Packer().pack
+    key, pack = keyring.current("map"), msgpack.Packer().pack
+    random = _RANDOM(
+        random_bytes(_RANDOM_BYTES * len(said))
+    )  # at once: each asking is a turn of the interpreter's lock
     drawn = []
-    for at, one in enumerate(said):
-        text = handoff_text(secrets[at * HANDOFF_BYTES : (at + 1) * HANDOFF_BYTES])
+    for one, (secret, salt) in zip(said, random, strict=True):
+        text = handoff_text(secret)
         digest = handoff_hash(text)
         plain = pack({
             "rid": one.rid, "pid": one.pid, "generation": one.generation, "giver": one.giver, "taker": one.taker,
             "taker_sector": one.taker_sector, "purpose": one.purpose, "agreement": one.agreement,
             "expires": one.expires,
         })  # fmt: skip
-        sealed = key.seal(Purpose.HANDOFF, _place(keyring, digest), plain)
+        sealed = key.seal(Purpose.HANDOFF, _place(keyring, digest), plain, salt)
         drawn.append((text, {"hash": digest, "sealed": sealed, "expires": one.expires}))
     return drawn
 

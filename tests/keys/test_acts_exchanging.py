@@ -12,6 +12,7 @@ from keys.agent.acts import agreeing, exchanging, redeeming, registering, review
 from keys.agent.names import Names
 from keys.engine import reading, writing
 from keys.errors import BusyError, ConflictError, MissingError, OpenError, ProtocolError
+from keys.frame import HEADER_BYTES, SALT_BYTES
 from keys.primitives import random_bytes
 from keys.records import Assurance, State
 from keys.tokens import handoff_hash
@@ -485,6 +486,16 @@ def test_one_person_is_checked_once_for_all_his_hand_offs_and_each_item_has_its_
     assert directory.redeemed(answers[3]["handoff"]) == [{"pid": redeemed[0]["pid"], "purpose": "moderation"}]
     rids = [row.address for row in directory.store.rows("audit_outbox") if row.type == "exchange.opened"]
     assert (len(rids), rids.count(made.rid)) == (4, 2)
+
+
+def test_hand_offs_drawn_together_share_neither_secret_nor_salt(directory: Directory) -> None:
+    _, evidence = directory.known()
+    texts = {answer["handoff"] for answer in directory.open(*[evidence] * 50)}
+    handoffs = directory.store.rows("handoff")
+    audited = [row for row in directory.store.rows("audit_outbox") if row.type == "exchange.opened"]
+    sealed = [row.sealed for row in handoffs] + [row.detail for row in audited]
+    assert len(texts) == len({row.id for row in audited}) == 50
+    assert len({one[HEADER_BYTES : HEADER_BYTES + SALT_BYTES] for one in sealed}) == 100
 
 
 def test_a_call_that_is_malformed_does_not_fail_those_it_came_with(directory: Directory) -> None:

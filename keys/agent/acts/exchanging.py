@@ -185,7 +185,7 @@ def _wish(known: list[Agreement] | None, person: _Person | Refusal, item: Args) 
 
 def _drawn(names: Names, wishes: Mapping[int, _Wish]) -> dict[int, _Ready]:
     """Draw a hand-off and seal an audit row for each."""
-    expires, minute, deployment = names.now() + names.limits.handoff_seconds, names.minute, names.keyring.deployment
+    expires = names.now() + names.limits.handoff_seconds
     said = [
         Handoff(
             wish.person.record.rid, wish.person.pid, wish.generation, wish.agreement.giver, wish.agreement.taker,
@@ -193,18 +193,16 @@ def _drawn(names: Names, wishes: Mapping[int, _Wish]) -> dict[int, _Ready]:
         )
         for wish in wishes.values()
     ]  # fmt: skip
-    told: dict[bytes, bytes] = {}
-    ready = {}
-    for (at, wish), handoff, (drawn, row) in zip(
-        wishes.items(), said, handoffs.draw_all(names.keyring, said), strict=True
-    ):
-        packed = told.get(handoff.agreement)
-        if packed is None:
-            packed = told[handoff.agreement] = msgpack.packb(handoff.told)
-        record, key = wish.person.record, wish.person.commitment_key
-        line = audit.packed_row(deployment, record.rid, key, "exchange.opened", minute, packed)
-        ready[at] = _Ready(wish.agreement, record, drawn, row, line)
-    return ready
+    told = {wish.agreement.id: msgpack.packb(handoff.told) for wish, handoff in zip(wishes.values(), said, strict=True)}
+    lines = audit.rows_of(
+        names.keyring.deployment, "exchange.opened", names.minute,
+        [(one.person.record.rid, one.person.commitment_key, told[one.agreement.id]) for one in wishes.values()],
+    )  # fmt: skip
+    drawn = handoffs.draw_all(names.keyring, said)
+    return {
+        at: _Ready(wish.agreement, wish.person.record, text, row, line)
+        for (at, wish), (text, row), line in zip(wishes.items(), drawn, lines, strict=True)
+    }
 
 
 def among(found: Mapping[bytes, Record | None]) -> Callable[[bytes], Record]:
