@@ -10,12 +10,15 @@ import httpx
 import pytest
 import rfc8785
 
+from keys.carrying import Carried
+from keys.chain import Head
 from keys.identity import FILE_NAME, open_identity, words
 from tests import serving
 from tests.http.test_backups import Place, is_clean, logged, moved, opens, run, told
 from tests.http.test_backups_of_keys import lost
 from tests.http.test_log import await_checkpoint
 from tests.http.test_officers import Machines, citizen
+from tests.http.test_rotation import keys
 from tests.serving import Server
 
 BANK: Final = ("provider", "add", "bank", "--sector", "bank.example")
@@ -167,6 +170,12 @@ def test_the_key_store_alone_comes_back_to_the_newest_officers(tmp_path: Path) -
     run(environment, "backup", str(folder), "--key-file", str(place.key_file), "--keys-alone")
     new = place.rekeyed()
     file = place.export()
+    made = Carried.parse(file.read_bytes())
+    for head, why in ((Head(made.head.number + 1, made.head.digest), "put back to an earlier state"), (None, "never")):
+        there = place.folder / "there.chain"
+        there.write_bytes(b"mine" if head is None else bytes(Carried(made.deployment, head, made.sealed)))
+        refused = keys(server, "officers", "export", str(there), code=1)
+        assert why in refused, "what is newer, or another's, is never written over"
     told(server)
     server.stop()
     lost(server)
