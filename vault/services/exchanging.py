@@ -144,9 +144,13 @@ class Exchanging:
         said = dict(zip(wishes, self._tokens.decoded(client, [wish.token for wish in wishes.values()]), strict=True))
         now = self._now()
         wanted = {wish.audience for wish in wishes.values()}
-        audiences = {row.id for row in self._directory.rows(exchanges.OPEN, ids=list(wanted), now=now)}
-        pids = list({one.pid for one in said.values() if one is not None})
-        shown = gathered(self._directory.rows(exchanges.GIVEN, pids=pids, client=client.id))
+        pids, audience = list({one.pid for one in said.values() if one is not None}), next(iter(wanted))
+        rows = self._directory.rows(exchanges.GIVEN, pids=pids, client=client.id, audience=audience, now=now)
+        shown = gathered(rows)
+        if rows and len(wanted) == 1:  # as single exchanges are, and most batches: told in the same round trip
+            audiences = wanted if rows[0].open else set()
+        else:
+            audiences = {row.id for row in self._directory.rows(exchanges.OPEN, ids=list(wanted), now=now)}
         given: Given = {}
         known: dict[int, Shown] = {}
         exchangeable: dict[Pseudonym | None, Shown | None] = {}

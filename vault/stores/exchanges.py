@@ -29,14 +29,15 @@ _SHOWN: Final = (
     account.c.state.label("account_state"), account.c.ladder.label("account_ladder"), person_tag.c.tag,
     _ALIAS.c.pid.label("alias"),
 )  # fmt: skip
-OPEN: Final = Prepared(
+_OPEN: Final = (
     select(client.c.id)
     .select_from(client.join(provider, provider.c.client == client.c.id))
     .where(
-        client.c.id.in_(bindparam("ids", expanding=True)), client.c.state == "active", provider.c.state == "active",
+        client.c.state == "active", provider.c.state == "active",
         or_(provider.c.expires.is_(None), provider.c.expires > bindparam("now")),
     )
 )  # fmt: skip
+OPEN: Final = Prepared(_OPEN.where(client.c.id.in_(bindparam("ids", expanding=True))))
 """Those of these clients that are providers in good standing."""
 
 
@@ -47,11 +48,11 @@ def _beside(asked: FromClause) -> FromClause:
 
 
 GIVEN: Final = Prepared(
-    select(*_SHOWN)
+    select(*_SHOWN, _OPEN.where(client.c.id == bindparam("audience")).exists().label("open"))
     .select_from(_beside(_STANDING))
     .where(standing.c.pid.in_(bindparam("pids", expanding=True)), standing.c.provider == bindparam("client"))
 )
-"""Standings of a client with what the agent checks them by."""
+"""Standings of a client with what the agent checks them by, and beside each whether one audience is `OPEN`."""
 TAKEN: Final = Prepared(
     select(*_SHOWN, _TAGGED.c.tag.label("asked"))
     .select_from(_beside(_TAGGED.join(_STANDING, standing.c.pid == _TAGGED.c.pid)))

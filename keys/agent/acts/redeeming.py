@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
+import msgpack
 from sqlalchemy import Connection
 
 from keys import agreements, audit, handoffs, intents, record_keys, records
@@ -232,18 +233,18 @@ def _consume(
 
     Rows that do not agree are somebody's doing, unless an act on the person (`held`) is between two stores.
     """
-    rows = {}
+    taken: dict[bytes, tuple[Record, Handoff]] = {}
     for at, item in here.items():
         standing = living[item.person]
         if standing is None:
             answers[at] = refused(Refusal.BUSY if item.uid in held else Refusal.REFUSED)
             continue
-        rows[item.digest] = _audit(names, standing.record, _REDEEMED, item.handoff)
+        taken[item.digest] = standing.record, item.handoff
         answers[at] = {"pid": standing.pid, "purpose": item.handoff.purpose}
-    if not rows:
+    if not taken:
         return
-    won = consume(rows)
-    answers |= {at: refused(Refusal.SUBJECT) for at, item in here.items() if item.digest in set(rows) - won}
+    won = consume(dict(zip(taken, _audit_all(names, list(taken.values())), strict=True)))
+    answers |= {at: refused(Refusal.SUBJECT) for at, item in here.items() if item.digest in set(taken) - won}
 
 
 def _consumed(names: Names, rows: _Rows) -> set[bytes]:
@@ -254,9 +255,12 @@ def _consumed(names: Names, rows: _Rows) -> set[bytes]:
     return won
 
 
-def _audit(names: Names, record: Record, kind: str, handoff: Handoff) -> dict[str, Any]:
-    key = commitment_key(names, record)
-    return audit.row_of(names.keyring.deployment, record.rid, key, kind, names.minute, handoff.told)
+def _audit_all(names: Names, taken: Sequence[tuple[Record, Handoff]]) -> list[dict[str, Any]]:
+    """Return the audit rows of hand-offs that are consumed; a person's keys are opened once for all of his."""
+    persons = {record.rid: record for record, _ in taken}
+    keys = {rid: commitment_key(names, record) for rid, record in persons.items()}
+    said = [(record.rid, keys[record.rid], msgpack.packb(handoff.told)) for record, handoff in taken]
+    return audit.rows_of(names.keyring.deployment, _REDEEMED, names.minute, said)
 
 
 def _draw(names: Names, items: Mapping[int, _Item], dialogue: Dialogue, answers: Answers) -> bytes | None:
