@@ -13,6 +13,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Final
@@ -61,15 +62,33 @@ def _command(
 
 
 def in_fork(
-    arguments: Sequence[str], environment: Mapping[str, str], *, program: str = "idvault", forks: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run a command in a fork of this process; `forks` tells whether the agent that it may start is a fork too."""
+    arguments: Sequence[str], environment: Mapping[str, str], *, program: str = "idvault", forks: bool = False,
+    beside: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Run a command in a fork of this process.
+
+    Args:
+        arguments: of the command.
+        environment: its own.
+        program: whose command it is.
+        forks: whether the agent that it may start is a fork too.
+        beside: is told its process id and entered before it begins, and left once it has ended.
+    """
     with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+        waits, begin = os.pipe()
         child = os.fork()
         if child == 0:
+            os.close(begin)
+            os.read(waits, 1)
             streams = printed.fileno(), errors.fileno()
             os._exit(_command(program, arguments, environment, *streams, forks=forks))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(waits)
+        try:
+            with beside(child):
+                os.write(begin, b"\0")
+                code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        finally:
+            os.close(begin)
         for stream in (printed, errors):
             stream.seek(0)
         return subprocess.CompletedProcess([program, *arguments], code, printed.read().decode(), errors.read().decode())

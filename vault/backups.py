@@ -3,7 +3,7 @@
     folder     identity.db, directory.db, log.db: copies; keys.sealed: the key store's, sealed; manifest.json and .sig
     key file   what opens keys.sealed, for whoever has the root key: kept elsewhere, in its newest form alone
 
-The manifest is written last: a backup that was cut off has none.
+The manifest is written last, when the key file has what opens it: a backup that was cut off has none.
 """
 
 import os
@@ -94,8 +94,8 @@ def make(
         for name in manifest.files:
             synced(folder / name)
         replace_durably(folder / SIGNATURE, signature, 0o600)
-        replace_durably(folder / MANIFEST, manifest.raw, 0o600)  # last: without it, it is no backup
         replace_durably(key_file, begun["key_file"], 0o600)
+        replace_durably(folder / MANIFEST, manifest.raw, 0o600)  # last: without it, it is no backup
     except (OSError, *STORE_ERRORS):
         _emptied(folder)
         raise StartError("the backup cannot be made: is a disk full, the folder another's, or a store away?") from None

@@ -15,6 +15,7 @@ from typing import Final
 from keys.engine import open_engine
 from keys.seals import development
 from keys.setup import create_development
+from vault import unfinished
 from vault.config import STORES, Settings
 from vault.errors import StartError
 from vault.stores import schema
@@ -32,8 +33,9 @@ def ensure(settings: Settings, now: int, *, officers: bool = False) -> bool:
         officers: whether it gets no seal, but is to be opened by officers.
 
     Raises:
-        StartError: the home folder cannot be used.
+        StartError: the home folder cannot be used, or a restore was cut off in it.
     """
+    unfinished.check(settings.home)
     if not settings.embedded:
         return False
     home = settings.home

@@ -32,8 +32,8 @@ from vault.services.restoring import Restoring
 from vault.stores import clients, copying, events, log, schema
 from vault.stores.copying import STORE_ERRORS
 from vault.stores.unit import Store
+from vault.unfinished import BUILD, PLACED
 
-_BUILD: Final = ".restore"
 _REVOKING: Final = ("client.secret_dropped", "client.secret_rotated", "keys.destroyed", "operator.disabled",
                     "operator.removed", "provider.suspended", "reviewer.disabled")  # fmt: skip
 """Acts that took something away which the backup still gives; the log does not say from whom."""
@@ -46,14 +46,14 @@ def check_empty(settings: Settings) -> None:
     Raises:
         StartError: there is one, or its agent runs.
     """
-    if (settings.home / _BUILD / _WHOLE).exists():
+    if (settings.home / BUILD / _WHOLE).exists():
         return  # one that was whole, and not yet put in its place
     if running.agent_answers(settings):
         raise StartError("a vault runs here; a backup comes back where there is none")
     names = [*(f"{store}.db" for store in STORES), SEAL, OFFICER_HEAD, LOG_HEAD]
     if any((settings.home / name).exists() for name in names):
         raise StartError("the home folder holds a vault; a backup comes back where there is none")
-    if not settings.embedded and not (settings.home / _BUILD).exists():
+    if not settings.embedded and not (settings.home / BUILD).exists():
         with schema.opened({store: settings.store_url(store) for store in STORES}, settings.busy_seconds) as engines:
             if not schema.are_empty(engines):
                 raise StartError("the databases are not empty; a backup comes back where there is no vault")
@@ -81,7 +81,7 @@ def restore(
         ShareError: the officers are others since, and did not give their shares.
         BadLogError: the mirror is not this log.
     """
-    build = settings.home / _BUILD
+    build = settings.home / BUILD
     if (build / _WHOLE).exists():
         _finish(settings)
         return {**backup.told(), "finished": "an earlier restore that was cut off at its end"}
@@ -103,7 +103,7 @@ def restore(
 
 def _unbuilt(settings: Settings) -> None:
     """Leave nothing of a restore that failed, but what says that the databases are its own to be filled again."""
-    build = settings.home / _BUILD
+    build = settings.home / BUILD
     if (build / _WHOLE).exists():
         return
     shutil.rmtree(build, ignore_errors=True)
@@ -116,7 +116,7 @@ def _built(
     now: Callable[[], int], progress: Progress, officers: OfficersLater,
 ) -> dict[str, Any]:  # fmt: skip
     """Have everything in its place in the build folder, or in the databases; return what became of it."""
-    manifest, build = backup.manifest, settings.home / _BUILD
+    manifest, build = backup.manifest, settings.home / BUILD
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(build, ignore_errors=True)
     build.mkdir(mode=0o700)
@@ -225,6 +225,8 @@ def _finish(settings: Settings) -> None:
     """Move what was built into the home folder, and forget the rest."""
     names: list[str] = [f"{store}.db" for store in STORES] if settings.embedded else []
     for name in (*names, SEAL, OFFICER_HEAD, LOG_HEAD, SHUT):
-        if (settings.home / _BUILD / name).exists():
-            (settings.home / _BUILD / name).rename(settings.home / name)
-    shutil.rmtree(settings.home / _BUILD)
+        if (settings.home / BUILD / name).exists():
+            (settings.home / BUILD / name).rename(settings.home / name)
+    shutil.rmtree(settings.home / PLACED, ignore_errors=True)
+    (settings.home / BUILD).rename(settings.home / PLACED)  # from now on there is a vault, which nothing writes over
+    shutil.rmtree(settings.home / PLACED, ignore_errors=True)

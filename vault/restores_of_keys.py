@@ -29,12 +29,10 @@ from vault.services.reading_log import LogReader
 from vault.stores import copying, log, schema
 from vault.stores.copying import STORE_ERRORS
 from vault.stores.unit import Store
+from vault.unfinished import FILLING, KEYS_BUILD
 
 KEYS: Final = "keys"
-_BUILD: Final = ".restore-keys"
 _FILE: Final = "keys.db"
-_FILLING: Final = "filling"
-"""Says that what is in the database is a restore's that was cut off, to be filled again."""
 _MADE: Final = frozenset({
     "registration.created", "registration.revised", "review.decided", "evidence.sealed", "evidence.dropped",
     "exchange.redeemed", "person.split", "import.chunk", "keys.rotated", "keys.destroyed", "keys.resealed",
@@ -55,7 +53,7 @@ def check_empty(settings: Settings) -> None:
         if (settings.home / _FILE).exists():
             raise StartError(f"{_FILE} is there; a key store comes back where there is none")
         return
-    if (settings.home / _BUILD / _FILLING).exists():
+    if (settings.home / KEYS_BUILD / FILLING).exists():
         return
     with schema.opened({KEYS: settings.store_url(KEYS)}, settings.busy_seconds) as engines:
         if not schema.are_empty(engines):
@@ -84,7 +82,7 @@ def restore(
         ShareError: the officers are others since, and did not give their shares.
     """
     check_empty(settings)
-    manifest, build = backup.manifest, settings.home / _BUILD
+    manifest, build = backup.manifest, settings.home / KEYS_BUILD
     part = backup.opened_part(keeper, root)
     try:
         _cleared(build)
@@ -160,9 +158,9 @@ def _told_to_resync(settings: Settings, now: int) -> list[str] | None:
 def _cleared(build: Path) -> None:
     """Remove what a restore left, but what says that it was filling a database."""
     for path in build.glob("*"):
-        if path.name != _FILLING:
+        if path.name != FILLING:
             path.unlink()
-    if build.exists() and not (build / _FILLING).exists():
+    if build.exists() and not (build / FILLING).exists():
         build.rmdir()
 
 
@@ -184,12 +182,13 @@ def _put_in_place(settings: Settings, build: Path, progress: Progress) -> None:
         names.append(_FILE)  # last: with it there is a key store
     else:
         with schema.opened({KEYS: settings.store_url(KEYS)}, settings.busy_seconds) as engines:
-            (build / _FILLING).touch()
+            (build / FILLING).touch()
             schema.emptied(engines[KEYS], KEYS)
             copying.copy_in(engines[KEYS], KEYS, build / _FILE, progress)
             put_back_backup_keys(engines[KEYS], _backup_keys(build / _FILE))
-        (build / _FILLING).unlink()  # from now on there is a key store, which nothing writes over
     for name in names:
         if (build / name).exists():
             (build / name).rename(settings.home / name)
+    _cleared(build)  # no copy of the key store is left
+    (build / FILLING).unlink(missing_ok=True)  # from now on there is a key store, which nothing writes over
     _cleared(build)

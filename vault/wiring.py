@@ -9,6 +9,7 @@ from typing import Final
 from keys.agent.client import AgentClient, Observe
 from keys.engine import in_use, open_engine
 from keys.errors import KeysError, NoteError
+from vault import unfinished
 from vault.config import Settings
 from vault.domain.clock import Clock, SystemClock, epoch
 from vault.errors import StartError
@@ -229,7 +230,9 @@ def build(
 
     Raises:
         SetupError: a store is missing, or its schema is not the one of this version.
+        StartError: a restore was cut off.
     """
+    unfinished.check(settings.home)
     clock = clock or SystemClock()
 
     def now() -> int:

@@ -2,11 +2,8 @@
 was erased stays erased, and what is not whole, not the newest or not this vault's is refused (A64, A62)."""
 
 import json
-import random
 import re
 import shutil
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +24,7 @@ from tests.http.test_processes import eventually
 from tests.http.test_rotation import keys
 from tests.http.test_seals import secret
 from tests.people import person
-from tests.serving import BIN, NO_TLS, Client, Server
+from tests.serving import NO_TLS, Client, Server
 from vault.backups import Backup
 from vault.domain.clock import SystemClock
 
@@ -474,37 +471,3 @@ def test_the_officers_drill_from_an_empty_machine_with_paper_shares(tmp_path: Pa
 def _words(server: Server) -> list[str]:
     """Return the words of the agent's identity, as whoever stands beside it reads them out."""
     return words(open_identity(server.home / FILE_NAME).public())
-
-
-@pytest.mark.timeout(600)
-def test_a_restore_or_a_backup_that_is_killed_leaves_nothing_half_done_and_is_said_again(
-    place: Place, drawn: random.Random, *, full: bool
-) -> None:
-    chat = place.server.provider("chat")
-    made = [chat.registered(person(number), f"name{number}") for number in range(5)]
-    backup = place.backup()
-    environment = place.server.environment | place.server.databases
-    for number in range(12 if full else 2):
-        folder = place.folder / f"killed{number}"
-        killed(environment, drawn.uniform(0.3, 1.6), "backup", str(folder), "--key-file", str(place.key_file))
-        if (folder / "manifest.json").exists():
-            run(environment, "restore", str(folder), "--check")
-        other = place.empty_machine(f"other{number}")
-        arguments = ("restore", str(backup), "--key-file", str(place.key_file), "--no-mirror")
-        killed(other.environment | other.databases, drawn.uniform(0.3, 1.3), *arguments)
-        if (other.home / ".restore").exists() or not (other.home / "log.db").exists():
-            place.restore(other, backup, "--no-mirror")
-        is_clean(other)
-        count = other.sql("keys", "SELECT count(*) FROM record_key")[0][0]
-        assert count == len(made)
-    place.backup("last")
-    assert not (place.server.home / ".backup").exists(), "what a kill left of the key store's copy goes with the next"
-
-
-def killed(environment: dict[str, str], seconds: float, *arguments: str) -> None:
-    """Run a command of `idvault` and kill it after some time."""
-    with subprocess.Popen(
-        [BIN / "idvault", *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as running:
-        time.sleep(seconds)
-        running.send_signal(signal.SIGKILL)

@@ -1,6 +1,5 @@
 """The key store alone comes back under stores that lived on, and nothing is lost that was not said before."""
 
-import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import httpx
 import pytest
 
 from tests import serving
-from tests.http.test_backups import Place, is_clean, killed, logged, moved, run, told
+from tests.http.test_backups import Place, is_clean, logged, moved, run, told
 from tests.http.test_log import await_checkpoint
 from tests.http.test_officers import Machines, citizen
 from tests.people import person
@@ -150,7 +149,7 @@ def waiting(server: Server) -> int:
     return count
 
 
-def test_killed_it_is_said_again_and_never_over_a_key_store_that_came_back(place: Place) -> None:
+def test_it_is_never_put_over_a_key_store_that_came_back(place: Place) -> None:
     server = place.server
     await_checkpoint(server)
     chat = server.provider("chat")
@@ -158,21 +157,12 @@ def test_killed_it_is_said_again_and_never_over_a_key_store_that_came_back(place
     folder = backed_up(place)
     server.stop()
     lost(server)
-    drawn = random.Random(7)  # noqa: S311 - not a secret
-    for _ in range(6):
-        environment = server.environment | server.databases
-        arguments = ["restore", str(folder), "--key-file", str(place.key_file), "--keys-alone"]
-        killed(environment, drawn.uniform(0.3, 1.6), *arguments)
-    found = run(server.environment | server.databases, "restore", str(folder), "--key-file", str(place.key_file),
-                "--keys-alone", code=None)  # fmt: skip
-    assert isinstance(found, dict) or "where there is none" in found, "one of those that were killed had ended"
-    if serving.cluster is not None:
-        server.go_under_roles()
+    back(place, folder)
     server.start()
     chat = moved(chat, server)
     later = chat.registered(person(2), "berta")
     server.stop()
-    (server.home / ".restore-keys").mkdir(exist_ok=True)  # as a kill leaves it, once the store was in its place
+    (server.home / ".restore-keys").mkdir()  # as a kill leaves it, once the store was in its place
     assert "where there is none" in back(place, folder, "--lose-later", code=1)
     server.start()
     assert moved(chat, server).introspect(later["token"])["active"]

@@ -1,44 +1,94 @@
-"""kill -9 at the writes of an act of the agent, by strace's injection."""
+"""kill -9 at the writes of an act of the agent or of a command, by strace's injection."""
 
 import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.keys.agents import until
 
 STRACE: Final = shutil.which("strace") or "strace"
+PAGES: Final = "pwrite64"
+"""By which SQLite writes."""
+SENT: Final = "sendto"
+"""By which rows go to PostgreSQL, and answers to whoever asked."""
+FILES: Final = ("write", "sendfile", "mkdir", "rename", "unlink", "unlinkat", "rmdir")
+"""What else changes files."""
+
+
+class Point(NamedTuple):
+    """Where a process is killed: as it begins the nth call of a kind; nowhere where there is no call."""
+
+    call: str = ""
+    nth: int = 0
+
+
+NOWHERE: Final = Point()
+_KILLED: Final = "killed by SIGKILL"
 
 
 @contextmanager
-def killed_at(pid: int, nth: int, output: Path) -> Iterator[None]:
-    """Kill a process at its nth write to a file, or count its writes where nth is 0."""
-    command = [STRACE, "-f", "-qq", "-o", str(output), "-e", "trace=pwrite64", "-p", str(pid)]
-    if nth:
-        command += ["-e", f"inject=pwrite64:signal=KILL:when={nth}"]
+def killed_at(pid: int, at: Point, output: Path, calls: tuple[str, ...] = (PAGES,)) -> Iterator[None]:
+    """Kill a process, or count its calls where the point is nowhere. Each of its threads counts for itself."""
+    command = [STRACE, "-f", "-qq", "-o", str(output), "-e", f"trace={','.join(calls)}", "-p", str(pid)]
+    if at.nth:
+        command += ["-e", f"inject={at.call}:signal=KILL:when={at.nth}"]
     tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text(), "it is traced")
+        until(lambda: _is_traced(pid), "it is traced")
         yield
     finally:
         # A tracer that is told to end in the midst of its process's end never does.
         with suppress(subprocess.TimeoutExpired):
-            tracer.wait(1 if nth else 0.01)
+            tracer.wait(1 if at.nth else 0.01)
         tracer.terminate()
         tracer.wait(10)
 
 
-def writes_in(output: Path) -> int:
-    """Return how many writes were traced."""
-    return sum("pwrite64(" in line for line in output.read_text().splitlines())
+def _is_traced(pid: int) -> bool:
+    try:
+        return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:  # it was, and has met its point
+        return True
 
 
-def at_writes(run: Callable[[int], int], drawn: random.Random, *, full: bool) -> None:
-    """Run an act to count its writes, then killed at each of them, or at the first and one that is drawn."""
-    counted = run(0)
-    assert counted, "an act writes"
-    for nth in range(1, counted + 1) if full else {1, drawn.randint(1, counted)}:
-        run(nth)
+def at_points(run: Callable[[Point], Path], drawn: random.Random, *, full: bool, sampled: int = 2) -> None:
+    """Run an act to count its calls, then killed at each of them, or at some that are drawn, of all kinds.
+
+    Args:
+        run: runs it, and returns what was traced.
+        drawn: draws.
+        full: whether it is killed at each.
+        sampled: how often else.
+    """
+    points = [Point(call, nth + 1) for call, count in _counted(run(NOWHERE)).items() for nth in range(count)]
+    assert points, "it writes"
+    hit = [_KILLED in run(at).read_text() for at in (points if full else _spread(points, drawn)[:sampled])]
+    assert any(hit), "the injection must really hit"
+
+
+def _counted(output: Path) -> Mapping[str, int]:
+    """Return how often each call was traced, at most in one thread."""
+    found = Counter[tuple[str, str]]()
+    for line in output.read_text().splitlines():
+        thread, _, rest = line.partition(" ")
+        call, opened, _ = rest.strip().partition("(")
+        if opened and call.isidentifier():
+            found[thread, call] += 1
+    most: dict[str, int] = {}
+    for (_, call), count in found.items():
+        most[call] = max(most.get(call, 0), count)
+    return most
+
+
+def _spread(points: Sequence[Point], drawn: random.Random) -> list[Point]:
+    """Return points in an order that is drawn, in which one of each call comes first, then a second of each."""
+    rounds, ranked = Counter[str](), list[tuple[int, Point]]()
+    for point in drawn.sample(points, len(points)):
+        ranked.append((rounds[point.call], point))
+        rounds[point.call] += 1
+    return [point for _, point in sorted(ranked, key=lambda one: one[0])]

@@ -12,7 +12,7 @@ from keys import disclosures
 from keys.fields import FieldValue, seal_field
 from keys.primitives import Secret, random_bytes
 from keys.quorum import Kind
-from tests.keys.killing import at_writes
+from tests.keys.killing import at_points
 from tests.keys.party import Party
 from tests.keys.stores import SHOP
 from tests.keys.test_acts_disclosing import COURT, ORDER
@@ -76,4 +76,4 @@ class Disclose(Init):
 def test_a60_a_disclosure_that_is_killed_at_any_write_took_place_once_or_not_at_all(
     tmp_path: Path, drawn: random.Random, *, full: bool
 ) -> None:
-    at_writes(lambda nth: run_killed(tmp_path / f"at{nth}", Disclose, nth), drawn, full=full)
+    at_points(lambda at: run_killed(tmp_path / f"at{at.nth}", Disclose, at), drawn, full=full)

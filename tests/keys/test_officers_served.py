@@ -26,7 +26,7 @@ from keys.errors import (
 from keys.primitives import HybridReceiver, Secret, random_bytes, seal_to
 from keys.quorum import Kind
 from tests.keys.agents import Agent, until
-from tests.keys.killing import at_writes, killed_at, writes_in
+from tests.keys.killing import Point, at_points, killed_at
 from tests.keys.party import Party, Seat
 from tests.keys.stores import SHOP
 from tests.keys.test_chain import PEOPLE, officer
@@ -460,17 +460,17 @@ ACTS: Final[tuple[type[Init], ...]] = (Init, Confirm, Unseal, Approve, Rekey, Ta
 def test_an_officers_act_that_is_killed_at_any_write_is_done_or_not_and_shares_of_one_generation_open_all(
     tmp_path: Path, kind: type[Init], drawn: random.Random, *, full: bool
 ) -> None:
-    at_writes(lambda nth: run_killed(tmp_path / f"at{nth}", kind, nth), drawn, full=full)
+    at_points(lambda at: run_killed(tmp_path / f"at{at.nth}", kind, at), drawn, full=full)
 
 
-def run_killed(folder: Path, kind: type[Init], nth: int) -> int:
+def run_killed(folder: Path, kind: type[Init], at: Point) -> Path:
     folder.mkdir()
     agent = Agent(folder / "home", sealed=kind.development).start()
     try:
         party, what = Party(agent), kind()
         what.prepare(party)
         names, output = agent.holder("names"), folder / "trace"
-        with killed_at(names, nth, output), suppress(UnavailableError):
+        with killed_at(names, at, output), suppress(UnavailableError):
             what.act(party)
         until(lambda: agent.status().get("names") not in (None, "starting"), "a holder stands")
         for client in (agent.message, agent.officer):
@@ -482,7 +482,7 @@ def run_killed(folder: Path, kind: type[Init], nth: int) -> int:
         agent.restart()
         if party.seats[0].stated().generation == 1:
             party.unseal(0, 1)
-        return writes_in(output)
+        return output
     finally:
         agent.stop()
 

@@ -12,7 +12,7 @@ from keys.errors import ConflictError, UnavailableError
 from keys.fields import FieldValue, seal_field
 from keys.primitives import Secret, random_bytes
 from tests.keys.agents import Agent, until
-from tests.keys.killing import at_writes, killed_at, writes_in
+from tests.keys.killing import Point, at_points, killed_at
 from tests.keys.stores import BANK, SHOP
 
 PEOPLE: Final = 5
@@ -151,10 +151,10 @@ def _states(agent: Agent, purpose: str, sector: str) -> dict[int, str]:
 def test_an_act_on_keys_that_is_killed_at_any_write_is_done_or_not_and_every_record_opens(
     tmp_path: Path, kind: type[Rotate], drawn: random.Random, *, full: bool
 ) -> None:
-    at_writes(lambda nth: _run(tmp_path / f"at{nth}", kind, nth), drawn, full=full)
+    at_points(lambda at: _run(tmp_path / f"at{at.nth}", kind, at), drawn, full=full)
 
 
-def _run(folder: Path, kind: type[Rotate], nth: int) -> int:
+def _run(folder: Path, kind: type[Rotate], at: Point) -> Path:
     folder.mkdir()
     agent = Agent(folder / "home").start()
     try:
@@ -163,7 +163,7 @@ def _run(folder: Path, kind: type[Rotate], nth: int) -> int:
         what, output, names = kind(), folder / "trace", agent.holder("names")
         what.people = people
         what.prepare(agent)
-        with killed_at(names, nth, output), suppress(UnavailableError):
+        with killed_at(names, at, output), suppress(UnavailableError):
             what.act(agent)
         until(lambda: agent.status().get("names") == "open" == agent.status().get("standing"), "both are open again")
         for client in (agent.officer, agent.identity, agent.directory):
@@ -175,7 +175,7 @@ def _run(folder: Path, kind: type[Rotate], nth: int) -> int:
         # Each record opens: what was begun is completed, which takes its commitment key.
         for item in people:
             agent.identity.call("create.done", {"items": [_claim(item)]})
-        return writes_in(output)
+        return output
     finally:
         agent.stop()
 

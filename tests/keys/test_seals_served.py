@@ -15,7 +15,7 @@ from keys.primitives import random_bytes
 from keys.quorum import Kind
 from tests.keys.agents import Agent, until
 from tests.keys.backends import SoftHsm, Transit, kms
-from tests.keys.killing import at_writes, killed_at, writes_in
+from tests.keys.killing import Point, at_points, killed_at
 from tests.keys.party import Party
 from tests.keys.stores import SHOP
 from tests.keys.test_officers_served import Rekey
@@ -488,15 +488,15 @@ CHANGES: Final[tuple[type[Change], ...]] = (
 def test_a22_a_change_of_the_seal_that_is_killed_at_any_write_leaves_one_that_opens(
     tmp_path: Path, kind: type[Change], hsm: SoftHsm, bao: Bao, drawn: random.Random, *, full: bool
 ) -> None:
-    def run(nth: int) -> int:
-        folder = tmp_path / f"at{nth}"
+    def run(at: Point) -> Path:
+        folder = tmp_path / f"at{at.nth}"
         folder.mkdir()
-        return _run(folder, kind(hsm, Transit(bao, folder, f"k{random_bytes(4).hex()}")), nth)
+        return _run(folder, kind(hsm, Transit(bao, folder, f"k{random_bytes(4).hex()}")), at)
 
-    at_writes(run, drawn, full=full)
+    at_points(run, drawn, full=full)
 
 
-def _run(folder: Path, what: Change, nth: int) -> int:
+def _run(folder: Path, what: Change, at: Point) -> Path:
     agent = Agent(folder / "home", sealed=not what.officers).start()
     try:
         party, people = Party(agent), []
@@ -508,7 +508,7 @@ def _run(folder: Path, what: Change, nth: int) -> int:
         what.prepare(party)
         what.asked(party)
         names, output = agent.holder("names"), folder / "trace"
-        with killed_at(names, nth, output), suppress(UnavailableError):
+        with killed_at(names, at, output), suppress(UnavailableError):
             what.act(party)
         until(lambda: agent.status().get("names") not in (None, "starting"), "a holder stands")
         for client in (agent.message, agent.officer, agent.identity, agent.directory):
@@ -520,7 +520,7 @@ def _run(folder: Path, what: Change, nth: int) -> int:
         what.check(party)
         agent.await_state("open", "open")
         opens(agent, *people)
-        return writes_in(output)
+        return output
     finally:
         agent.stop()
 
