@@ -1,17 +1,18 @@
 """kill -9 at the writes of a disclosure: there is a package with its row, its approvals used, or nothing (A60)."""
 
 import random
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
-from keys import disclosures
+from keys import disclosures, store
+from keys.engine import open_engine, reading
 from keys.fields import FieldValue, seal_field
 from keys.primitives import Secret, random_bytes
 from keys.quorum import Kind
+from tests.fresh import store_url
 from tests.keys.killing import at_points
 from tests.keys.party import Party
 from tests.keys.stores import SHOP
@@ -65,15 +66,16 @@ class Disclose(Init):
         package = self._package(party)
         assert package == self._package(party)
         assert disclosures.open_package(package, COURT)["fields"] == {"legal_name": "Anna"}
-        with closing(sqlite3.connect(party.agent.home / "keys.db")) as store:
-            counted = store.execute("SELECT count(*) FROM audit_outbox WHERE type = 'disclosure.granted'").fetchone()
-        assert counted == (1,)
+        engine = open_engine(store_url(party.agent.home, "keys"))
+        query = select(func.count()).where(store.audit_outbox.c.type == "disclosure.granted")
+        with reading(engine) as connection:
+            assert connection.execute(query).scalar_one() == 1
+        engine.dispose()
         assert party.seats[2].ask("look")["record"] == 2
 
 
-@pytest.mark.sqlite
 @pytest.mark.timeout(3600)
 def test_a60_a_disclosure_that_is_killed_at_any_write_took_place_once_or_not_at_all(
     tmp_path: Path, drawn: random.Random, *, full: bool
 ) -> None:
-    at_points(lambda at: run_killed(tmp_path / f"at{at.nth}", Disclose, at), drawn, full=full)
+    at_points(lambda at: run_killed(tmp_path / f"at{at.call}{at.nth}", Disclose, at), drawn, full=full)

@@ -454,13 +454,12 @@ class TakeOver(Init):
 ACTS: Final[tuple[type[Init], ...]] = (Init, Confirm, Unseal, Approve, Rekey, TakeOver)
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", ACTS)
 @pytest.mark.timeout(3600)
 def test_an_officers_act_that_is_killed_at_any_write_is_done_or_not_and_shares_of_one_generation_open_all(
     tmp_path: Path, kind: type[Init], drawn: random.Random, *, full: bool
 ) -> None:
-    at_points(lambda at: run_killed(tmp_path / f"at{at.nth}", kind, at), drawn, full=full)
+    at_points(lambda at: run_killed(tmp_path / f"at{at.call}{at.nth}", kind, at), drawn, full=full)
 
 
 def run_killed(folder: Path, kind: type[Init], at: Point) -> Path:

@@ -145,13 +145,12 @@ def _states(agent: Agent, purpose: str, sector: str) -> dict[int, str]:
     return {key["version"]: key["state"] for key in found if (key["purpose"], key["sector"]) == (purpose, sector)}
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", ACTS)
 @pytest.mark.timeout(3600)
 def test_an_act_on_keys_that_is_killed_at_any_write_is_done_or_not_and_every_record_opens(
     tmp_path: Path, kind: type[Rotate], drawn: random.Random, *, full: bool
 ) -> None:
-    at_points(lambda at: _run(tmp_path / f"at{at.nth}", kind, at), drawn, full=full)
+    at_points(lambda at: _run(tmp_path / f"at{at.call}{at.nth}", kind, at), drawn, full=full)
 
 
 def _run(folder: Path, kind: type[Rotate], at: Point) -> Path:

@@ -15,7 +15,7 @@ from keys.primitives import random_bytes
 from keys.quorum import Kind
 from tests.keys.agents import Agent, until
 from tests.keys.backends import SoftHsm, Transit, kms
-from tests.keys.killing import Point, at_points, killed_at
+from tests.keys.killing import FILES, Point, at_points, killed_at, to_store
 from tests.keys.party import Party
 from tests.keys.stores import SHOP
 from tests.keys.test_officers_served import Rekey
@@ -482,14 +482,13 @@ CHANGES: Final[tuple[type[Change], ...]] = (
 )  # fmt: skip
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", CHANGES)
 @pytest.mark.timeout(3600)
 def test_a22_a_change_of_the_seal_that_is_killed_at_any_write_leaves_one_that_opens(
     tmp_path: Path, kind: type[Change], hsm: SoftHsm, bao: Bao, drawn: random.Random, *, full: bool
 ) -> None:
     def run(at: Point) -> Path:
-        folder = tmp_path / f"at{at.nth}"
+        folder = tmp_path / f"at{at.call}{at.nth}"
         folder.mkdir()
         return _run(folder, kind(hsm, Transit(bao, folder, f"k{random_bytes(4).hex()}")), at)
 
@@ -508,7 +507,7 @@ def _run(folder: Path, what: Change, at: Point) -> Path:
         what.prepare(party)
         what.asked(party)
         names, output = agent.holder("names"), folder / "trace"
-        with killed_at(names, at, output), suppress(UnavailableError):
+        with killed_at(names, at, output, (to_store(), *FILES)), suppress(UnavailableError):
             what.act(party)
         until(lambda: agent.status().get("names") not in (None, "starting"), "a holder stands")
         for client in (agent.message, agent.officer, agent.identity, agent.directory):
