@@ -23,6 +23,7 @@ from keys.errors import BackupError
 from keys.files import replace_durably
 from keys.identity import words
 from keys.primitives import Secret, random_bytes
+from vault import running
 from vault.config import STORES, Settings
 from vault.errors import StartError
 from vault.services.reading_log import LogReader
@@ -31,6 +32,7 @@ from vault.stores.copying import STORE_ERRORS
 from vault.stores.unit import Store
 
 _PLAIN: Final = ".backup"
+_MAKING: Final = ".backing-up"
 COPIED: Final = ("identity", "directory", "log")
 Progress = Callable[[int], None]
 """Is told how many rows were copied."""
@@ -60,10 +62,19 @@ def make(
         stores: all, or the key store alone.
 
     Raises:
-        StartError: the folder is not empty, lies where the key file does, or cannot be written.
+        StartError: the folder is not empty, lies where the key file does, or cannot be written; or another backup runs.
         KeysError: the agent is sealed, or refused; nothing is left.
     """
     _check_apart(folder, key_file)
+    # The key store's copy has one place, and the key file should be the newest.
+    with running.alone(settings.home / _MAKING, "another backup is made here; say it again when it has ended"):
+        return _made(settings, officer, folder, key_file, now, progress, stores)
+
+
+def _made(
+    settings: Settings, officer: AgentClient, folder: Path, key_file: Path, now: int, progress: Progress,
+    stores: Sequence[str],
+) -> Made:  # fmt: skip
     backup_id, plain = random_bytes(backups.ID_BYTES), settings.home / _PLAIN
     begun = officer.call("backup.begin", {"id": backup_id})
     rows = [0]

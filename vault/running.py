@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
+from pathlib import Path
 from typing import Final
 
 from keys.agent import settings as agent_settings
@@ -57,13 +58,23 @@ def sole_server(settings: Settings) -> Iterator[None]:
             probe.bind(found[4])
     except OSError:
         raise StartError("bind: the address cannot be had; does another server use it?") from None
-    descriptor = os.open(settings.home / ".serving", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with alone(settings.home / ".serving", "another server serves this vault already"):
+        yield
+
+
+@contextmanager
+def alone(path: Path, refusal: str) -> Iterator[None]:
+    """Be the only one who has a file's lock, which ends with the process at the latest.
+
+    Raises:
+        StartError: another one has it; it says what is refused.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise StartError("another server serves this vault already") from None
-    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartError(refusal) from None
         yield
     finally:
         os.close(descriptor)

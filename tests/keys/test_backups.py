@@ -164,7 +164,7 @@ def test_the_agent_signs_a_backup_of_its_own_that_it_gave_the_key_for_and_notes_
     begun = begin(store)
     own = {
         **SAID, "deployment": begun["deployment"].hex(), "agent": begun["agent"].hex(),
-        "key": {"id": begun["key_id"].hex(), "version": begun["version"]},
+        "root_id": begun["root_id"].hex(), "key": {"id": begun["key_id"].hex(), "version": begun["version"]},
     }  # fmt: skip
     with dialogue() as asked:
         signed = backing_up.sign(store.names(), {"manifest": rfc8785.dumps(own)}, asked)["signature"]
@@ -172,6 +172,7 @@ def test_the_agent_signs_a_backup_of_its_own_that_it_gave_the_key_for_and_notes_
         Manifest.of(own).check_mac(signed, Secret(begun["key"]))
         changes: list[dict[str, Any]] = [
             {"deployment": "ff" * 16}, {"agent": "ff" * 32}, {"key": {"id": ID.hex(), "version": 1}},
+            {"root_id": ID.hex()},
         ]  # fmt: skip
         for change in changes:
             with pytest.raises(BackupError, match="begin anew"):

@@ -6,18 +6,31 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Final
 
 import pytest
 
-from keys.errors import ConflictError, OfficerError, RefusedError, SealError, UnavailableError
+from keys.agent.acts import resealing
+from keys.agent.client import AgentClient
+from keys.errors import (
+    BudgetError,
+    ConflictError,
+    KeysError,
+    OfficerError,
+    RefusedError,
+    SealedError,
+    SealError,
+    UnavailableError,
+)
+from keys.passphrases import LOW_MEMORY
 from keys.primitives import random_bytes
 from keys.quorum import Kind
 from tests.keys.agents import Agent, until
 from tests.keys.backends import SoftHsm, Transit, kms
 from tests.keys.killing import FILES, Point, at_points, killed_at, to_store
 from tests.keys.party import Party
-from tests.keys.stores import SHOP
+from tests.keys.stores import SHOP, KeyStore, dialogue
 from tests.keys.test_officers_served import Rekey
 from tests.openbao import Bao
 
@@ -129,6 +142,37 @@ def test_another_passphrase_takes_the_place_of_the_one_before_and_a_bad_one_chan
     alone.officer.call("unseal", {"passphrase": OTHER_WORDS})
     alone.await_state("open", "open")
     opens(alone, person)
+
+
+def test_a23_passphrases_that_are_guessed_at_once_take_the_memory_of_one(alone: Agent) -> None:
+    migrate(alone, "passphrase", passphrase=WORDS)
+    alone.await_state("sealed", "sealed")
+    refused: list[KeysError] = []
+
+    def guess(number: int) -> None:
+        client = AgentClient(str(alone.sockets / "officer.sock"), 60)
+        try:
+            client.call("unseal", {"passphrase": f"{OTHER_WORDS} {number}"})
+        except KeysError as error:
+            refused.append(error)
+        client.close()
+
+    names = alone.holder("names")
+    before = _most_bytes(names)
+    guesses = [Thread(target=guess, args=(number,)) for number in range(64)]
+    for one in guesses:
+        one.start()
+    for one in guesses:
+        one.join()
+    assert len(refused) == 64
+    assert {type(error) for error in refused} == {SealError, BudgetError}, "most are not even tried"
+    assert _most_bytes(names) - before < 2 * LOW_MEMORY.memory_kib * 1024
+
+
+def _most_bytes(pid: int) -> int:
+    """Return how much memory a process had at most."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 def test_a_seal_that_opens_by_itself_stands_beside_officers_shares_alone(alone: Agent, hsm: SoftHsm) -> None:
@@ -545,3 +589,74 @@ def test_a_kind_can_wait_for_a_vault_that_shares_opened_and_not_its_other_seal(p
     party.unseal(0, 1)
     assert maria.ask("look")["by_officers"] is True
     assert agent.officer.call("keys.rotate", rotate)["version"] == 2
+
+
+def test_of_two_changes_of_the_seal_at_once_one_is_made_and_told_and_opens(alone: Agent) -> None:
+    person, told = registered(alone), list[str]()
+
+    def change(words: str) -> None:
+        client = AgentClient(str(alone.sockets / "officer.sock"), 30)
+        args = {"seal": "passphrase", "config": {}, "passphrase": words}
+        with suppress(UnavailableError, SealedError):  # the vault is shut for the other one
+            client.call("keys.migrate_seal", args)
+            told.append(words)
+        client.close()
+
+    changes = [Thread(target=change, args=(words,)) for words in (WORDS, OTHER_WORDS)]
+    for one in changes:
+        one.start()
+    for one in changes:
+        one.join()
+    assert len(told) == 1, "a second passphrase is not set unseen by whoever set the first"
+    alone.officer.close()
+    until(lambda: alone.status().get("names") == "sealed", "sealed")
+    (other,) = {WORDS, OTHER_WORDS} - {*told}
+    with pytest.raises(SealError, match="wrong"):
+        alone.officer.call("unseal", {"passphrase": other})
+    alone.officer.call("unseal", {"passphrase": told[0]})
+    alone.await_state("open", "open")
+    alone.identity.close()
+    opens(alone, person)
+
+
+def test_a_vault_that_is_to_be_shut_for_another_seal_takes_no_third(store: KeyStore) -> None:
+    names, args = store.names(), {"seal": "passphrase", "config": {}, "passphrase": WORDS}
+    with dialogue() as asked:
+        assert resealing.migrate_seal(names, args, asked)["sealed"]
+        kept = (store.home / "seal.json").read_bytes()
+        with pytest.raises(SealedError):
+            resealing.migrate_seal(names, {**args, "passphrase": OTHER_WORDS}, asked)
+    assert (store.home / "seal.json").read_bytes() == kept
+
+
+def test_a_change_of_the_seal_beside_sealing_anew_leaves_every_record_whole_and_it_goes_on(alone: Agent) -> None:
+    people, over = [registered(alone) for _ in range(20)], Event()
+    alone.officer.call("keys.rotate", {"purpose": "kek", "sector": "", "from": 1})
+    failed: list[KeysError] = []
+
+    def rewrap() -> None:
+        client, after = AgentClient(str(alone.sockets / "officer.sock"), 30), b""
+        try:
+            while not over.is_set():
+                found = client.call("keys.rewrap", {"after": after, "until": b"", "batch": 1})
+                after = found["after"]
+        except KeysError as error:
+            failed.append(error)
+        client.close()
+
+    sweep = Thread(target=rewrap)
+    sweep.start()
+    migrate(alone, "passphrase", passphrase=WORDS)
+    until(lambda: alone.status().get("names") == "sealed", "sealed")
+    over.set()
+    sweep.join()
+    assert all(isinstance(error, (UnavailableError, SealedError)) for error in failed), failed
+    alone.officer.call("unseal", {"passphrase": WORDS})
+    alone.await_state("open", "open")
+    after, left = b"", -1
+    while after or left:
+        found = alone.officer.call("keys.rewrap", {"after": after, "until": b"", "batch": 7})
+        after, left = found["after"], found["left"]
+    assert alone.officer.call("keys.destroy", {"purpose": "kek", "version": 1, "sure": True})["state"] == "destroyed"
+    alone.identity.close()
+    opens(alone, *people)

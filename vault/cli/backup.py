@@ -15,7 +15,7 @@ from keys.cli.seat import asked_passphrase, read_secret
 from keys.errors import BackupError
 from keys.restoring import OfficersLater, RootKey, needed, root_of_ceremony, root_of_seal, root_of_shares
 from keys.seals.shares import Ceremony
-from vault import backups, restores, restores_of_keys
+from vault import backups, restores, restores_of_keys, running
 from vault.cli.common import json_option, open_vault, show
 from vault.config import STORES, load
 from vault.domain.clock import SystemClock, epoch
@@ -124,7 +124,8 @@ def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files
         keeper, carried = _keeper(key_file), None if officers_file is None else _carried(officers_file)
         (restores_of_keys if keys_alone else restores).check_empty(settings)
         root = _root(keeper, share_files, passphrase_file)
-        with _bar(as_json=as_json) as bar:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with running.alone(settings.home / ".restoring", "another restore runs here"), _bar(as_json=as_json) as bar:
             task = bar.add_task("restoring", total=None)
 
             def progress(rows: int) -> None:

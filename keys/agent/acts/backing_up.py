@@ -83,15 +83,18 @@ def sign(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     """Sign a backup {manifest}; return {signature: what stands in `manifest.sig`}.
 
     Raises:
-        BackupError: the manifest is not of its form, of another vault, or of a key that is not in force.
+        BackupError: the manifest is not of its form, of another vault, or of a key that is not in force: what was
+            copied may lie under another root key than the manifest says.
     """
     manifest = Manifest.parse(octets(args, "manifest"))
-    key, identity = names.keyring.current(BACKUP), _identity(names)
-    named = (manifest.deployment, manifest.agent, manifest.said["key"])
-    if named != (names.keyring.deployment, identity.public(), {"id": key.id.hex(), "version": key.version}):
-        raise BackupError("manifest: of another vault, or begun under another key; begin anew")
-    with writing(names.engine) as connection:
-        _note(names, connection, "backup.made")
+    with names.keyring.changing:
+        key, root, identity = names.keyring.current(BACKUP), names.keyring.wrapping, _identity(names)
+        named = (manifest.deployment, manifest.agent, manifest.said["root_id"], manifest.said["key"])
+        own = names.keyring.deployment, identity.public(), root.id.hex(), {"id": key.id.hex(), "version": key.version}
+        if named != own:
+            raise BackupError("manifest: of another vault, or begun under another key; begin anew")
+        with writing(names.engine) as connection:
+            _note(names, connection, "backup.made")
     return {"signature": manifest.signed(identity, part_key(key, manifest.id))}
 
 

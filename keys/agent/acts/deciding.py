@@ -66,12 +66,19 @@ class Deciding:
     home: Path
     now: Callable[[], int]
     limits: Limits
-    shut: Callable[[], None]
-    """Has the vault sealed once this act was answered: another seal opens it from then on."""
+    end: Callable[[], None]
+    """Has the vault sealed once this act was answered."""
     by_officers: bool = False
     """Whether it was officers' shares that opened the vault."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     """Taken before a transaction that uses a request."""
+    ended: bool = False
+    """Whether another seal opens the vault from now on, and this process is to end."""
+
+    def shut(self) -> None:
+        """Have the vault sealed once this act was answered: another seal opens it from then on."""
+        self.ended = True
+        self.end()
 
     def state(self) -> State | None:
         """Return what is in force; None in a vault without officers.

@@ -14,7 +14,7 @@ from keys.agent.names import Names
 from keys.agent.wire import Dialogue
 from keys.chain import State
 from keys.engine import writing
-from keys.errors import ConflictError, RefusedError
+from keys.errors import ConflictError, RefusedError, SealedError
 from keys.passphrases import MAX_BYTES
 from keys.primitives import KEY_BYTES, Secret, random_bytes
 from keys.quorum import Kind
@@ -44,10 +44,13 @@ def migrate_seal(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
     Raises:
         SealError: the seal cannot be made, or does not open; nothing was changed.
         RefusedError: an automatic seal without officers, or shares without a ceremony.
+        SealedError: another change was made at the same moment, and the vault is shut for it.
     """
     kind, config = text(args, "seal"), mapping(args["config"], "config")
     check_config(kind, config)
     with names.officers.lock, names.keyring.changing:
+        if names.officers.ended:
+            raise SealedError
         state = names.officers.state()
         if state is None:
             return _alone(names, kind, args)
