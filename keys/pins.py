@@ -98,15 +98,16 @@ class Pins:
             "generation": self.generation,
         }  # fmt: skip
 
+    def _content(self, signature: bytes) -> dict[str, Any]:
+        return {"v": 1, "said": self._said(), "signature": base64.b64encode(signature).decode()}
+
     def write(self, path: Path, officer: Officer) -> None:
         """Write them beside an officer's file.
 
         Raises:
             OfficerError: the folder cannot be written.
         """
-        said = self._said()
-        signature = officer.signer.sign(_LABEL + rfc8785.dumps(said))
-        content = {"v": 1, "said": said, "signature": base64.b64encode(signature).decode()}
+        content = self._content(officer.signer.sign(_LABEL + rfc8785.dumps(self._said())))
         try:
             replace_durably(_beside(path), f"{json.dumps(content, indent=2)}\n".encode(), mode=0o600)
         except OSError:
@@ -129,7 +130,8 @@ class Pins:
                 vault=str(said["vault"]), deployment=bytes.fromhex(said["deployment"]), version=str(said["version"]),
                 code=str(said["code"]), generation=int(said["generation"]), **raw,
             )  # fmt: skip
-            whole = ed25519_holds(card.signs, signature, _LABEL + rfc8785.dumps(pins._said()))
+            signed = ed25519_holds(card.signs, signature, _LABEL + rfc8785.dumps(pins._said()))
+            whole = signed and content == pins._content(signature)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

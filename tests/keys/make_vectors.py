@@ -190,6 +190,32 @@ def statement() -> dict[str, dict[str, Any]]:
     return {"statement": {"statement": raw, "signature": good, "faults": faults}}
 
 
+def pins() -> dict[str, dict[str, Any]]:
+    """Return what an officer's machine remembers of a vault, as its file, and others that he did not write."""
+    maria, other = Ed25519Signer(Secret(bytes(range(32)))), Ed25519Signer(Secret(bytes([11]) * 32))
+    octets = {"agent": bytes([9]) * 32, "record": b"record", "sealed": b"share", "next_record": b"", "next_sealed": b""}
+    said: dict[str, Any] = {name: base64.b64encode(value).decode() for name, value in octets.items()} | {
+        "vault": "https://vault.example", "deployment": bytes(range(16)).hex(), "version": "0.1.0", "code": "ab" * 32,
+        "generation": 7,
+    }  # fmt: skip
+    label = b"idvault/pins/v1\n"
+
+    def file(said: dict[str, Any], *, label: bytes = label, by: Ed25519Signer = maria, **more: Any) -> str:
+        signature = base64.b64encode(by.sign(label + _canonical(said).encode())).decode()
+        return json.dumps({"v": 1, "said": said, "signature": signature, **more}, indent=2) + "\n"
+
+    good = json.loads(file(said))
+    return {"pins": {"said": said, "file": file(said), "faults": {
+        "version": file(said, v=2), "member": file(said, more=1), "member within": file(said | {"more": 1}),
+        "a number as text": file(said | {"generation": "7"}), "not base64": file(said | {"agent": "*" * 44}),
+        "another base64": file(said | {"record": "cmVjb3Jk\n"}),
+        "altered": json.dumps(good | {"said": said | {"generation": 6}}),
+        "missing": file({name: value for name, value in said.items() if name != "sealed"}),
+        "another's signature": file(said, by=other), "without the label": file(said, label=b""),
+        "cut": file(said)[:-3], "a list": "[]", "nothing": "",
+    }}}  # fmt: skip
+
+
 def _canonical(said: dict[str, Any]) -> str:
     """RFC 8785, of texts in ASCII and integers: names in order, no spaces."""
     return json.dumps(said, sort_keys=True, separators=(",", ":"))
@@ -201,7 +227,17 @@ def _digest(said: dict[str, Any]) -> str:
 
 def vectors() -> dict[str, dict[str, Any]]:
     """Return every vector by its file's stem."""
-    return {**frames(), **faults(), **siv_values(), **hashes(), **officer(), **approval(), **ceremony(), **statement()}
+    return {
+        **frames(),
+        **faults(),
+        **siv_values(),
+        **hashes(),
+        **officer(),
+        **approval(),
+        **ceremony(),
+        **statement(),
+        **pins(),
+    }
 
 
 def main() -> None:
