@@ -1,12 +1,14 @@
 """The entries of the keyring: one row of the key store for each version of each key, sealed at its place and state."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection, insert
 
 from keys import store
-from keys.frame import Place, Purpose, open_frame, seal
+from keys.frame import Place, Purpose, Stencil, open_frame, seal
 from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Expander, P256Signer, Secret, random_bytes
 from keys.states import State
 
@@ -44,6 +46,10 @@ class Key:
     def seal(self, purpose: Purpose, place: Place, plaintext: bytes, salt: bytes = b"") -> bytes:
         """Return a frame that names this key; `salt` as in `frame.seal`."""
         return seal(self._expander, purpose, place, plaintext, key_id=self.id, version=self.version, salt=salt)
+
+    def sealer(self, purpose: Purpose, place: Place) -> Callable[[bytes, bytes], bytes]:
+        """Return what seals many a plaintext, each at the row of its own address, as `seal` does."""
+        return partial(Stencil(purpose, place, key_id=self.id, version=self.version).seal, self._expander)
 
     def open(self, purpose: Purpose, place: Place, sealed: bytes) -> bytes:
         """Return the plaintext of a frame of this key.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keys.errors import OpenError
-from keys.frame import Place, Purpose, length_prefixed, open_frame, seal, split_length_prefixed
+from keys.frame import Place, Purpose, Stencil, length_prefixed, open_frame, seal, split_length_prefixed
 from keys.primitives import Secret, expand_sha256
 
 PAD_BYTES: Final = 64
@@ -31,7 +31,12 @@ class FieldValue:
 
 def field_key(record_key: Secret, field: str, revision: int) -> Secret:
     """Return the 32-byte key of one revision of one field."""
-    return expand_sha256(record_key, _LABEL + length_prefixed(field.encode(), revision.to_bytes(4, "big")))
+    return expand_sha256(record_key, key_label(field, revision))
+
+
+def key_label(field: str, revision: int) -> bytes:
+    """Return the label by which the key of one revision of one field is derived."""
+    return _LABEL + length_prefixed(field.encode(), revision.to_bytes(4, "big"))
 
 
 def pad(payload: bytes) -> bytes:
@@ -76,6 +81,24 @@ def place_of(deployment: bytes, rid: bytes, field: str, revision: int) -> Place:
 def seal_field(key: Secret, deployment: bytes, rid: bytes, field: str, revision: int, value: FieldValue) -> bytes:
     """Return the sealed field; `key` is that field's key of that revision."""
     return seal(key, Purpose.FIELD, place_of(deployment, rid, field, revision), encode(value))
+
+
+class Sealer:
+    """Seals fields of many records as `seal_field` does: what their frames have in common is made once."""
+
+    __slots__ = ("_deployment", "_stencils")
+
+    def __init__(self, deployment: bytes) -> None:
+        self._deployment = deployment
+        self._stencils: dict[tuple[str, int], Stencil] = {}
+
+    def seal(self, key: Secret, rid: bytes, field: str, revision: int, value: FieldValue) -> bytes:
+        """Return the sealed field; `key` is that field's key of that revision."""
+        stencil = self._stencils.get((field, revision))
+        if stencil is None:
+            place = place_of(self._deployment, b"", field, revision)
+            stencil = self._stencils[field, revision] = Stencil(Purpose.FIELD, place)
+        return stencil.seal(key, rid, encode(value))
 
 
 def open_field(key: Secret, deployment: bytes, rid: bytes, field: str, revision: int, sealed: bytes) -> FieldValue:

@@ -51,6 +51,7 @@ class Keyring:
         """Held by whoever writes entries, for the span of his transaction."""
         self._keys: dict[tuple[str, str], dict[int, Key]] = {}
         self._usable: dict[tuple[str, str], dict[int, Key]] = {}
+        self._active: dict[tuple[str, str], list[Key]] = {}
         self._macs: dict[tuple[str, bytes], Mac] = {}
         self._links: dict[str, Links] = {}
         self.reload(connection)
@@ -137,7 +138,7 @@ class Keyring:
             if row.purpose == STANDING_KEK:
                 wrapping[row.id] = key
         # What is made from the entries goes with them; dictionaries are replaced whole, so that readers need no lock.
-        self._keys, self._usable, self._macs, self._links = keys, {}, {}, {}
+        self._keys, self._usable, self._active, self._macs, self._links = keys, {}, {}, {}, {}
 
     def verify(self) -> tuple[int, int]:
         """Return (rows, bad rows) of the key table, each opened again from the store."""
@@ -197,10 +198,15 @@ class Keyring:
         Raises:
             MissingError: there is none.
         """
+        held, known = self._active, self._active.get((purpose, scope))
+        if known is not None:
+            return known
         keys = [key for key in self.versions(purpose, scope).values() if key.state in MAY_PROTECT]
         if not keys:
             raise MissingError(f"no active key of purpose {purpose}")
-        return sorted(keys, key=lambda key: key.version, reverse=True)
+        # Into what was there before the entries were read: if they are read anew meanwhile, that is thrown away.
+        held[purpose, scope] = sorted(keys, key=lambda key: key.version, reverse=True)
+        return held[purpose, scope]
 
     def opener(self, purpose: str, sealed: bytes) -> Key:
         """Return the key that a frame names.

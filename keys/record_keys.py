@@ -5,12 +5,12 @@
 Guarantees: wrapped keys open at their record alone, and live for the span of one act.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from keys import records
 from keys.errors import OpenError
-from keys.fields import FieldValue, field_key, open_field
+from keys.fields import FieldValue, field_key, key_label, open_field
 from keys.frame import Purpose
 from keys.keyring import Keyring
 from keys.primitives import KEY_BYTES, Secret, expand_sha256, random_bytes
@@ -29,9 +29,12 @@ class Opened:
 
     def field_keys(self, revisions: Mapping[str, int]) -> dict[str, bytes]:
         """Return the keys that a worker seals these fields with."""
-        return {
-            name: field_key(self.record_key, name, revision).expose_cleartext() for name, revision in revisions.items()
-        }
+        labels = [key_label(name, revision) for name, revision in revisions.items()]
+        return dict(zip(revisions, self.keys_by(labels), strict=True))
+
+    def keys_by(self, labels: Iterable[bytes]) -> list[bytes]:
+        """Return the keys of fields by their labels."""
+        return [expand_sha256(self.record_key, label).expose_cleartext() for label in labels]
 
     def open_fields(
         self, deployment: bytes, sealed: Mapping[str, bytes], revisions: Mapping[str, int] | None = None
@@ -75,15 +78,28 @@ def draw(
     keyring: Keyring, sector: str, pid: bytes, fields: Mapping[str, int], minute: int, state: State = State.CREATING
 ) -> tuple[Opened, bytes]:
     """Return a fresh record with its keys, and the fresh provisional person's uid."""
-    rid, uid, kek = random_bytes(records.RID_BYTES), random_bytes(records.UID_BYTES), keyring.current("kek")
-    record_key, commitment_key = Secret.random(), Secret.random()
-    record = Record(
-        rid=rid, kek_version=kek.version, wrapped=wrap(keyring, rid, record_key, commitment_key), state=state,
-        assurance=Assurance.NONE, revisions=fields, pending=None, uid=records.seal_uid(keyring, rid, uid),
-        origin=records.seal_origin(keyring, rid, sector, pid) if state is State.CREATING else None, created=minute,
-        mac=b"",
-    )  # fmt: skip
-    return Opened(record, record_key, commitment_key), uid
+    [drawn] = draw_all(keyring, sector, [(pid, fields)], minute, state)
+    return drawn
+
+
+def draw_all(
+    keyring: Keyring, sector: str, wanted: Iterable[tuple[bytes, Mapping[str, int]]], minute: int, state: State
+) -> list[tuple[Opened, bytes]]:
+    """Do what `draw` does for many (pid, fields): what their frames have in common is made once."""
+    kek = keyring.current("kek")
+    wrapping = kek.sealer(Purpose.WRAP, place_of(keyring, b"", "wrapped"))
+    sealing = keyring.current("map").sealer(Purpose.UID, place_of(keyring, b"", "uid"))
+    drawn = []
+    for pid, fields in wanted:
+        rid, uid, keys = random_bytes(records.RID_BYTES), random_bytes(records.UID_BYTES), random_bytes(2 * KEY_BYTES)
+        record = Record(
+            rid=rid, kek_version=kek.version, wrapped=wrapping(rid, keys), state=state, assurance=Assurance.NONE,
+            revisions=fields, pending=None, uid=sealing(rid, uid),
+            origin=records.seal_origin(keyring, rid, sector, pid) if state is State.CREATING else None, created=minute,
+            mac=b"",
+        )  # fmt: skip
+        drawn.append((Opened(record, Secret(keys[:KEY_BYTES]), Secret(keys[KEY_BYTES:])), uid))
+    return drawn
 
 
 def unwrap(keyring: Keyring, record: Record) -> Opened:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stdnum.cn import ric
 
-from vault.domain.documents import Document, agrees, birth_date_in, check_digit, fold_number, match_form, parse_document
+from vault.domain.documents import Document, check_digit, fold_number, match_form, parse_document
 from vault.domain.errors import InvalidFieldError
 
 TODAY = date(2026, 11, 23)
@@ -93,9 +93,9 @@ def test_a_number_is_told_apart_by_type_and_country() -> None:
 def test_a_finnish_number_passes_with_its_hyphen() -> None:
     found = document("131052-308T", "FIN")
     assert found.number == "131052308T"
-    assert birth_date_in(found) == date(1952, 10, 13)
-    assert agrees(found, date(1952, 10, 13))
-    assert not agrees(found, date(1952, 10, 14))
+    assert found.birth.in_full() == date(1952, 10, 13)
+    assert found.birth.agrees(date(1952, 10, 13))
+    assert not found.birth.agrees(date(1952, 10, 14))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.people import ANNA, ANNA_BY_MRZ, WEI
-from vault.domain.documents import Document, birth_date_in, fold_number, is_expired, match_form
+from vault.domain.documents import Document, fold_number, is_expired, match_form
 from vault.domain.errors import DomainError, InvalidFieldError
 from vault.domain.people import MAX_NAMES, Identity, Name, fields, parse_identity
 
@@ -56,7 +56,7 @@ def test_national_numbers_with_a_right_check_character_are_accepted(
 ) -> None:
     identity = parsed(national(country, number))
     assert identity.document is not None
-    assert birth_date_in(identity.document) == birth
+    assert identity.document.birth.in_full() == birth
     assert identity.birth_date == birth
 
 
@@ -142,7 +142,7 @@ def test_documents_of_the_specimen_state_are_for_development_vaults() -> None:
 
 def test_values_in_memory_show_nothing_in_their_repr() -> None:
     identity = parsed(WEI)
-    shown = f"{identity!r}{identity.document!r}{identity.names!r}{Name('MARKER', 'Latn')!r}"
+    shown = f"{identity!r}{identity.document!r}{identity.names!r}{Name('MARKER', 'Latn', 'MARKER')!r}"
     assert CJK_NAME not in shown
     assert "MARKER" not in shown
     assert "1949" not in shown

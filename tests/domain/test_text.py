@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.domain.errors import InvalidFieldError
-from vault.domain.text import clean, fold, fold_name
+from vault.domain.text import clean, clean_name, fold, fold_name
 
 _TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Co", "Cn")), max_size=30)
 
@@ -41,6 +41,20 @@ def test_length_is_counted_before_and_after_nfc() -> None:
     for text in ("a" * 11, "\u0958" * 6):
         with pytest.raises(InvalidFieldError, match="at most 10 characters"):
             clean(text, "/t", 10)
+
+
+@given(_TEXTS | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
+def test_a_name_is_shown_as_any_text_and_has_the_match_form_of_what_is_shown(text: str) -> None:
+    try:
+        shown = clean(text, "/t", 60)
+    except InvalidFieldError:
+        shown = ""
+    if shown and fold_name(shown):
+        assert clean_name(text, "/t", 60) == (shown, fold_name(shown))
+        assert shown == " ".join(unicodedata.normalize("NFC", text).split())
+    else:
+        with pytest.raises(InvalidFieldError, match="a name has letters" if shown else "not empty|direction|most"):
+            clean_name(text, "/t", 60)
 
 
 @given(_TEXTS)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from keys import fields
 from keys.errors import OpenError
-from keys.fields import FieldValue, decode, encode, field_key, open_field, pad, seal_field, unpad
+from keys.fields import FieldValue, Sealer, decode, encode, field_key, open_field, pad, seal_field, unpad
 from keys.frame import length_prefixed
 from keys.primitives import Secret
 from tests.keys import reference
@@ -82,6 +82,16 @@ def test_a_field_does_not_open_as_another_of_its_record_or_as_another_revision()
         for tried in (key, field_key(RECORD_KEY, name, revision)):
             with pytest.raises(OpenError):
                 open_field(tried, deployment, rid, name, revision, sealed)
+
+
+def test_fields_that_are_sealed_together_open_each_at_its_own_place() -> None:
+    sealer = Sealer(DEPLOYMENT)
+    for rid, name, revision in ((RID, "names", 1), (bytes(16), "names", 1), (RID, "phone", 1), (RID, "names", 2)):
+        key = field_key(RECORD_KEY, name, revision)
+        sealed = sealer.seal(key, rid, name, revision, VALUE)
+        assert open_field(key, DEPLOYMENT, rid, name, revision, sealed) == VALUE
+        with pytest.raises(OpenError):
+            open_field(key, DEPLOYMENT, rid, name, revision + 1, sealed)
 
 
 def test_the_place_of_a_field_is_its_column_and_revision() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from keys import frame
 from keys.errors import OpenError
-from keys.frame import Place, Purpose, key_named_in, length_prefixed, open_frame, seal, split_length_prefixed
+from keys.frame import Place, Purpose, Stencil, key_named_in, length_prefixed, open_frame, seal, split_length_prefixed
 from keys.primitives import Secret
 
 KEY = Secret(bytes(range(32)))
@@ -38,6 +38,17 @@ def _refused(sealed: bytes) -> bool:
 def test_what_is_sealed_opens_at_its_place(plaintext: bytes, address: bytes, field: str) -> None:
     place = Place(bytes(16), "t", address, field)
     assert open_frame(KEY, Purpose.WRAP, place, seal(KEY, Purpose.WRAP, place, plaintext)) == plaintext
+
+
+@given(plaintext=st.binary(max_size=200), address=st.binary(max_size=40), revision=st.none() | st.integers(0, 9))
+@settings(deadline=None)
+def test_a_frame_of_a_stencil_is_that_of_its_row_and_opens_nowhere_else(
+    plaintext: bytes, address: bytes, revision: int | None
+) -> None:
+    stencil = Stencil(Purpose.FIELD, replace(PLACE, revision=revision), key_id=KEY_ID, version=3)
+    place = replace(PLACE, address=address, revision=revision)
+    assert _open(stencil.seal(KEY, address, plaintext), place) == plaintext
+    assert _refused(stencil.seal(KEY, PLACE.address + b"x", plaintext))
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_383, 16_384, 16_385, 32_768, 50_000])
@@ -151,6 +162,8 @@ def test_salts_are_fresh_so_equal_plaintexts_share_nothing() -> None:
 
 
 def test_what_is_longer_than_the_bound_is_not_sealed() -> None:
+    with pytest.raises(ValueError, match="32 MiB"):
+        Stencil(Purpose.FIELD, PLACE).seal(KEY, PLACE.address, bytes(frame.MAX_PLAINTEXT_BYTES + 1))
     with pytest.raises(ValueError, match="at most 32 MiB"):
         seal(KEY, Purpose.EVIDENCE, PLACE, bytes(frame.MAX_PLAINTEXT_BYTES + 1))
 

@@ -11,6 +11,7 @@ from vault.domain import national_numbers
 from vault.domain.countries import parse_country
 from vault.domain.dates import parse_date
 from vault.domain.errors import InvalidFieldError
+from vault.domain.national_numbers import UNSTATED, Birth
 from vault.domain.text import Characters, fold
 
 TYPES: Final = ("passport", "national_id", "residence_permit")
@@ -30,6 +31,8 @@ class Document:
     country: str
     number: str
     expires: date | None
+    birth: Birth = UNSTATED
+    """What its number states."""
 
     def __repr__(self) -> str:
         return "Document(…)"
@@ -78,18 +81,19 @@ def parse_document(raw: Mapping[str, object], pointer: str, *, today: date, spec
     expires = raw.get("expires")
     expiry = None if expires is None else parse_date(expires, f"{pointer}/expires")
     kind = str(raw["type"])
-    return Document(kind, country, _checked(kind, country, number, f"{pointer}/number", today), expiry)
+    canonical, birth = _checked(kind, country, number, f"{pointer}/number", today)
+    return Document(kind, country, canonical, expiry, birth)
 
 
-def _checked(kind: str, country: str, number: str, pointer: str, today: date) -> str:
+def _checked(kind: str, country: str, number: str, pointer: str, today: date) -> tuple[str, Birth]:
     if (kind, country) == ("national_id", "DEU"):
-        return _german_card(number, pointer)
+        return _german_card(number, pointer), UNSTATED
     if not national_numbers.has_rules(kind, country):
-        return number
-    canonical = national_numbers.canonical(kind, country, number, today)
-    if canonical is None:
+        return number, UNSTATED
+    checked = national_numbers.check(kind, country, number, today)
+    if checked is None:
         raise InvalidFieldError(pointer, "the check character does not match, or the form is not this country's")
-    return canonical
+    return checked
 
 
 def _german_card(number: str, pointer: str) -> str:
@@ -104,16 +108,6 @@ def check_digit(text: str) -> str:
     """Return the check digit of ICAO Doc 9303 part 3 section 4.9: weights 7 3 1 over 0-9, A-Z as 10-35, < as 0."""
     values = (0 if char == "<" else int(char, 36) for char in text)
     return str(sum(value * (7, 3, 1)[at % 3] for at, value in enumerate(values)) % 10)
-
-
-def birth_date_in(document: Document) -> date | None:
-    """Return the birth date that a number states with its century, if its country's numbers do."""
-    return national_numbers.birth_date(document.type, document.country, document.number)
-
-
-def agrees(document: Document, birth_date: date) -> bool:
-    """Tell whether a number does not speak against a birth date."""
-    return national_numbers.agrees(document.type, document.country, document.number, birth_date)
 
 
 def match_form(document: Document) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Final
 
 from stdnum.exceptions import ValidationError
+from stdnum.util import clean
 
 _SWEDISH_SHORT_CHARS: Final = 10
 _FINNISH_SHORT_CHARS: Final = 10
@@ -37,9 +38,24 @@ def _finnish_birth_date(number: str) -> date | None:
     return date(century + int(number[4:6]), int(number[2:4]), int(number[:2]))
 
 
+def _clean(number: str, deletechars: str = "") -> str:
+    """Do what the library's `clean` does, at once for the letters and digits that numbers here have been folded to."""
+    if number.isascii() and number.isalnum() and not any(char in number for char in deletechars):
+        return number
+    return clean(number, deletechars)
+
+
+def _module(name: str) -> ModuleType:
+    """Return a module of the library with our `clean`: its own, character by character, costs most of a check."""
+    module = import_module(f"stdnum.{name}")
+    if "clean" in vars(module):
+        vars(module)["clean"] = _clean
+    return module
+
+
 def _rule(checker: str, form: str = ".+", reader: str | None = None, *, names_century: bool = True) -> _Rule:
-    read = _states_none if reader is None else import_module(f"stdnum.{reader}").get_birth_date
-    return _Rule(import_module(f"stdnum.{checker}"), re.compile(form, re.ASCII), read, names_century)
+    read = _states_none if reader is None else _module(reader).get_birth_date
+    return _Rule(_module(checker), re.compile(form, re.ASCII), read, names_century)
 
 
 _NATIONAL: Final[Mapping[str, tuple[_Rule, ...]]] = {
@@ -93,8 +109,35 @@ def has_rules(kind: str, country: str) -> bool:
     return (kind, country) in _RULES
 
 
-def canonical(kind: str, country: str, number: str, today: date) -> str | None:
-    """Return the one spelling of a number, letters and digits only, or None where it breaks every rule.
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """The birth date that a number states, if it does; `names_century` is false where its year has two digits."""
+
+    names_century: bool = False
+    day: date | None = None
+
+    def in_full(self) -> date | None:
+        """Return the date where its century is stated."""
+        return self.day if self.names_century else None
+
+    def agrees(self, stated: date) -> bool:
+        """Tell whether this does not speak against a birth date; a two-digit year is compared as such."""
+        found = self.day
+        if found is None:
+            return True
+        if self.names_century:
+            return found == stated
+        return (found.year % 100, found.month, found.day) == (stated.year % 100, stated.month, stated.day)
+
+
+UNSTATED: Final = Birth()
+"""Of a number that states no birth date, or that no rule reads."""
+
+
+def check(kind: str, country: str, number: str, today: date) -> tuple[str, Birth] | None:
+    """Return the one spelling of a number, letters and digits only, and the birth date in it.
+
+    None where it breaks every rule.
 
     Args:
         kind: the document's type.
@@ -102,53 +145,27 @@ def canonical(kind: str, country: str, number: str, today: date) -> str | None:
         number: letters and digits, upper case.
         today: the day by which a Swedish number without century is read.
     """
-    found = _match(kind, country, number, today)
-    return None if found is None else found[1]
-
-
-def birth_date(kind: str, country: str, number: str) -> date | None:
-    """Return the birth date that a canonical number states in full."""
-    has_century, found = _read(kind, country, number)
-    return found if has_century else None
-
-
-def agrees(kind: str, country: str, number: str, stated: date) -> bool:
-    """Tell whether a canonical number does not speak against a birth date; a two-digit year is compared as such."""
-    has_century, found = _read(kind, country, number)
-    if found is None:
-        return True
-    if has_century:
-        return found == stated
-    return (found.year % 100, found.month, found.day) == (stated.year % 100, stated.month, stated.day)
-
-
-def _match(kind: str, country: str, number: str, today: date) -> tuple[_Rule, str] | None:
     spelled = _SPELLINGS.get(country, _as_it_is)(number, today)
     for rule in _RULES.get((kind, country), ()):
         try:
             valid = str(rule.checker.validate(spelled))
         except (ValidationError, ValueError, LookupError):  # fuzzing found modules that index past what they checked
             continue
-        bare = "".join(char for char in valid if char.isalnum())
+        bare = valid if valid.isalnum() else "".join(char for char in valid if char.isalnum())
         if rule.form.fullmatch(bare):
-            return rule, bare
+            return bare, _read(rule, country, bare)
     return None
 
 
-def _read(kind: str, country: str, number: str) -> tuple[bool, date | None]:
-    """Return whether the birth date in a number has its century, and the date."""
-    rules = _RULES.get((kind, country), ())
-    if all(rule.read_birth_date is _states_none for rule in rules):
-        return False, None
-    # A canonical number has its century already, so the day does not matter here.
-    match = _match(kind, country, number, date.max)
-    if match is None:
-        return False, None
+def _read(rule: _Rule, country: str, canonical: str) -> Birth:
+    if rule.read_birth_date is _states_none:
+        return UNSTATED
     try:
-        found = match[0].read_birth_date(_SPELLINGS.get(country, _as_it_is)(number, date.max))
+        # A canonical number has its century already, so the day does not matter here.
+        found = rule.read_birth_date(_SPELLINGS.get(country, _as_it_is)(canonical, date.max))
     except ValidationError:  # some numbers of a country state no date, such as Lithuanian ones beginning with 9
-        return False, None
-    return match[0].names_century, found
+        return UNSTATED
+    return Birth(rule.names_century, found)
 
 
 def _as_it_is(number: str, _: date) -> str:

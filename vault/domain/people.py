@@ -9,10 +9,10 @@ from datetime import date
 from typing import Final
 
 from vault.domain.dates import EARLIEST_BIRTH, parse_birth_date
-from vault.domain.documents import Document, agrees, birth_date_in, match_form, parse_document
+from vault.domain.documents import Document, match_form, parse_document
 from vault.domain.errors import InvalidFieldError
 from vault.domain.mrz import parse_td3
-from vault.domain.text import clean, fold_name
+from vault.domain.text import clean, clean_name, fold_name
 
 MAX_NAME_CHARS: Final = 200
 MAX_NAMES: Final = 8
@@ -39,6 +39,7 @@ class Name:
 
     value: str
     script: str
+    match: str
 
     def __repr__(self) -> str:
         return "Name(…)"
@@ -49,6 +50,7 @@ class Identity:
     """A person's statements after validation. Its repr shows nothing."""
 
     legal_name: str
+    legal_name_match: str
     names: tuple[Name, ...]
     birth_date: date | None
     document: Document | None
@@ -71,11 +73,12 @@ def parse_identity(raw: Mapping[str, object], pointer: str, *, today: date, spec
     Raises:
         InvalidFieldError: which member breaks which rule.
     """
-    legal_name, birth_date, document = _core(raw, pointer, today=today, specimen=specimen)
+    (legal_name, match), birth_date, document = _core(raw, pointer, today=today, specimen=specimen)
     if document is not None:
         birth_date = _with_number(birth_date, document, pointer, today)
     return Identity(
-        legal_name=legal_name, names=_names(raw.get("names"), f"{pointer}/names"), birth_date=birth_date,
+        legal_name=legal_name, legal_name_match=match, names=_names(raw.get("names"), f"{pointer}/names"),
+        birth_date=birth_date,
         document=document, phone=_phone(raw.get("phone"), f"{pointer}/phone"),
         email=_email(raw.get("email"), f"{pointer}/email"),
     )  # fmt: skip
@@ -83,10 +86,10 @@ def parse_identity(raw: Mapping[str, object], pointer: str, *, today: date, spec
 
 def _with_number(birth_date: date | None, document: Document, pointer: str, today: date) -> date | None:
     if birth_date is not None:
-        if not agrees(document, birth_date):
+        if not document.birth.agrees(birth_date):
             raise InvalidFieldError(f"{pointer}/birth_date", "does not agree with the document number")
         return birth_date
-    stated = birth_date_in(document)
+    stated = document.birth.in_full()
     if stated is not None and not EARLIEST_BIRTH <= stated <= today:
         raise InvalidFieldError(f"{pointer}/document/number", "states a birth date between 1870 and today")
     return stated
@@ -94,11 +97,12 @@ def _with_number(birth_date: date | None, document: Document, pointer: str, toda
 
 def _core(
     raw: Mapping[str, object], pointer: str, *, today: date, specimen: bool
-) -> tuple[str, date | None, Document | None]:
+) -> tuple[tuple[str, str], date | None, Document | None]:
+    """Return the name with its match form, the birth date and the document."""
     stated = raw.get("birth_date")
     birth_date = None if stated is None else parse_birth_date(stated, f"{pointer}/birth_date", today)
     name = raw.get("legal_name")
-    legal_name = None if name is None else _name(name, f"{pointer}/legal_name")
+    legal_name = None if name is None else clean_name(name, f"{pointer}/legal_name", MAX_NAME_CHARS)
     given = raw.get("document")
     document: Document | None = None
     if isinstance(given, Mapping) and "mrz" in given:
@@ -110,7 +114,8 @@ def _core(
         mrz = parse_td3(lines[0], lines[1], where, today=today, specimen=specimen)
         if birth_date not in {None, mrz.birth_date}:
             raise InvalidFieldError(f"{pointer}/birth_date", "does not agree with the machine-readable zone")
-        document, birth_date, legal_name = mrz.document, mrz.birth_date, legal_name or mrz.legal_name
+        document, birth_date = mrz.document, mrz.birth_date
+        legal_name = legal_name or (mrz.legal_name, fold_name(mrz.legal_name))
     elif isinstance(given, Mapping):
         document = parse_document(given, f"{pointer}/document", today=today, specimen=specimen)
     elif given is not None:
@@ -132,15 +137,9 @@ def _names(raw: object, pointer: str) -> tuple[Name, ...]:
         script = entry.get("script")
         if not isinstance(script, str) or script not in SCRIPTS:
             raise InvalidFieldError(f"{pointer}/{at}/script", "a script code of ISO 15924, such as Latn or Hans")
-        names.append(Name(_name(entry.get("value"), f"{pointer}/{at}/value"), script))
+        value, match = clean_name(entry.get("value"), f"{pointer}/{at}/value", MAX_NAME_CHARS)
+        names.append(Name(value, script, match))
     return tuple(names)
-
-
-def _name(raw: object, pointer: str) -> str:
-    name = clean(raw, pointer, MAX_NAME_CHARS)
-    if not fold_name(name):  # marks alone would give nothing to compare by
-        raise InvalidFieldError(pointer, "a name has letters")
-    return name
 
 
 def _phone(raw: object, pointer: str) -> str | None:
@@ -164,10 +163,10 @@ def _email(raw: object, pointer: str) -> str | None:
 
 def fields(identity: Identity) -> dict[str, Field]:
     """Return the fields to seal: what is shown, as canonical JSON, and what tags are made of."""
-    found: dict[str, Field] = {"legal_name": (_json(identity.legal_name), _matches(identity.legal_name))}
+    found: dict[str, Field] = {"legal_name": (_json(identity.legal_name), (identity.legal_name_match.encode(),))}
     if identity.names:
         shown = [{"script": name.script, "value": name.value} for name in identity.names]
-        found["names"] = _json(shown), tuple(m for name in identity.names for m in _matches(name.value))
+        found["names"] = _json(shown), tuple(name.match.encode() for name in identity.names)
     if identity.birth_date is not None:
         found["birth_date"] = _json(identity.birth_date.isoformat()), (identity.birth_date.isoformat().encode(),)
     if identity.document is not None:
@@ -184,10 +183,6 @@ def _document(document: Document) -> Field:
         shown["expires"] = document.expires.isoformat()
     parts = (part.encode() for part in match_form(document))
     return _json(shown), (b"".join(len(part).to_bytes(4, "big") + part for part in parts),)
-
-
-def _matches(name: str) -> tuple[bytes, ...]:
-    return (fold_name(name).encode(),)
 
 
 def _json(value: object) -> bytes:

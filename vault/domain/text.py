@@ -36,17 +36,37 @@ def clean(text: object, pointer: str, max_chars: int) -> str:
     Raises:
         InvalidFieldError: no text, empty, too long, or with control, direction, unassigned or surrogate characters.
     """
+    shown = _tidied(text, pointer, max_chars)
+    if not fold(shown):
+        raise InvalidFieldError(pointer, "not empty")
+    return shown
+
+
+def clean_name(text: object, pointer: str, max_chars: int) -> tuple[str, str]:
+    """Return a name as it will be shown, and its match form.
+
+    Raises:
+        InvalidFieldError: as `clean` says, or marks alone, which would give nothing to compare by.
+    """
+    shown = _tidied(text, pointer, max_chars)
+    match = fold_name(shown)
+    if not match:
+        raise InvalidFieldError(pointer, "a name has letters" if fold(shown) else "not empty")
+    return shown, match
+
+
+def _tidied(text: object, pointer: str, max_chars: int) -> str:
     if not isinstance(text, str):
         raise InvalidFieldError(pointer, "a text")
     if len(text) > max_chars:
         raise InvalidFieldError(pointer, f"at most {max_chars} characters")
+    if text.isascii() and text.isprintable():  # none of what follows is among them, and NFC leaves them alone
+        return " ".join(text.split())
     if not (_DIRECTION.isdisjoint(text) and _REFUSED.isdisjoint(map(unicodedata.category, text))):
         raise InvalidFieldError(pointer, "no control, direction or unassigned characters")
     shown = " ".join(unicodedata.normalize("NFC", text).split())
     if len(shown) > max_chars:  # some characters come apart in NFC
         raise InvalidFieldError(pointer, f"at most {max_chars} characters")
-    if not fold(shown):
-        raise InvalidFieldError(pointer, "not empty")
     return shown
 
 
@@ -68,9 +88,11 @@ def fold_name(name: str) -> str:
     "O'NEIL, Anna" and "ANNA ONEIL" are equal: apostrophes join, other marks part words.
     """
     # NFKC would turn a spacing acute into a space and a mark.
-    kept = fold(name.replace(_ACUTE, "'")).translate(_NAME_CHARS)
-    # What stands side by side once marks have gone may compose, so fold again.
-    return " ".join(sorted(fold(kept).split()))
+    folded = fold(name.replace(_ACUTE, "'"))
+    kept = folded.translate(_NAME_CHARS)
+    if kept != folded:  # what stands side by side once marks have gone may compose
+        kept = fold(kept)
+    return " ".join(sorted(kept.split()))
 
 
 def _visible(char: str) -> str:

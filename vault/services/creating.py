@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from keys.errors import BudgetError, ConflictError, KeysError, MissingError, RefusedError
-from keys.fields import seal_field
+from keys.fields import Sealer
 from keys.grouping import Group
 from keys.primitives import Secret
 from vault.domain.errors import InvalidFieldError
@@ -156,12 +156,12 @@ class Creating:
             if known.rows:
                 raise VaultError(Kind.CONFLICT, "this request was carried out meanwhile")
             taken = standings.taken_in(found)
-        drafts: list[Draft] = []
+        drafts, now = list[Draft](), self._now()
         for order in orders:
             for place, one in enumerate(order.wishes):
                 if isinstance(one, Wish):
                     try:
-                        draft = self._draft(order, place, one)
+                        draft = self._draft(order, place, one, now)
                         self._claim(draft, taken)
                     except VaultError as refusal:
                         order.results[place] = refusal
@@ -177,9 +177,8 @@ class Creating:
             raise _account_taken() if draft.exists else _handle_taken()
         taken.add(claimed)
 
-    def _draft(self, order: Order, place: int, one: Wish) -> Draft:
-        client, ids = order.client, order.ids[place]
-        now, submission = self._now(), one.submission
+    def _draft(self, order: Order, place: int, one: Wish, now: int) -> Draft:
+        client, ids, submission = order.client, order.ids[place], one.submission
         if one.account is not None:
             standing, account = self._existing.legacy(client, one.account)
             account = replace(account, state="in_review")
@@ -223,13 +222,12 @@ class Creating:
         return Made(replace(draft, standing=subject, representative=beside, account=account), given)
 
     def _sealed(self, made: Sequence[Made]) -> Iterator[SealedRecord]:
+        sealer = Sealer(self._keys.deployment)
         for one in made:
             submission = one.draft.submission
             for given, (rid, statement) in zip(one.given, submission.joined(one.rids), strict=True):
                 fields = {
-                    name: seal_field(
-                        Secret(given["keys"][name]), self._keys.deployment, rid, name, given["revisions"][name], value
-                    )
+                    name: sealer.seal(Secret(given["keys"][name]), rid, name, given["revisions"][name], value)
                     for name, value in statement.fields.items()
                 }
                 yield rid, statement.kind, fields, submission.terms

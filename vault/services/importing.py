@@ -185,8 +185,7 @@ class Importing:
             _, body = self._legacy(client, items, attempt, answering, dry_run=bool(row.dry_run))
         else:
             make = self._creating.rehearse if row.dry_run else self._creating.import_chunk
-            wishes = [one if isinstance(one, VaultError) else self._registering.wished(client, one) for one in items]
-            _, body = make(client, wishes, attempt, answering)
+            _, body = make(client, self._registering.wished(client, items), attempt, answering)
         return _answer(len(items), body["refused"])
 
     def _legacy(

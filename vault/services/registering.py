@@ -3,7 +3,8 @@
 The same work, bytes and time for a known and an unknown person: nothing here asks who is known.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any, Final
 
 from keys.errors import ConflictError
@@ -58,7 +59,7 @@ class Registering:
             InvalidFieldError, VaultError: what is wrong with the body; the handle is taken.
             KeysError: the agent refused.
         """
-        one = self._wish(client, body)
+        one = wish(client, body, self._today(), specimen=self._keys.development)
 
         def effect(attempt: Attempt) -> Answer:
             return self._creating.create(client, [one], attempt, _only)
@@ -93,20 +94,18 @@ class Registering:
             return _OK, {"items": told}
 
         def effect(attempt: Attempt) -> Answer:
-            wishes = [one if isinstance(one, VaultError) else self.wished(client, one) for one in items]
+            wishes = self.wished(client, items)
             return self._creating.create(client, wishes, attempt, answering)
 
         return self._idempotent.run(client.id, idempotency, random_bytes(SEED_BYTES), effect)
 
-    def _wish(self, client: Client, body: Mapping[str, Any]) -> Wish:
-        return wish(client, body, from_epoch(self._now()).date(), specimen=self._keys.development)
+    def _today(self) -> date:
+        return from_epoch(self._now()).date()
 
-    def wished(self, client: Client, body: Mapping[str, Any]) -> Wish | Refused:
-        """Return a registration from its body, or what is wrong with it."""
-        try:
-            return self._wish(client, body)
-        except (InvalidFieldError, VaultError) as refusal:
-            return refusal
+    def wished(self, client: Client, items: Iterable[Mapping[str, Any] | VaultError]) -> list[Wish | Refused]:
+        """Return registrations from their bodies, or what is wrong with each."""
+        today, specimen = self._today(), self._keys.development
+        return [one if isinstance(one, VaultError) else _wished(client, one, today, specimen) for one in items]
 
     def get(self, client: Client, reg: str) -> dict[str, Any]:
         """Return a registration of this provider.
@@ -122,7 +121,7 @@ class Registering:
         Raises:
             InvalidFieldError, VaultError: what is wrong with the body; the registration is not `returned`.
         """
-        submission = submitted(client, body, from_epoch(self._now()).date(), specimen=self._keys.development)
+        submission = submitted(client, body, self._today(), specimen=self._keys.development)
         registration = _registration(reg)
 
         def effect(attempt: Attempt) -> Answer:
@@ -203,6 +202,13 @@ class Registering:
         if row is None or not found or row.provider != client.id or row.kind == "match":
             raise VaultError(Kind.NOT_FOUND, "no such registration")
         return row, found
+
+
+def _wished(client: Client, body: Mapping[str, Any], today: date, specimen: bool) -> Wish | Refused:  # noqa: FBT001 - handed on
+    try:
+        return wish(client, body, today, specimen=specimen)
+    except (InvalidFieldError, VaultError) as refusal:
+        return refusal
 
 
 def _only(results: Results) -> Answer:

@@ -19,6 +19,7 @@ from keys.bulk import Bulk, Rows, insert_all, inserting
 from keys.driver import Step
 from keys.engine import reading, writing
 from keys.errors import ConflictError, MissingError, OpenError, ProtocolError, RefusedError
+from keys.fields import key_label
 from keys.record_keys import Opened
 from keys.records import RID_BYTES, Record, State
 from keys.tokens import PID_BYTES
@@ -126,11 +127,13 @@ def draw_all(names: Names, args: Args, state: State) -> Drawn:
     sector = text(args, "sector")
     wanted = [(octets(item, "pid", PID_BYTES), dict.fromkeys(_fields(item), 1)) for item in _items(args)]
     links = names.keyring.links(sector)
-    drawn = [record_keys.draw(names.keyring, sector, pid, revisions, names.minute, state) for pid, revisions in wanted]
+    drawn = record_keys.draw_all(names.keyring, sector, wanted, names.minute, state)
+    labels = {name: key_label(name, 1) for name in FIELDS}
     answers = [
         {
             "rid": opened.record.rid, "link": links.link(opened.record.rid, pid),
-            "keys": opened.field_keys(revisions), "revisions": revisions,
+            "keys": dict(zip(revisions, opened.keys_by([labels[name] for name in revisions]), strict=True)),
+            "revisions": revisions,
         }
         for (pid, revisions), (opened, _) in zip(wanted, drawn, strict=True)
     ]  # fmt: skip
