@@ -5,7 +5,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from keys import intents
+from keys import intents, records
 from keys.agent.acts import approving, enrolling, reviewing, verifying
 from keys.agent.acts.matching import read_fingerprint
 from keys.engine import writing
@@ -105,6 +105,10 @@ def test_whoever_is_known_elsewhere_or_left_a_ban_is_left(vault: Vault) -> None:
     assert approved(vault, item(vault, again)) == {"approved": [], "matched": []}, "an altered row is told alone"
     vault.fingerprints.clear()
     vault.elsewhere = [{"tag": vault.store.keyring.links(SHOP).tag(bytes(16)), "standing": {}}]
+    uid = records.uid_of(vault.store.keyring, _record(vault, again))
+    vault.elsewhere.append({"tag": vault.store.keyring.links(SHOP).tag(uid), "standing": {}})
+    assert approved(vault, item(vault, again)) == {"approved": [], "matched": []}, "his own tag stands somewhere"
+    del vault.elsewhere[1]
     told = approved(vault, item(vault, again))
     assert told["approved"] == [0], "the tag is nobody's who was asked for"
 

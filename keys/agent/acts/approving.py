@@ -82,7 +82,8 @@ def approve(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
     with intents.taken(names.engine, names.keyring, KIND, (), names.now()) as intent:
         wanted = {at: (subject.pid, subject.record.rid, subject.uid) for at, subject in subjects.items()}
         free = intents.lock_free(names.engine, names.keyring, intent, wanted)
-        cases = _apart(_tagged(names, {at: one for at, one in subjects.items() if at in free}, dialogue))
+        cases = _tagged(names, {at: one for at, one in subjects.items() if at in free}, dialogue)
+        # Of two of this call who match, the first takes the locks, and the other is left.
         free = intents.lock_free(names.engine, names.keyring, intent, {at: case.values for at, case in cases.items()})
         cases = {at: case for at, case in cases.items() if at in free}
         matched, known = _matching(names, cases, dialogue)
@@ -131,18 +132,6 @@ def _tagged(names: Names, subjects: Mapping[int, Standing], dialogue: Dialogue) 
             continue
         cases[at] = _Case(subject, asked_tags(names, subject.sector, fields), vault_tags(names, fields))
     return cases
-
-
-def _apart(cases: _Cases) -> _Cases:
-    """Return those who match nobody of the same call: of two who match, the later one waits for the first."""
-    seen = set[bytes]()
-    apart = {}
-    for at, case in cases.items():
-        values = case.values
-        if seen.isdisjoint(values):
-            apart[at] = case
-        seen |= values
-    return apart
 
 
 def _matching(names: Names, cases: _Cases, dialogue: Dialogue) -> tuple[set[int], set[int]]:
