@@ -29,6 +29,7 @@ MAY: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "idvault approve-import":             ("names",    "pending", ("{import}", "--method", "in_person")),
     "idvault backup":                     ("names",    "done",    ("{new}", "--key-file", "{new}.key")),
     "idvault db compact":                 ("nothing",  "done",    ()),
+    "idvault db distribute":              ("nothing",  "done",    ()),
     "idvault db grants":                  ("nothing",  "done",    ()),
     "idvault db upgrade":                 ("nothing",  "done",    ()),
     "idvault fsck":                       ("names",    "done",    ("--grace-minutes", "0")),

@@ -1,5 +1,6 @@
 """Migrations go up and down with data, and the tables are what the code says."""
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from keys import migrating
 from keys import store as keys_store
 from keys.engine import open_engine, reading, writing
 from keys.errors import SetupError
-from vault.stores import log, schema
+from vault.stores import distributing, log, schema
 
 STORES = sorted(schema.METADATA)
 PERSONAL = {"legal_name", "names", "birth_date", "document", "phone", "email"}
@@ -186,50 +187,20 @@ def test_stores_share_no_table_but_the_outbox() -> None:
     assert {table for table, stores in tables.items() if stores > 1} == {"audit_outbox"}
 
 
-DISTRIBUTED = {
-    "identity": {"record": "rid", "fingerprint": "tag", "evidence": "rid"},
-    "directory": {
-        "account": "pid", "handle": "handle", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
-        "review": "reg", "sanction": "id", "operator": "account", "idempotency": "key", "import_chunk": "import",
-        "revoked": "jti", "audit_outbox": "id", "refusal": "client", "event": "provider",
-    },
-    "keys": {
-        "record_key": "rid", "person": "uid", "evidence_key": "rid", "statement_key": "address", "handoff": "hash",
-        "intent": "id", "intent_lock": "key", "audit_outbox": "id", "leaf_count": "rid", "disclosure": "id",
-        "hold": "rid", "resealed": "rid", "ended": "address",
-    },
-    "log": {"leaf": "number", "detail": "number", "tile": "number", "checkpoint": "size", "drained": "id",
-            "unsettled": "number", "daily": "day", "tally": "month"},
-}  # fmt: skip
-SMALL = {
-    "directory": {"client", "provider", "import"},
-    "keys": {
-        "deployment",
-        "key",
-        "reviewer",
-        "agreement",
-        "budget",
-        "log_head",
-        "ceremony",
-        "share",
-        "officer_record",
-        "officer_head",
-        "request",
-        "approval",
-        "deepening",
-    },
-}
-"""They grow with providers and officers, not with people: each node has a copy of them."""
-
-
 @pytest.mark.parametrize("name", STORES)
 def test_what_is_unique_holds_the_column_that_its_table_is_distributed_by(name: str) -> None:
     """Else a distributed database could not keep it so on one node."""
     tables = schema.METADATA[name].tables
-    assert set(tables) == set(DISTRIBUTED[name]) | SMALL.get(name, set())
-    for table, column in DISTRIBUTED[name].items():
+    assert set(tables) == set(distributing.KEYS[name]) | distributing.COPIED[name]
+    for table, column in distributing.KEYS[name].items():
         unique = [list(tables[table].primary_key.columns)]
         unique += [list(c.columns) for c in tables[table].constraints if isinstance(c, UniqueConstraint)]
         unique += [list(index.columns) for index in tables[table].indexes if index.unique]
         for columns in unique:
             assert column in {c.name for c in columns}, (table, columns)
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_the_statements_for_several_nodes_name_each_table_once(name: str) -> None:
+    named = re.findall(r"'public\.(\w+)'", distributing.script(name))
+    assert sorted(named) == sorted(schema.METADATA[name].tables)

@@ -13,14 +13,14 @@ from vault.cli.common import json_option, prepared, show
 from vault.config import STORES, Settings, load
 from vault.domain.clock import SystemClock, epoch
 from vault.errors import StartError
-from vault.stores import granting, schema
+from vault.stores import distributing, granting, schema
 
 EXIT_ERROR: Final = 1
 
 
 @click.group()
 def db() -> None:
-    """Bring the stores' schemas up to this version, grant their roles, and compact their files."""
+    """Bring the stores' schemas up to this version, grant their roles, lay them over nodes, compact their files."""
 
 
 @db.command()
@@ -81,15 +81,29 @@ def grants(*, apply: bool, as_json: bool) -> None:
     """
     settings = load()
     if not apply:
-        scripts = {store: granting.script(store) for store in STORES}
-        if as_json:
-            show(scripts, as_json=True)
-        else:
-            click.echo("\n".join(f"-- {store}\n{sql}" for store, sql in scripts.items()))
+        _print({store: granting.script(store) for store in STORES}, as_json=as_json)
         return
     with _opened(settings) as engines:
         granting.apply_all(engines)
     show(dict.fromkeys(STORES, "granted"), as_json=as_json)
+
+
+@db.command()
+@json_option
+def distribute(*, as_json: bool) -> None:
+    """Print the SQL that lays the four PostgreSQL stores over the nodes of a Citus cluster.
+
+    For a vault that one machine cannot hold: run it by psql as each store's owner, after `db upgrade` and before
+    `db grants --apply`. It touches nothing itself.
+    """
+    _print({store: distributing.script(store) for store in STORES}, as_json=as_json)
+
+
+def _print(scripts: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        show(scripts, as_json=True)
+    else:
+        click.echo("\n".join(f"-- {store}\n{sql}" for store, sql in scripts.items()))
 
 
 def _opened(settings: Settings) -> AbstractContextManager[dict[str, Any]]:
