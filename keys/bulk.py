@@ -151,18 +151,20 @@ def inserting(engine: Engine, steps: Sequence[Step], *rows: Rows) -> Iterator[li
         yield outcomes[: len(steps)]
 
 
-def insert_alone(engine: Engine, *rows: Rows) -> None:
-    """Insert rows of several tables in a write transaction of their own: one round trip where they are few.
+def insert_alone(engine: Engine, *rows: Rows, steps: Sequence[Step] = ()) -> None:
+    """Insert rows of several tables in a write transaction of their own, after statements.
+
+    One round trip where they are few.
 
     Raises:
         IntegrityError: a row of the same key stands already.
         DBAPIError: the store cannot be written.
     """
     if all(one.few for one in rows):
-        once(engine, *_together(engine, rows))
+        once(engine, *steps, *_together(engine, rows))
         return
     with writing(engine) as connection:
-        insert_all(connection, [], *rows)
+        insert_all(connection, steps, *rows)
 
 
 def _together(store: Speaking, rows: Iterable[Rows]) -> list[Step]:

@@ -104,7 +104,7 @@ def in_use(engine: Engine) -> int:
 def _engine(url: URL, **more: Any) -> Engine:  # noqa: ANN401 - handed on
     return create_engine(
         url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, pool_size=_POOL_CONNECTIONS, max_overflow=-1,
-        **more,
+        pool_use_lifo=True, **more,
     )  # fmt: skip
 
 
@@ -131,7 +131,10 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
 def _postgresql(url: URL, busy_seconds: int) -> Engine:
     importlib.import_module("keys.dumpers")  # here alone: it imports the driver
     # A commit is on disk when it returns (synchronous_commit), whatever the server's own setting says.
-    options = f"-c lock_timeout={busy_seconds}s -c synchronous_commit=on -c application_name=idvault"
+    # Rows are looked up by their keys: plans that are made while a table is empty serve it when it is large.
+    options = (
+        f"-c lock_timeout={busy_seconds}s -c synchronous_commit=on -c enable_seqscan=off -c application_name=idvault"
+    )
     arguments = {"connect_timeout": busy_seconds, "options": options, **_KEEPALIVE}
     engine = _engine(url.set(drivername=_PSYCOPG), connect_args=arguments)
     event.listen(engine, "checkout", _peek)

@@ -3,7 +3,8 @@
 The first thread that comes leads: it takes whatever waits by then and carries it out, while others come and wait for
 the next group. So a group costs no waiting: where nobody else comes, it is a group of one. An owner may have the leader
 wait a moment for those of the last group, if there were several: callers who are answered together come back together,
-and would else find that one of them has gone ahead alone.
+and would else find that one of them has gone ahead alone. Where they come back at once, those who came meanwhile wait
+for them: the two would else be carried out in turns, in groups of half the size.
 
 Guarantees: each caller gets the result of its own item, or the error that concerns it; one item that is refused does
 not fail the others. Leaves to its owner: that carrying out is all or nothing when it raises a refusal.
@@ -52,17 +53,20 @@ class Group(Generic[_Item, _Result]):
         *,
         most: int = DEFAULT_MOST,
         gather_seconds: float = 0,
+        prompt: bool = False,
     ) -> None:
         """Take what carries items out, and the errors that say: nothing of this happened, an item was at fault.
 
         After such an error each item of the group is carried out by itself; any other error is everyone's. A leader
-        waits for up to `gather_seconds` until as many wait as the last group had.
+        waits for up to `gather_seconds` until as many wait as the last group had; where callers are `prompt`, which is
+        to come back as soon as they are answered, as many more as waited when it was done.
         """
         self._carry_out, self._refusals, self._most = carry_out, refusals, most
         self._lock = threading.Lock()
         self._waiting: list[_Asked[_Item, _Result]] = []
         self._led = False
-        self._gather_seconds, self._last, self._enough = gather_seconds, 1, _taken()
+        self._gather_seconds, self._prompt = gather_seconds, prompt
+        self._expected, self._enough = 1, _taken()
 
     def do(self, item: _Item, seconds: float = -1) -> _Result:
         """Have an item carried out, with those of others that wait; return its own result.
@@ -79,7 +83,7 @@ class Group(Generic[_Item, _Result]):
         with self._lock:
             self._waiting.append(mine)
             leads, self._led = not self._led, True
-            if len(self._waiting) == self._last and self._enough.locked():
+            if len(self._waiting) == self._expected and self._enough.locked():
                 self._enough.release()
         if not leads and not mine.turn.acquire(timeout=seconds):
             self._give_up(mine)
@@ -105,11 +109,10 @@ class Group(Generic[_Item, _Result]):
 
     def _lead(self, mine: _Asked[_Item, _Result]) -> None:
         """Carry out what waits, the leader's own item first, and hand the lead on."""
-        if len(self._waiting) < self._last:
+        if len(self._waiting) < self._expected:
             self._enough.acquire(timeout=self._gather_seconds)
         with self._lock:
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            self._last = len(group) if self._gather_seconds else 1
             self._enough.acquire(blocking=False)  # of this group: the next has its own
         try:
             self._settle(group)
@@ -121,6 +124,10 @@ class Group(Generic[_Item, _Result]):
         finally:
             with self._lock:
                 self._led = bool(self._waiting)
+                if self._gather_seconds:
+                    others = len(self._waiting) if self._prompt else 0
+                    self._expected = min(len(group) + others, self._most)
+                    self._enough.acquire(blocking=False)  # who came meanwhile counted up to another number
                 if self._led:
                     self._waiting[0].turn.release()
             for asked in group:

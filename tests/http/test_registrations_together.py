@@ -1,12 +1,20 @@
 """Registrations that come at the same time are made together; each has its own answer or refusal."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
+import pytest
 
+from tests.http.exchanges import execute
 from tests.people import person
 from tests.serving import Client, Server
+from vault.config import load
+from vault.errors import Kind, VaultError
+from vault.services.idempotency import Idempotency
+from vault.wiring import Vault, build
 
 AT_ONCE = 24
 
@@ -51,3 +59,73 @@ def test_one_key_sent_many_times_at_once_makes_one_registration(server: Server) 
         {answer.json()["id"] for answer in answers[at : at + 4] if answer.status_code == 202} for at in range(0, 48, 4)
     ]
     assert all(len(ids) == 1 for ids in by_key)
+
+
+def test_of_bearers_that_come_together_each_is_let_in_or_refused_by_itself(server: Server) -> None:
+    one, other, gone = (server.provider(name) for name in ("bearers-one", "bearers-other", "bearers-gone"))
+    reviewer = server.reviewer("bearers-reviewer")
+    tokens = [client.authorise() for client in (one, other, gone, reviewer)]
+    assert gone.http.post("/oauth/revoke", data={"token": tokens[2]}, auth=(gone.id, gone.secret)).status_code == 200
+
+    def listed(token: str) -> int:
+        answer = one.http.get("/v1/registrations", headers={"Authorization": f"Bearer {token}"})
+        return answer.status_code
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        told = list(pool.map(listed, [*tokens, "acc_none"] * AT_ONCE))
+    assert told == [200, 200, 401, 403, 401] * AT_ONCE
+
+
+@pytest.fixture
+def vault(fresh: Server) -> Iterator[Vault]:
+    """The services of a worker, in this process, on the stores and the agent of the served vault."""
+    built = build(load(fresh.environment))
+    yield built
+    built.close()
+
+
+def body(number: int, handle: str) -> dict[str, Any]:
+    accepts = {"terms": "2026-01", "truthful": True}
+    return {"handle": handle, "kind": "public", "accepts": accepts, "identity": person(number)}
+
+
+def _meanwhile(vault: Vault, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Have something happen between the first look at the directory and what is written there."""
+    linking = vault.registering._linking
+    add_records = linking.add_records
+
+    def late(rows: Any) -> None:
+        monkeypatch.undo()
+        act()
+        add_records(rows)
+
+    monkeypatch.setattr(linking, "add_records", late)
+
+
+def test_a_handle_that_was_taken_meanwhile_is_refused_alone_and_leaves_nothing(
+    fresh: Server, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = fresh.provider("chat")
+    client, key = vault.access.authenticate(chat.id, chat.secret), Idempotency(bytes(32), bytes(32))
+    _meanwhile(vault, monkeypatch, lambda: chat.registered(person(1), "quick"))
+    items = [body(2, "quick"), body(3, "slow")]
+    status, told = vault.registering.register_batch(client, items, key, lambda error: {"refused": str(error)})
+    assert status == 200
+    assert ["refused" in one for one in told["items"]] == [True, False]
+    assert vault.registering.register_batch(client, items, key, lambda _: {}) == (status, told)
+    assert len(execute(fresh, "identity", "SELECT 1 FROM record")) == 2
+    assert fresh.json("fsck", "--grace-minutes", "0")["clean"]
+
+
+def test_one_whose_handle_was_taken_meanwhile_is_told_so_and_may_come_back_under_its_key(
+    fresh: Server, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = fresh.provider("chat")
+    client, key = vault.access.authenticate(chat.id, chat.secret), Idempotency(bytes(32), bytes(32))
+    _meanwhile(vault, monkeypatch, lambda: chat.registered(person(1), "quick"))
+    with pytest.raises(VaultError) as refused:
+        vault.registering.register(client, body(2, "quick"), key)
+    assert refused.value.kind is Kind.HANDLE_TAKEN
+    assert vault.registering.register(client, body(2, "other"), key)[0] == 202
+    assert len(execute(fresh, "identity", "SELECT 1 FROM record")) == 2
+    assert fresh.json("fsck", "--grace-minutes", "0")["clean"]

@@ -74,6 +74,28 @@ def test_a_leader_waits_for_as_many_as_the_last_group_had_and_no_longer_than_it_
     assert [sorted(one) for one in carrier.groups] == [[1], [2, 3, 4], [5, 6, 7], [8], [9]]
 
 
+def test_where_callers_come_back_at_once_those_who_came_meanwhile_wait_for_them() -> None:
+    carrier = Carrier()
+    group = Group[int, int](carrier, (ConflictError,), gather_seconds=10, prompt=True)
+    with ThreadPoolExecutor(8) as pool:
+        one, *others = joined(group, carrier, [1, 2, 3], pool)
+        assert one.result(10) == 2
+        with pytest.raises(FutureTimeoutError):
+            others[0].result(0.05)  # the first is waited for: it was answered, and may come back
+        others.append(pool.submit(group.do, 4))
+        assert [future.result(5) for future in others] == [4, 6, 8]
+    assert [sorted(one) for one in carrier.groups] == [[1], [2, 3, 4]]
+
+
+def test_nobody_is_waited_for_beyond_the_bound_of_a_group() -> None:
+    carrier = Carrier()
+    group = Group[int, int](carrier, (ConflictError,), most=2, gather_seconds=10, prompt=True)
+    with ThreadPoolExecutor(8) as pool:
+        futures = joined(group, carrier, [1, 2, 3], pool)
+        assert [future.result(5) for future in futures] == [2, 4, 6]
+    assert [len(one) for one in carrier.groups] == [1, 2]
+
+
 def test_one_that_is_refused_fails_alone() -> None:
     carrier = Carrier(refused=frozenset({3}))
     group = Group[int, int](carrier, (ConflictError,))

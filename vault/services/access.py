@@ -1,21 +1,25 @@
 """Who calls: client authentication, access tokens, and what a bearer may do."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from keys import slots
 from keys.errors import OpenError
+from keys.grouping import Group
 from keys.primitives import equal, random_bytes
 from keys.tokens import JTI_BYTES, Access
 from vault.config import Settings
 from vault.errors import Kind, VaultError
 from vault.services.held_keys import HeldKeys
 from vault.stores import clients
-from vault.stores.clients import ClientRow
+from vault.stores.clients import Bearer, ClientRow
 from vault.stores.unit import Store
 
 _NOBODY: Final = bytes(32)
+_LINE: Final = "bearers"
+"""The slot of those who look up the bearers of all requests that come together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class AccessControl:
 
     def __init__(self, settings: Settings, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
         self._settings, self._directory, self._keys, self._now = settings, directory, keys, now
+        self._bearers = Group[tuple[str, bytes], Bearer | None](self._find_bearers, (), most=settings.blocking_threads)
 
     def authenticate(self, client_id: str, secret: str) -> Client:
         """Return the client of these credentials.
@@ -114,10 +119,15 @@ class AccessControl:
             access = self._keys.directory().decode_access(token)
         except OpenError:
             raise VaultError(Kind.UNAUTHENTICATED, "the access token is not valid") from None
-        found = clients.find_bearer(self._directory, access.client, access.jti)
+        found = self._bearers.do((access.client, access.jti))
         if found is None or found[1] or access.expires <= self._now() or not self._enabled(found[0]):
             raise VaultError(Kind.UNAUTHENTICATED, "the access token is not valid")
         return _client(found[0], access.scopes & found[0].scopes)
+
+    def _find_bearers(self, asked: Sequence[tuple[str, bytes]]) -> list[Bearer | None]:
+        # One leads at a time, so that one connection to the store serves them all.
+        with slots.held(_LINE):
+            return clients.find_bearers(self._directory, asked)
 
     def _enabled(self, row: ClientRow) -> bool:
         return row.enabled and (row.expires is None or row.expires > self._now())

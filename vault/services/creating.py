@@ -27,7 +27,7 @@ from vault.services.submissions import NATURAL, Wish
 from vault.stores import answers, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow, Newcomer, StandingRow
-from vault.stores.unit import Rows, Store, Unit, insert_last, run
+from vault.stores.unit import Rows, Step, Store, Unit, insert_last, run
 
 SEED_BYTES: Final = 32
 _ID_BYTES: Final = 16
@@ -35,6 +35,8 @@ _GATHER_SECONDS: Final = 0.006
 """How long single registrations wait for those who were answered together before: a fourth of what one takes then."""
 _REFUSALS: Final = (VaultError, InvalidFieldError, BudgetError, ConflictError, MissingError, RefusedError)
 """After which nothing of a group stands, and each request is carried out by itself."""
+_MEANWHILE: Final = (Kind.HANDLE_TAKEN, Kind.CONFLICT)
+"""What is said where a row of the same key stands already."""
 
 
 class Creating:
@@ -78,7 +80,8 @@ class Creating:
 
     def _together(self, client: Client) -> Group[Order, Answer | Exception]:
         """Return the line in which the single registrations of a provider wait."""
-        return self._groups.setdefault(client.id, Group(self._carry_out, _REFUSALS, gather_seconds=_GATHER_SECONDS))
+        group = Group(self._carry_out, _REFUSALS, gather_seconds=_GATHER_SECONDS, prompt=True)
+        return self._groups.setdefault(client.id, group)
 
     def _carry_out(self, orders: Sequence[Order]) -> list[Answer | Exception]:
         """Make the registrations of several requests of one provider, each step once for all; return their outcomes.
@@ -236,6 +239,14 @@ class Creating:
         self, client: Client, made: Sequence[Made], orders: Sequence[Order], *, audited: bool = True
     ) -> tuple[list[Made], list[Answer | Exception]]:
         """Write the directory's rows with the answers; return what was entered, and what each order is told."""
+        finishing = [order.attempt.finishing for order in orders]
+        if audited and not any(one.draft.exists for one in made) and None not in finishing:
+            try:
+                return list(made), self._entered_at_once(client, made, orders)
+            except VaultError as error:
+                if error.kind not in _MEANWHILE:
+                    raise
+        # What stands already, or was taken since it was looked up, is looked at under the lock.
         keys = [one.draft.key for one in made if not one.draft.exists]
         with self._directory.begun(standings.taking(self._directory, client.id, keys)) as (unit, (found,)):
             taken, entered = standings.taken_in(found), []
@@ -250,6 +261,25 @@ class Creating:
             with standings.refused():
                 insert_last(unit, *self._rows(drafts), self._audited(client, drafts if audited else []))
         return entered, outcomes
+
+    def _entered_at_once(
+        self, client: Client, made: Sequence[Made], orders: Sequence[Order]
+    ) -> list[Answer | Exception]:
+        """Write new accounts in one round trip, as nobody took their handles; return what each order is told.
+
+        Raises:
+            VaultError: a handle or a standing is taken, and nothing of it stands; the directory cannot be written now.
+        """
+        drafts, steps = [one.draft for one in made], list[Step]()
+        for draft in drafts:
+            draft.order.results[draft.place] = self._shown(draft)
+        outcomes = [_told(order) for order in orders]
+        for order, outcome in zip(orders, outcomes, strict=True):
+            if not isinstance(outcome, Exception) and order.attempt.finishing is not None:
+                steps += order.attempt.finishing(self._directory, outcome)
+        with standings.refused():
+            self._directory.insert(*self._rows(drafts), self._audited(client, drafts), steps=steps)
+        return outcomes
 
     def _refusal(self, unit: Unit, client: Client, one: Made, taken: set[str]) -> VaultError | None:
         """Return why a draft cannot be entered after all; an existing standing gets its record here."""
@@ -295,13 +325,19 @@ def _may_stand(error: Exception) -> bool:
 
 
 def _finished(unit: Unit, order: Order) -> Answer | Exception:
-    """Store what an order is told; one whose only item is refused has no rows, and its refusal for an outcome."""
+    """Store what an order is told, and return it."""
+    outcome = _told(order)
+    if not isinstance(outcome, Exception):
+        order.attempt.finish(unit, outcome)
+    return outcome
+
+
+def _told(order: Order) -> Answer | Exception:
+    """Return what an order is told; one whose only item is refused has no rows, and its refusal for an outcome."""
     try:
-        answer = order.answering(order.results)
+        return order.answering(order.results)
     except (VaultError, InvalidFieldError) as refusal:
         return refusal
-    order.attempt.finish(unit, answer)
-    return answer
 
 
 def _standing(pid: bytes, client: Client, kind: str, now: int) -> StandingRow:

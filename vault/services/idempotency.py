@@ -15,7 +15,7 @@ from vault.errors import Kind, VaultError
 from vault.services.held_keys import HeldKeys
 from vault.stores import answers
 from vault.stores.answers import AnswerRow
-from vault.stores.unit import Store, Unit
+from vault.stores.unit import Speaking, Step, Store, Unit, run
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -34,6 +34,8 @@ class Attempt:
 
     ids: bytes
     finish: Callable[[Unit, Answer], None]
+    finishing: Callable[[Speaking, Answer], list[Step]] | None = None
+    """What `finish` runs, where that can be said before there is a transaction."""
 
 
 class Idempotent:
@@ -51,18 +53,21 @@ class Idempotent:
             VaultError: another body under this key, or still running.
         """
         if idempotency is None:
-            return effect(Attempt(ids, lambda _unit, _answer: None))
+            return effect(Attempt(ids, lambda _unit, _answer: None, lambda _store, _answer: []))
         stored, ids = self._begin(client, idempotency, ids)
         if stored is not None:
             return stored
 
-        def finish(unit: Unit, answer: Answer) -> None:
+        def finishing(store: Speaking, answer: Answer) -> list[Step]:
             status, body = answer
             sealed = self._keys.seal_answer(client, idempotency.key, orjson.dumps(body))
-            answers.finish(unit, client, idempotency.key, status, sealed)
+            return [answers.finishing(store, client, idempotency.key, status, sealed)]
+
+        def finish(unit: Unit, answer: Answer) -> None:
+            run(unit, *finishing(unit, answer))
 
         try:
-            return effect(Attempt(ids, finish))
+            return effect(Attempt(ids, finish, finishing))
         except VaultError as error:
             if error.kind is Kind.UNAVAILABLE:
                 raise  # what was begun may be carried out yet: the row keeps its ids and waits for its answer

@@ -16,6 +16,11 @@ from vault.stores.unit import Unit, inserted, oldest
 _OUTBOX = Bulk(audit_outbox)
 _WAITING = Prepared(select(audit_outbox).limit(bindparam("limit")))
 _SETTLE = Prepared(delete(audit_outbox).where(audit_outbox.c.id.in_(bindparam("ids", expanding=True))))
+_FINISH = Prepared(
+    update(idempotency)
+    .where(idempotency.c.client == bindparam("of_client"), idempotency.c.key == bindparam("of_key"))
+    .values(status=bindparam("new_status"), answer=bindparam("new_answer"))
+)
 _columns = itemgetter(*audit_outbox.c.keys())
 
 
@@ -54,8 +59,12 @@ def take_over(unit: Unit, client: str, key: bytes, until: int, now: int) -> bool
 
 def finish(unit: Unit, client: str, key: bytes, status: int, answer: bytes) -> None:
     """Store the sealed answer, in the transaction of its effect. Idempotent."""
-    where = (idempotency.c.client == client) & (idempotency.c.key == key)
-    unit.execute(update(idempotency).where(where).values(status=status, answer=answer))
+    run(unit, finishing(unit, client, key, status, answer))
+
+
+def finishing(store: Speaking, client: str, key: bytes, status: int, answer: bytes) -> Step:
+    """Return the statement of `finish`, to be run together with others."""
+    return _FINISH.on(store, of_client=client, of_key=key, new_status=status, new_answer=answer)
 
 
 def forget(unit: Unit, client: str, key: bytes) -> None:

@@ -1,6 +1,6 @@
 """Units of work on one store: leaving normally commits, raising rolls back. There is no transaction across stores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,14 +117,15 @@ class Store:
         with _available(), begun(self.engine, *steps) as (connection, outcomes):
             yield connection, outcomes
 
-    def insert(self, *rows: Rows) -> None:
-        """Insert rows of several tables in a transaction of their own.
+    def insert(self, *rows: Rows, steps: Sequence[Step] = ()) -> None:
+        """Insert rows of several tables in a transaction of their own, after statements.
 
         Raises:
+            IntegrityError: a row of the same key stands already, and nothing of the transaction stands.
             VaultError: the store cannot be written now: locked, full or gone.
         """
         with _available():
-            insert_alone(self.engine, *rows)
+            insert_alone(self.engine, *rows, steps=steps)
 
 
 class AbsentStore(Store):
@@ -158,11 +159,11 @@ class AbsentStore(Store):
         raise VaultError(Kind.UNAVAILABLE, _OTHER_ROLE)
         yield  # makes this a context manager like the others
 
-    def insert(self, *rows: Rows) -> None:
+    def insert(self, *rows: Rows, steps: Sequence[Step] = ()) -> None:
         """Refuse.
 
         Raises:
             VaultError: always.
         """
-        del rows
+        del rows, steps
         raise VaultError(Kind.UNAVAILABLE, _OTHER_ROLE)

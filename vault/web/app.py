@@ -1,6 +1,9 @@
 """The Flask application: which routes a role serves, and what every answer has in common."""
 
 import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from flask import Response, request
@@ -13,13 +16,14 @@ from werkzeug.exceptions import MethodNotAllowed
 from vault import logs, metrics
 from vault.errors import Kind, VaultError
 from vault.metrics import Metrics
+from vault.web.ahead import Ahead
 from vault.web.api import accounts, disclosures, events, imports, registrations, reviews, sanctions, secrets, tokens
 from vault.web.gate import CLIENT_KEY, EXTENSION, check_routes
 from vault.web.oauth.errors import oauth_response
-from vault.web.oauth.introspection import Answering, add_introspection, is_plain
+from vault.web.oauth.introspection import add_introspection
 from vault.web.oauth.metadata import add_metadata
 from vault.web.oauth.revocation import add_revocation
-from vault.web.oauth.token import add_token, is_asked
+from vault.web.oauth.token import add_token
 from vault.web.pages.docs import add_docs
 from vault.web.pages.health import add_health
 from vault.web.pages.log import add_log
@@ -28,7 +32,7 @@ from vault.web.pages.officers import add_officers
 from vault.web.pages.transparency import add_transparency
 from vault.web.problems import problem_response, refusal_of
 from vault.web.refusals import refusal
-from vault.web.requests import StrictRequest
+from vault.web.requests import JSON, StrictRequest
 from vault.web.strict import leave_nothing_unread
 from vault.web.telling import tell
 
@@ -47,7 +51,8 @@ _NOUNS: Final = {
 _GUARDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 _PUBLIC: Final = "public"
 """How the one header begins that a view may set itself: what the public log serves may be kept by anybody."""
-_AHEAD_HEADERS: Final = (("Content-Type", "application/json"), *_GUARDS)
+_HEADERS_AHEAD: Final = (("Content-Type", JSON), *_GUARDS)
+_STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
 class ProblemError(BaseModel):
@@ -79,26 +84,25 @@ class VaultApp(OpenAPI):
     request_class = StrictRequest
     request_log: "RequestLog"
     metrics: Metrics
-    introspect: Answering | None = None
-    token: Answering | None = None
+    ahead: Mapping[str, Ahead] = MappingProxyType({})
+    """Path → what answers plain requests for it."""
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types
-        """Answer a request; introspections and tokens ahead of Flask's dispatch, which costs more than they do."""
-        answered = self.introspect if is_plain(environ) else self.token if is_asked(environ) else None
-        if answered is None:
+        """Answer a request; some ahead of Flask's dispatch."""
+        ahead = self.ahead.get(environ["PATH_INFO"])
+        if ahead is None or not ahead.is_plain(environ):
             return super().wsgi_app(environ, start_response)
         started = time.perf_counter()
         try:
-            body = answered(environ)
+            status, body = ahead.answer(environ)
         except Exception as error:  # noqa: BLE001 - every refusal is answered in the one place for refusals
             if isinstance(error, VaultError) and error.kind is Kind.OVERLOADED:
                 self.metrics.refused()
             with self.request_context(environ):
                 return self.handle_exception(error)(environ, start_response)
-        route = environ["PATH_INFO"]
-        seconds = self.request_log.write("POST", route, 200, started, environ[CLIENT_KEY])
-        self.metrics.request("POST", route, 200, seconds)
-        start_response("200 OK", [*_AHEAD_HEADERS, ("Content-Length", str(len(body)))])
+        seconds = self.request_log.write("POST", ahead.path, status, started, environ[CLIENT_KEY])
+        self.metrics.request("POST", ahead.path, status, seconds)
+        start_response(_STATUS_LINES[status], [*_HEADERS_AHEAD, ("Content-Length", str(len(body)))])
         return [body]
 
     def full_dispatch_request(self) -> Response:
@@ -142,14 +146,17 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
     add_health(app, vault)
     add_metrics(app, vault)
     add_docs(app, lambda: app if role == "all" else _with_nouns(*_NOUNS))
+    ahead = []
+    if role in {"all", "identity"}:
+        ahead.append(registrations.ahead(vault))
     if role in {"all", "directory"}:
-        app.token = add_token(app, vault)
-        app.introspect = add_introspection(app, vault)
+        ahead += [add_token(app, vault), add_introspection(app, vault)]
         add_revocation(app, vault)
         add_metadata(app, vault)
         add_log(app, vault)
         add_transparency(app, vault)
         add_officers(app, vault)
+    app.ahead = {one.path: one for one in ahead}
     check_routes(app)
     return app
 

@@ -87,6 +87,12 @@ def requires(
     return declare
 
 
+def declared(view: Callable[..., Any]) -> Permission:
+    """Return the permission that a view declares."""
+    permission: Permission = getattr(view, _PERMISSION)
+    return permission
+
+
 def permission_of(app: Flask, endpoint: str | None) -> Permission | None:
     """Return what the view of an endpoint declares."""
     return getattr(app.view_functions.get(endpoint or ""), _PERMISSION, None)
@@ -119,11 +125,22 @@ def admit() -> None:
         VaultError: framing, credentials, role or scope do not fit, or the client asks too often.
         KeysError: the agent that the route needs is sealed, locked or away.
     """
-    vault, environ = current_vault(), request.environ
     permission = permission_of(current_app, request.endpoint)
     if permission is None:
         raise VaultError(Kind.FORBIDDEN)
-    limit_bytes = limit_of(permission)
+    client = admitted(current_vault(), request.environ, permission, limit_of(permission))
+    if any(len(values) > 1 for values in request.args.listvalues()):
+        raise VaultError(Kind.MALFORMED, "a query parameter is repeated")
+    g.client = client
+
+
+def admitted(vault: "Vault", environ: dict[str, Any], permission: Permission, limit_bytes: int) -> "Client":
+    """Return who calls, if he may call what needs this permission; his id is left in the environ.
+
+    Raises:
+        VaultError: framing, credentials, role or scope do not fit, or the client asks too often.
+        KeysError: the agent that the route needs is sealed, locked or away.
+    """
     check_framing(environ, limit_bytes, chunked=permission.evidence)
     vault.peek(*permission.sockets)
     client = vault.access.bearer(_bearer_token(environ.get("HTTP_AUTHORIZATION", "")))
@@ -131,9 +148,7 @@ def admit() -> None:
     vault.limiting.count(client.id)
     if permission.scopes.get(client.role) not in client.scopes:
         raise VaultError(Kind.FORBIDDEN, "the access token lacks the role or scope that this route needs")
-    if any(len(values) > 1 for values in request.args.listvalues()):
-        raise VaultError(Kind.MALFORMED, "a query parameter is repeated")
-    g.client = client
+    return client
 
 
 def _bearer_token(header: str) -> str:

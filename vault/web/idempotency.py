@@ -30,10 +30,18 @@ def parse_key(header: str) -> str:
 
 def idempotency_of(members: dict[str, Any]) -> Idempotency | None:
     """Return the key of the current request with its fingerprint, None where it has no key."""
-    header = request.headers.get("Idempotency-Key")
+    return keyed(request.headers.get("Idempotency-Key"), request.method, request.path, members)
+
+
+def keyed(header: str | None, method: str, path: str, members: dict[str, Any]) -> Idempotency | None:
+    """Return the key of a request with its fingerprint, None where it has no such header.
+
+    Raises:
+        VaultError: the header is malformed.
+    """
     if header is None:
         return None
     key = hashlib.sha256(parse_key(header).encode()).digest()
     # Members in one order: the same request however it was written.
-    seen = f"{request.method}\n{request.path}\n".encode() + orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
+    seen = f"{method}\n{path}\n".encode() + orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
     return Idempotency(key, hashlib.sha256(seen).digest())

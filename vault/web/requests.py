@@ -24,11 +24,19 @@ class StrictRequest(Request):
         del force, silent, cache
         if self.mimetype != JSON:
             raise VaultError(Kind.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
-        limit_bytes = limit_of(permission_of(current_app, self.endpoint))
-        value = parse_json(read_body(self.environ, limit_bytes))
-        if not isinstance(value, dict):
-            raise VaultError(Kind.VALIDATION, errors=(("", "must be an object"),))
-        return value
+        return members_of(self.environ, limit_of(permission_of(current_app, self.endpoint)))
+
+
+def members_of(environ: dict[str, Any], limit_bytes: int) -> dict[str, Any]:
+    """Return the members of a body of JSON.
+
+    Raises:
+        VaultError: length required, too large, malformed, or not an object.
+    """
+    value = parse_json(read_body(environ, limit_bytes))
+    if not isinstance(value, dict):
+        raise VaultError(Kind.VALIDATION, errors=(("", "must be an object"),))
+    return value
 
 
 def json_response(value: object, status: int = 200) -> Response:

@@ -1,22 +1,29 @@
 """`/v1/registrations`: a provider hands in identities and their evidence, and mends what was returned."""
 
 import re
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from flask import Response, request
 from pydantic import ValidationError
 
 from vault.errors import Kind, VaultError
+from vault.web.ahead import Ahead
 from vault.web.api import ANSWER, api_blueprint
-from vault.web.gate import IDENTITY, current_client, current_vault, requires
-from vault.web.idempotency import idempotency_of
+from vault.web.gate import IDENTITY, admitted, current_client, current_vault, declared, requires
+from vault.web.idempotency import idempotency_of, keyed
 from vault.web.places import EvidencePath, ReceiptsQuery, RegistrationPath, RegistrationsQuery
 from vault.web.problems import item_of
 from vault.web.refusals import refusal
-from vault.web.requests import json_response
+from vault.web.requests import JSON, json_response, members_of
 from vault.web.schemas import Batch, Registration, Resubmission
 from vault.web.strict import read_body
 
+if TYPE_CHECKING:
+    from vault.wiring import Vault
+
+PATH: Final = "/v1/registrations"
 EVIDENCE_TYPES: Final = ("image/png", "image/jpeg", "application/pdf")
 EVIDENCE_NAME: Final = re.compile(r"[a-z0-9_-]{1,32}")
 _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
@@ -31,6 +38,33 @@ def register(body: Registration) -> Response:
     members = body.members()
     status, answer = current_vault().registering.register(current_client(), members, idempotency_of(members))
     return json_response(answer, status)
+
+
+def is_plain(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a request is a registration that is answered ahead of Flask."""
+    return (
+        environ["PATH_INFO"] == PATH
+        and environ["REQUEST_METHOD"] == "POST"
+        and environ.get("CONTENT_TYPE") == JSON
+        and not environ.get("QUERY_STRING")
+    )
+
+
+def ahead(vault: "Vault") -> Ahead:
+    """Return what answers a single registration ahead of Flask: gate, body and service as in `register`."""
+    permission, limit_bytes = declared(register), vault.settings.max_body_bytes
+
+    def answer(environ: dict[str, Any]) -> tuple[int, bytes]:
+        client = admitted(vault, environ, permission, limit_bytes)
+        try:
+            members = Registration.model_validate(members_of(environ, limit_bytes)).members()
+        except ValidationError as error:
+            raise refusal(error) from None
+        idempotency = keyed(environ.get("HTTP_IDEMPOTENCY_KEY"), "POST", PATH, members)
+        status, told = vault.registering.register(client, members, idempotency)
+        return status, orjson.dumps(told)
+
+    return Ahead(PATH, is_plain, answer)
 
 
 @api.post("/batch", responses={200: ANSWER})

@@ -3,7 +3,7 @@
 Who accepts `application/token-introspection+jwt` gets the same answer signed (RFC 9701), off the hot path.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -11,6 +11,7 @@ from flask import Flask, Response, request
 
 from vault.errors import Kind, VaultError
 from vault.services.refusing import Refused
+from vault.web.ahead import Ahead
 from vault.web.gate import CLIENT_KEY
 from vault.web.oauth.client import client_form, credentials
 from vault.web.oauth.errors import OAuthError
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/oauth/introspect"
 SIGNED: Final = "application/token-introspection+jwt"
-Answering = Callable[[dict[str, Any]], bytes]
-"""From a WSGI environ to the body of the answer."""
+_OK: Final = 200
 
 
 def is_plain(environ: Mapping[str, Any]) -> bool:
@@ -35,8 +35,8 @@ def is_plain(environ: Mapping[str, Any]) -> bool:
     )
 
 
-def add_introspection(app: Flask, vault: "Vault") -> Answering:
-    """Add the route to an application, and return what answers it: the application calls it ahead of Flask."""
+def add_introspection(app: Flask, vault: "Vault") -> Ahead:
+    """Add the route to an application, and return what answers it ahead of Flask."""
     limit_bytes, ask, count = vault.settings.max_body_bytes, vault.introspecting.introspect, vault.limiting.count
 
     def answered(environ: dict[str, Any]) -> dict[str, object]:
@@ -73,4 +73,4 @@ def add_introspection(app: Flask, vault: "Vault") -> Answering:
         return Response(jwt, content_type=SIGNED)
 
     app.add_url_rule(PATH, "introspect", view_func=view, methods=["POST"])
-    return introspect
+    return Ahead(PATH, is_plain, lambda environ: (_OK, introspect(environ)))

@@ -9,11 +9,11 @@ from flask import Flask, Response, request
 
 from vault.errors import Kind, VaultError
 from vault.services.refusing import Refused
+from vault.web.ahead import Ahead
 from vault.web.gate import CLIENT_KEY
 from vault.web.oauth.client import client_form, credentials
 from vault.web.oauth.errors import OAuthError
 from vault.web.oauth.exchange import EXCHANGE_GRANT, REPEATABLE, exchanged
-from vault.web.oauth.introspection import Answering
 from vault.web.requests import JSON
 from vault.web.strict import check_framing
 
@@ -26,13 +26,15 @@ _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
 _MAX_SCOPE_CHARACTERS: Final = 512
 
 
-def is_asked(environ: Mapping[str, Any]) -> bool:
-    """Tell whether a request is one for a token, which is answered ahead of Flask."""
-    return (environ["PATH_INFO"], environ["REQUEST_METHOD"]) == (PATH, "POST")
+_OK: Final = 200
 
 
-def add_token(app: Flask, vault: "Vault") -> Answering:
-    """Add the route to an application, and return what answers it: the application calls it ahead of Flask."""
+def _is_plain(environ: Mapping[str, Any]) -> bool:
+    return bool(environ["REQUEST_METHOD"] == "POST")
+
+
+def add_token(app: Flask, vault: "Vault") -> Ahead:
+    """Add the route to an application, and return what answers it ahead of Flask."""
     limit_bytes = vault.settings.max_body_bytes
 
     def token(environ: dict[str, Any]) -> bytes:
@@ -67,7 +69,7 @@ def add_token(app: Flask, vault: "Vault") -> Answering:
         return Response(token(request.environ), content_type=JSON)
 
     app.add_url_rule(PATH, "token", view_func=view, methods=["POST"])
-    return token
+    return Ahead(PATH, _is_plain, lambda environ: (_OK, token(environ)))
 
 
 def _scopes(text: str | None) -> frozenset[str] | None:
