@@ -12,12 +12,11 @@ insert into standing (pid, provider, sector, link, assurance, generation, supers
   case when n % 50 > 0 then id('link', n) end, case when n % 100 > 24 then 'provider' else 'none' end, 0,
   case when n % 99 = 0 then id('pid', n - 1) end, 'live', 'natural', n from numbers;
 
-insert into account (pid, id, provider, external_id, kind, state, handle, mac, created) select id('pid', n),
-  id('acc', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big' end, 'x' || n, 'public', 'approved', 'h'
-  || n, id('mac', n), n from numbers;
+insert into account (pid, id, provider, external_id, kind, state, handle, mac, created, external_hash) select
+  id('pid', n), id('acc', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big' end, 'x' || n, 'public',
+  'approved', 'h' || n, id('mac', n), n, n from numbers;
 
-insert into handle (provider, handle, pid, account, skeleton) select case when n % 10 = 0 then 'cli_' || (n % 70)
-  else 'cli_big' end, 'h' || n, id('pid', n), id('acc', n), 'h' || n from numbers;
+insert into handle (key, account, look) select id('handle', n), id('acc', n), n from numbers;
 
 insert into person_tag (tag, pid) select id('tag', n), id('pid', n) from numbers;
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine, MetaData, Table, insert, select
 
 from keys import migrating
-from keys.engine import open_engine, reading, writing
-from vault.stores import people, schema
+from keys.engine import open_engine, reading, snapshot, writing
+from vault.stores import handles, people, schema, standings
 from vault.stores.identity import record
 from vault.stores.unit import Store
 
@@ -62,6 +62,37 @@ def test_what_people_agreed_to_in_rows_of_its_own_comes_into_their_records(empty
     ]  # fmt: skip
     migrating.downgrade(empty, history, "0001")
     assert held(empty, "consent") == agreed
+
+
+ACCOUNTS: list[dict[str, Any]] = [
+    {"id": b"a1", "provider": "cli_one", "handle": "Anna_L", "external_id": "u-1", "state": "approved"},
+    {"id": b"a2", "provider": "cli_two", "handle": "Anna_L", "external_id": None, "state": "approved"},
+    {"id": b"a3", "provider": "cli_two", "handle": "", "external_id": None, "state": "closed"},
+]
+HANDLES = [
+    {"provider": provider, "handle": "anna_l", "pid": b"of " + account, "account": account, "skeleton": "anna_l"}
+    for provider, account in (("cli_one", b"a1"), ("cli_two", b"a2"))
+]
+
+
+def test_handles_and_external_ids_are_found_as_before_by_their_hashes(empty: Engine) -> None:
+    history = schema.HISTORIES["directory"]
+    migrating.upgrade(empty, history, "0008")
+    rest: dict[str, Any] = {"kind": "public", "mac": b"mac", "created": 7}
+    put(empty, "account", *({**one, **rest, "pid": b"of " + one["id"]} for one in ACCOUNTS))
+    put(empty, "handle", *HANDLES)
+    migrating.upgrade(empty, history)
+    schema.check_all({"directory": empty})
+    with reading(empty) as unit:
+        assert standings.handles_taken(unit, "cli_one", ["anna_l", "other"]) == {"anna_l"}
+        assert standings.handles_taken(unit, "cli_three", ["anna_l"]) == set()
+        assert [row.id for row in standings.accounts_page(unit, "cli_one", b"", 9, None, "u-1")] == [b"a1"]
+        assert standings.accounts_page(unit, "cli_two", b"", 9, None, "u-1") == []
+    with snapshot(empty) as unit:
+        assert handles.stray(unit) == []
+    migrating.downgrade(empty, history, "0008")
+    assert held(empty, "handle") == HANDLES
+    assert [row["external_id"] for row in held(empty, "account")] == ["u-1", None, None]
 
 
 def test_a_resubmission_notes_which_terms_were_agreed_to_and_on_which_day(empty: Engine) -> None:

@@ -189,7 +189,7 @@ def test_stores_share_no_table_but_the_outbox() -> None:
 DISTRIBUTED = {
     "identity": {"record": "rid", "fingerprint": "tag", "evidence": "rid"},
     "directory": {
-        "account": "pid", "handle": "handle", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
+        "account": "pid", "handle": "key", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
         "review": "reg", "sanction": "id", "operator": "account", "idempotency": "key", "import_chunk": "import",
         "revoked": "jti", "audit_outbox": "id", "refusal": "client", "event": "provider",
     },

@@ -12,7 +12,7 @@ from vault.services.access import Client
 from vault.services.held_keys import HeldKeys
 from vault.services.reviewing import summary
 from vault.services.showing import Showing
-from vault.stores import batches, reviews, standings
+from vault.stores import batches, handles, reviews, standings
 from vault.stores.reviews import START, Place, ReviewRow
 from vault.stores.unit import Store
 
@@ -88,7 +88,7 @@ class Listing:
             standing = standings.find(unit, row.pid) if row is not None else None
             if row is None or standing is None:
                 raise VaultError(Kind.NOT_FOUND, "no such account")
-            alike = row.state != "closed" and standings.looks_alike(unit, row)
+            alike = row.state != "closed" and handles.looks_alike(unit, row)
         answer = self._showing.account(client, row, standing)
         return answer | {"look_alike": True} if alike else answer
 

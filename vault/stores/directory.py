@@ -20,7 +20,7 @@ def _where(condition: Any) -> dict[str, Any]:  # noqa: ANN401 - a SQL clause
 
 
 # An index that finds what is equal and knows no order: on PostgreSQL half as large for ids, which come in no order.
-_EQUAL: Final[dict[str, Any]] = {"postgresql_using": "hash"}
+_EQUAL: Final[dict[str, Any]] = {"postgresql_using": "hash", "postgresql_with": {"fillfactor": 90}}
 
 client = Table(
     "client",
@@ -68,20 +68,20 @@ account = Table(
     Column("ladder", Text, nullable=True),
     Column("merged_from", LargeBinary, nullable=True),
     Column("created", BigInteger, nullable=False),
+    # By what an account is found by its provider's own id of it: a hash of both, shorter than they are.
+    Column("external_hash", BigInteger, nullable=True),
     Index("account_provider_id", "provider", "id"),
-    Index("account_provider_external_id", "provider", "external_id"),
+    Index("account_external_hash", "external_hash"),
 )
 
 handle = Table(
     "handle",
     metadata,
-    Column("provider", Text, primary_key=True),
-    Column("handle", Text, primary_key=True),
-    Column("pid", LargeBinary, nullable=False),
-    Index("handle_pid", "pid"),
+    # Hashes of the provider with the folded handle, and with what handles that look alike have in common.
+    Column("key", LargeBinary, primary_key=True),
     Column("account", LargeBinary, nullable=False),
-    Column("skeleton", Text, nullable=False),
-    Index("handle_skeleton_provider", "skeleton", "provider"),
+    Column("look", BigInteger, nullable=False),
+    Index("handle_look", "look"),
 )
 
 standing = Table(
