@@ -10,10 +10,12 @@ from sqlalchemy import Engine, MetaData, Table, insert, select
 
 from keys import migrating
 from keys.engine import open_engine, reading, snapshot, writing
+from keys.fields import HEADER
 from vault.stores import handles, people, schema, standings
 from vault.stores.identity import record
 from vault.stores.unit import Store
 
+SEALED = HEADER + bytes(range(256))
 TERMS = hashlib.sha256(b'{"terms":"2026-01"}').digest()
 LATER = hashlib.sha256(b'{"terms":"2026-02"}').digest()
 TRUTHFUL = hashlib.sha256(b'{"truthful":true}').digest()
@@ -44,11 +46,12 @@ def held(engine: Engine, table: str) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in found]
 
 
-def test_what_people_agreed_to_in_rows_of_its_own_comes_into_their_records(empty: Engine) -> None:
+def test_what_people_agreed_to_comes_into_their_records_and_their_fields_stay_what_they_were(empty: Engine) -> None:
     """Of the second the terms were agreed to anew; the third has none, as a record that is being written may."""
     history = schema.HISTORIES["identity"]
     migrating.upgrade(empty, history, "0001")
-    put(empty, "record", *({"rid": rid, "kind": "natural", "day": 10} for rid in (b"1", b"2", b"3")))
+    kept = {"kind": "natural", "day": 10, "legal_name": SEALED, "phone": None}
+    put(empty, "record", *({**kept, "rid": rid} for rid in (b"1", b"2", b"3")))
     agreed = [
         {"rid": rid, "kind": kind, "text_hash": digest, "day": day}
         for rid, terms, day in ((b"1", TERMS, 10), (b"2", LATER, 12))
@@ -60,8 +63,12 @@ def test_what_people_agreed_to_in_rows_of_its_own_comes_into_their_records(empty
     assert [(row["rid"], row["terms"], row["agreed"]) for row in held(empty, "record")] == [
         (b"1", TERMS, None), (b"2", LATER, 12), (b"3", None, None),
     ]  # fmt: skip
+    assert [(row["legal_name"], row["phone"]) for row in held(empty, "record")] == [(SEALED[26:], None)] * 3
+    with reading(empty) as unit:
+        assert people.sealed_fields(unit, [b"2"]) == {b"2": {"legal_name": SEALED}}
     migrating.downgrade(empty, history, "0001")
     assert held(empty, "consent") == agreed
+    assert [(row["legal_name"], row["phone"]) for row in held(empty, "record")] == [(SEALED, None)] * 3
 
 
 ACCOUNTS: list[dict[str, Any]] = [
@@ -98,12 +105,14 @@ def test_handles_and_external_ids_are_found_as_before_by_their_hashes(empty: Eng
 def test_a_resubmission_notes_which_terms_were_agreed_to_and_on_which_day(empty: Engine) -> None:
     migrating.upgrade(empty, schema.HISTORIES["identity"])
     store = Store(empty)
-    people.add_all(store, [people.NewRecord(b"1", "natural", {"legal_name": b"sealed"}, TERMS)], 10)
+    people.add_all(store, [people.NewRecord(b"1", "natural", {"legal_name": SEALED}, TERMS)], 10)
     for day, terms, agreed in ((12, LATER, 12), (12, LATER, 12), (10, TERMS, None)):
         with store.writing() as unit:
-            people.replace_fields(unit, b"1", {"phone": b"sealed anew"}, terms, day)
+            people.replace_fields(unit, b"1", {"phone": HEADER + b"anew"}, terms, day)
         with store.reading() as unit:
             [row] = unit.execute(select(record)).all()
         assert (row.day, row.terms, row.agreed) == (10, terms, agreed)
-        assert (row.legal_name, row.phone) == (None, b"sealed anew")
+        assert (row.legal_name, row.phone) == (None, b"anew")
+    with pytest.raises(ValueError, match="not sealed"):
+        people.add_all(store, [people.NewRecord(b"2", "natural", {"legal_name": b"in clear"}, TERMS)], 10)
     store.close()

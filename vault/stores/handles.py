@@ -1,8 +1,8 @@
 """Handles of accounts: who has which at his provider, found by hashes that are shorter than what they stand for.
 
 A row holds no handle: its account does. By its key a handle is unique at its provider, so a key is 16 bytes, as an id
-is; of two handles that were made to have one key the second is refused. Other hashes are of 8 bytes: rows that are found
-by them are compared whole, or nothing hangs on it.
+is; of two handles that were made to have one key the second is refused. Other hashes are of 8 bytes: rows that are
+found by them are compared whole, or nothing hangs on it.
 """
 
 import hashlib

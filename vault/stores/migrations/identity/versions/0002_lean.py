@@ -1,4 +1,4 @@
-"""What a person agreed to stands in his record, not in two rows of its own (adr/0035)."""
+"""What a person agreed to stands in his record, not in two rows of its own, and no field with its header (adr/0035)."""
 
 import hashlib
 
@@ -12,12 +12,23 @@ depends_on = None
 
 # The statement of truth has one form, and no registration is taken without it: its hash was the same in each row.
 _TRUTHFUL = hashlib.sha256(b'{"truthful":true}').hexdigest()
-_CARRY = """
-    UPDATE record SET
-        terms = (SELECT text_hash FROM consent WHERE consent.rid = record.rid AND kind = 'terms'),
-        agreed = (SELECT nullif(consent.day, record.day) FROM consent WHERE consent.rid = record.rid AND kind = 'terms')
-"""
+_FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
+# What every sealed field begins with, in hexadecimal digits (formats.md, section 2).
+_HEADER = (b"IVR1\x01\x01" + bytes(20)).hex()
+_BARE = ", ".join(f"{name} = substr({name}, 27)" for name in _FIELDS)
+_OF = "FROM consent WHERE consent.rid = record.rid AND kind = 'terms'"
+_AGREED = f"terms = (SELECT text_hash {_OF}), agreed = (SELECT nullif(consent.day, record.day) {_OF})"
+_CARRY = f"UPDATE record SET {_BARE}, {_AGREED}"  # noqa: S608 - names of ours
 _PART = "INSERT INTO consent SELECT rid, '{0}', {1}, coalesce(agreed, day) FROM record WHERE terms IS NOT NULL"
+_TYPE = {"postgresql": "bytea", "sqlite": "BLOB"}
+
+
+def _dialect() -> str:
+    return str(op.get_bind().dialect.name)
+
+
+def _octets(digits: str) -> str:
+    return f"decode('{digits}', 'hex')" if _dialect() == "postgresql" else f"x'{digits}'"
 
 
 def upgrade() -> None:
@@ -37,8 +48,9 @@ def downgrade() -> None:
         sa.Column("text_hash", sa.LargeBinary, nullable=False),
         sa.Column("day", sa.BigInteger, nullable=False),
     )
-    truthful = f"decode('{_TRUTHFUL}', 'hex')" if op.get_bind().dialect.name == "postgresql" else f"x'{_TRUTHFUL}'"
     op.execute(_PART.format("terms", "terms"))
-    op.execute(_PART.format("truthful", truthful))
+    op.execute(_PART.format("truthful", _octets(_TRUTHFUL)))
+    whole = ", ".join(f"{name} = CAST({_octets(_HEADER)} || {name} AS {_TYPE[_dialect()]})" for name in _FIELDS)
+    op.execute(f"UPDATE record SET {whole}")  # noqa: S608 - names of ours
     op.drop_column("record", "agreed")
     op.drop_column("record", "terms")
