@@ -14,7 +14,7 @@ insert into standing (pid, provider, sector, link, assurance, generation, supers
 
 insert into account (pid, id, provider, external_id, kind, state, handle, mac, created, external_hash) select
   id('pid', n), id('acc', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big' end, 'x' || n, 'public',
-  'approved', 'h' || n, id('mac', n), n, n from numbers;
+  'approved', 'h' || n, id('mac', n), case when n between 20001 and 25000 then 20001 else n end, n from numbers;
 
 insert into handle (key, account, look) select id('handle', n), id('acc', n), n from numbers;
 

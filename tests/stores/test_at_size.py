@@ -18,7 +18,7 @@ from keys.keyring import Keyring
 from tests.databases import Cluster
 from tests.keys.stores import KeyStore
 from tests.stores.filling import BIG, DAY, NOW, fill, id_of, nodes, sent
-from vault.stores import answers, batches, clients, imports, introspected, reviews, sanctions, standings
+from vault.stores import answers, batches, clients, handles, imports, introspected, reviews, sanctions, standings
 from vault.stores.reviews import START
 from vault.stores.schema import HISTORIES
 
@@ -27,6 +27,7 @@ Call = Callable[[Connection, int, Keyring], object]
 """Of a unit of work, the number of rows, a keyring."""
 SMALL, LARGE = 50_000, 1_000_000
 PAGE = 50
+ALIKE = standings.AccountRow(b"", id_of("acc", 7), BIG, None, "public", "approved", "h7", b"", None, None, 7)
 ONE_SECOND = (20_001, b"\x80" * 16)
 """In the midst of the 5,000 registrations that an import made in one second."""
 LITTLE = {"client", "provider", "import"}
@@ -70,10 +71,17 @@ READS: dict[str, Call] = {
     ),
     "next case of all": lambda unit, _, __: reviews.next_open(unit, None, "cli_me", NOW),
     "next case of a provider": lambda unit, _, __: reviews.next_open(unit, BIG, "cli_me", NOW),
-    "accounts": lambda unit, _, __: standings.accounts_page(unit, BIG, b"", PAGE, None),
-    "accounts, deep": lambda unit, _, __: standings.accounts_page(unit, BIG, b"\xc0" * 16, PAGE, None),
-    "accounts of a token": lambda unit, n, _: standings.accounts_page(unit, BIG, b"", PAGE, id_of("pid", n // 2 + 1)),
-    "accounts of an external id": lambda unit, _, __: standings.accounts_page(unit, BIG, b"", PAGE, None, "x1001"),
+    "accounts": lambda unit, _, __: standings.accounts_page(unit, BIG, START, PAGE, None),
+    "accounts, deep": lambda unit, n, _: standings.accounts_page(unit, BIG, (deep(n), b""), PAGE, None),
+    "accounts of one second, deep": lambda unit, _, __: standings.accounts_page(unit, BIG, ONE_SECOND, PAGE, None),
+    "an account": lambda unit, _, __: standings.account_by_id(unit, BIG, id_of("acc", 1001)),
+    "accounts by their ids": lambda unit, _, __: batches.accounts_by_id(
+        unit, BIG, [id_of("acc", at) for at in range(PAGE)]
+    ),
+    "an account's handle set free": lambda unit, _, __: handles.free(unit, BIG, id_of("acc", 1001)),
+    "what looks alike": lambda unit, _, __: handles.looks_alike(unit, ALIKE),
+    "accounts of a token": lambda unit, n, _: standings.accounts_page(unit, BIG, START, PAGE, id_of("pid", n // 2 + 1)),
+    "accounts of an external id": lambda unit, _, __: standings.accounts_page(unit, BIG, START, PAGE, None, "x1001"),
     "sanctions": lambda unit, _, __: sanctions.page(unit, BIG, b"", PAGE, None, None),
     "sanctions, deep": lambda unit, _, __: sanctions.page(unit, BIG, b"\xc0" * 16, PAGE, None, None),
     "sanctions of a token": lambda unit, _, __: sanctions.page(unit, BIG, b"", PAGE, id_of("pid", 1002), None),

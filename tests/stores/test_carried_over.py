@@ -13,6 +13,7 @@ from keys.engine import open_engine, reading, snapshot, writing
 from keys.fields import HEADER
 from vault.stores import handles, people, schema, standings
 from vault.stores.identity import record
+from vault.stores.reviews import START
 from vault.stores.unit import Store
 
 SEALED = HEADER + bytes(range(256))
@@ -93,8 +94,8 @@ def test_handles_and_external_ids_are_found_as_before_by_their_hashes(empty: Eng
     with reading(empty) as unit:
         assert standings.handles_taken(unit, "cli_one", ["anna_l", "other"]) == {"anna_l"}
         assert standings.handles_taken(unit, "cli_three", ["anna_l"]) == set()
-        assert [row.id for row in standings.accounts_page(unit, "cli_one", b"", 9, None, "u-1")] == [b"a1"]
-        assert standings.accounts_page(unit, "cli_two", b"", 9, None, "u-1") == []
+        assert [row.id for row in standings.accounts_page(unit, "cli_one", START, 9, None, "u-1")] == [b"a1"]
+        assert standings.accounts_page(unit, "cli_two", START, 9, None, "u-1") == []
     with snapshot(empty) as unit:
         assert handles.stray(unit) == []
     migrating.downgrade(empty, history, "0008")

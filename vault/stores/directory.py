@@ -70,7 +70,9 @@ account = Table(
     Column("created", BigInteger, nullable=False),
     # By what an account is found by its provider's own id of it: a hash of both, shorter than they are.
     Column("external_hash", BigInteger, nullable=True),
-    Index("account_provider_id", "provider", "id"),
+    Index("account_id", "id", **_EQUAL),
+    # Lists go by time; accounts of one second share an entry, as reviews do below.
+    Index("account_provider_created", "provider", "created"),
     Index("account_external_hash", "external_hash"),
 )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, LargeBinary, and_, bindparam, delete, func, select, true, update
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, and_, bindparam, delete, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -121,7 +121,7 @@ def accounts_of(unit: Unit, pid: bytes) -> list[AccountRow]:
 
 def account_by_id(unit: Unit, owner: str, account_id: bytes) -> AccountRow | None:
     """Return an account of a provider."""
-    row = unit.execute(select(*ACCOUNT).where(account.c.provider == owner, account.c.id == account_id)).one_or_none()
+    row = unit.execute(select(*ACCOUNT).where(handles.owned_as(owner, account.c.id == account_id))).one_or_none()
     return None if row is None else AccountRow(*row)
 
 
@@ -131,19 +131,24 @@ def any_account(unit: Unit, account_id: bytes) -> AccountRow | None:
     return None if row is None else AccountRow(*row)
 
 
+Place = tuple[int, bytes]
+"""Where a list stands: (created, id) of the last account shown."""
+_ORDER: Final = (account.c.created, account.c.id)
+
+
 def accounts_page(
-    unit: Unit, owner: str, after: bytes, limit: int, pid: bytes | None, external_id: str | None = None
+    unit: Unit, owner: str, after: Place, limit: int, pid: bytes | None, external_id: str | None = None
 ) -> list[AccountRow]:
-    """Return a provider's accounts by id, after a key."""
-    # Of an external id there are few: no planner is to go through all of a provider's, in their order, to find them.
-    own = account.c.provider if external_id is None else account.c.provider.concat("")
-    query = select(*ACCOUNT).where(own == owner, account.c.id > after)
+    """Return a provider's accounts by time, after a place: all, or those of a standing, or of an external id."""
+    named: list[ColumnElement[bool]] = []
     if pid is not None:
-        query = query.where(account.c.pid == pid)
+        named.append(account.c.pid == pid)
     if external_id is not None:
         hashed = account.c.external_hash == handles.short_hash(owner, external_id)
-        query = query.where(hashed, account.c.external_id == external_id)
-    return [AccountRow(*row) for row in unit.execute(query.order_by(account.c.id).limit(limit))]
+        named += (hashed, account.c.external_id == external_id)
+    mine = handles.owned_as(owner, *named) if named else account.c.provider == owner
+    query = select(*ACCOUNT).where(mine, tuple_(*_ORDER) > tuple_(*after))
+    return [AccountRow(*row) for row in unit.execute(query.order_by(*_ORDER).limit(limit))]
 
 
 def tags_of(unit: Unit, pid: bytes) -> list[bytes]:
@@ -269,7 +274,7 @@ def set_assurance(unit: Unit, pid: bytes, assurance: str) -> None:
 
 def set_account_state(unit: Unit, account_id: bytes, owner: str, state: str) -> None:
     """Change an account's state; the account may have moved to another standing meanwhile."""
-    where = (account.c.provider == owner) & (account.c.id == account_id) & (account.c.state != "closed")
+    where = handles.owned_as(owner, account.c.id == account_id) & (account.c.state != "closed")
     unit.execute(update(account).where(where).values(state=state))
 
 
@@ -319,7 +324,7 @@ def close_account(unit: Unit, owner: str, account_id: bytes) -> None:
     """Make a tombstone of an account, free its handle, let its operators go. Idempotent."""
     unit.execute(delete(operator).where(operator.c.account == account_id))
     handles.free(unit, owner, account_id)
-    where = (account.c.provider == owner) & (account.c.id == account_id)
+    where = handles.owned_as(owner, account.c.id == account_id)
     nothing = {"handle": "", "external_id": None, "external_hash": None}
     unit.execute(update(account).where(where).values(state="closed", **nothing))
 

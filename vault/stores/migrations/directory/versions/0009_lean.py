@@ -48,6 +48,10 @@ def _index(name: str, table: str, columns: list[str], where: Any = None) -> None
     op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
 
 
+def _hash_index(name: str, table: str, column: str) -> None:
+    op.create_index(name, table, [column], postgresql_using="hash", postgresql_with={"fillfactor": 90})
+
+
 def _lists(*more: str) -> None:
     for name, (columns, where) in _LISTS.items():
         op.drop_index(name, "review")
@@ -103,7 +107,7 @@ def upgrade() -> None:
     op.drop_index("standing_superseded_by", "standing")
     _index("standing_superseded_by", "standing", ["superseded_by"], _SUPERSEDED)
     op.drop_index("review_pid", "review")
-    op.create_index("review_pid", "review", ["pid"], postgresql_using="hash", postgresql_with={"fillfactor": 90})
+    _hash_index("review_pid", "review", "pid")
     prefix = _functions()
     _handles(prefix)
     op.drop_index("account_provider_external_id", "account")
@@ -112,10 +116,16 @@ def upgrade() -> None:
         f"UPDATE account SET external_hash = {prefix}hash8(provider, external_id) WHERE external_id IS NOT NULL"  # noqa: S608 - names of ours
     )
     _index("account_external_hash", "account", ["external_hash"])
+    op.drop_index("account_provider_id", "account")
+    _hash_index("account_id", "account", "id")
+    _index("account_provider_created", "account", ["provider", "created"])
 
 
 def downgrade() -> None:
     """Make them as they were."""
+    op.drop_index("account_provider_created", "account")
+    op.drop_index("account_id", "account")
+    _index("account_provider_id", "account", ["provider", "id"])
     op.drop_index("account_external_hash", "account")
     op.drop_column("account", "external_hash")
     _index("account_provider_external_id", "account", ["provider", "external_id"])
