@@ -29,11 +29,11 @@ insert into review (reg, provider, pid, account, kind, attempt, state, lease_by,
   'returned' when n % 100 < 25 then 'rejected' else 'approved' end, case when n < 200 then 'cli_other' end, case
   when n < 200 then 1900000000 + 600 end, 0, case when n between 20001 and 25000 then 20001 else n end, case when
   n % 100 > 19 then n end, case when n % 100 between 20 and
-  24 and n > 2000 then 1 else 0 end from numbers;
+  24 and n > 2000 then 1 end from numbers;
 
 insert into review (reg, provider, pid, kind, attempt, state, expired_document, submitted, forgotten) select
   id('match', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big' end, id('pid', n), 'match', 1,
-  'in_review', 0, n, 0 from numbers where n % 2 = 0;
+  'in_review', 0, n, null from numbers where n % 2 = 0;
 
 insert into sanction (id, provider, pid, account, rung, starts, until, ground, automated, source, origin, lifted)
   select id('san', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big' end, id('pid', n), null, 1, n,

@@ -51,8 +51,9 @@ def test_what_people_agreed_to_comes_into_their_records_and_their_fields_stay_wh
     """Of the second the terms were agreed to anew; the third has none, as a record that is being written may."""
     history = schema.HISTORIES["identity"]
     migrating.upgrade(empty, history, "0001")
-    kept = {"kind": "natural", "day": 10, "legal_name": SEALED, "phone": None}
-    put(empty, "record", *({**kept, "rid": rid} for rid in (b"1", b"2", b"3")))
+    kept: dict[str, Any] = {"kind": "natural", "day": 10, "legal_name": SEALED, "phone": None}
+    put(empty, "record", *({**kept, "rid": rid, "mandate": None} for rid in (b"1", b"2")))
+    put(empty, "record", {**kept, "rid": b"3", "kind": "organization", "mandate": SEALED})
     agreed = [
         {"rid": rid, "kind": kind, "text_hash": digest, "day": day}
         for rid, terms, day in ((b"1", TERMS, 10), (b"2", LATER, 12))
@@ -70,6 +71,9 @@ def test_what_people_agreed_to_comes_into_their_records_and_their_fields_stay_wh
     migrating.downgrade(empty, history, "0001")
     assert held(empty, "consent") == agreed
     assert [(row["legal_name"], row["phone"]) for row in held(empty, "record")] == [(SEALED, None)] * 3
+    assert [(row["kind"], row["mandate"]) for row in held(empty, "record")] == [
+        ("natural", None), ("natural", None), ("organization", SEALED),
+    ]  # fmt: skip
 
 
 ACCOUNTS: list[dict[str, Any]] = [
@@ -103,10 +107,24 @@ def test_handles_and_external_ids_are_found_as_before_by_their_hashes(empty: Eng
     assert [row["external_id"] for row in held(empty, "account")] == ["u-1", None, None]
 
 
+def test_marks_of_reviews_are_null_where_they_were_0(empty: Engine) -> None:
+    history = schema.HISTORIES["directory"]
+    migrating.upgrade(empty, history, "0008")
+    rest = {"provider": "cli_one", "pid": b"p", "kind": "identity", "attempt": 1, "state": "rejected", "submitted": 7}
+    marked = {b"1": (1, 0), b"2": (0, 1), b"3": (0, 0)}
+    marks = ("expired_document", "forgotten")
+    put(empty, "review", *({**rest, "reg": reg, **dict(zip(marks, of, strict=True))} for reg, of in marked.items()))
+    migrating.upgrade(empty, history)
+    found = {row["reg"]: tuple(row[mark] for mark in marks) for row in held(empty, "review")}
+    assert found == {b"1": (1, None), b"2": (None, 1), b"3": (None, None)}
+    migrating.downgrade(empty, history, "0008")
+    assert {row["reg"]: tuple(row[mark] for mark in marks) for row in held(empty, "review")} == marked
+
+
 def test_a_resubmission_notes_which_terms_were_agreed_to_and_on_which_day(empty: Engine) -> None:
     migrating.upgrade(empty, schema.HISTORIES["identity"])
     store = Store(empty)
-    people.add_all(store, [people.NewRecord(b"1", "natural", {"legal_name": SEALED}, TERMS)], 10)
+    people.add_all(store, [people.NewRecord(b"1", {"legal_name": SEALED}, TERMS)], 10)
     for day, terms, agreed in ((12, LATER, 12), (12, LATER, 12), (10, TERMS, None)):
         with store.writing() as unit:
             people.replace_fields(unit, b"1", {"phone": HEADER + b"anew"}, terms, day)
@@ -115,5 +133,5 @@ def test_a_resubmission_notes_which_terms_were_agreed_to_and_on_which_day(empty:
         assert (row.day, row.terms, row.agreed) == (10, terms, agreed)
         assert (row.legal_name, row.phone) == (None, b"anew")
     with pytest.raises(ValueError, match="not sealed"):
-        people.add_all(store, [people.NewRecord(b"2", "natural", {"legal_name": b"in clear"}, TERMS)], 10)
+        people.add_all(store, [people.NewRecord(b"2", {"legal_name": b"in clear"}, TERMS)], 10)
     store.close()

@@ -10,7 +10,7 @@ metadata = MetaData()
 # believes no parameter.
 NO_MATCH: Final = text("kind != 'match'")
 ACCOUNT_ALONE: Final = text("kind = 'account'")
-DUE: Final = text("kind = 'identity' and forgotten = 0 and state in ('returned', 'rejected')")
+DUE: Final = text("kind = 'identity' and forgotten is null and state in ('returned', 'rejected')")
 KEPT: Final = text("kept = 1")
 SUPERSEDED: Final = text("superseded_by is not null")
 
@@ -144,13 +144,14 @@ review = Table(
     Column("fix", Text, nullable=True),
     Column("reviewer", Text, nullable=True),
     Column("shown", LargeBinary, nullable=True),
-    Column("expired_document", BigInteger, nullable=False),
+    # 1, or null: of what most rows have not, null takes no room.
+    Column("expired_document", BigInteger, nullable=True),
     Column("supersedes", LargeBinary, nullable=True),
     Column("representative", LargeBinary, nullable=True),
     Column("submitted", BigInteger, nullable=False),
     Column("decided", BigInteger, nullable=True),
     # 1 once what runs out after a decision has gone: the record of a rejected one, the evidence of a returned one.
-    Column("forgotten", BigInteger, nullable=False, server_default="0"),
+    Column("forgotten", BigInteger, nullable=True, server_default=text("NULL")),
     # Lists and queues go by time of submission, so that new rows come last in each index, however many there are. Rows
     # of one second share an entry; a query puts these few in the order of their ids.
     Index("review_state_submitted", "state", "submitted"),

@@ -41,7 +41,6 @@ class NewRecord:
     """A record to insert, sealed by the caller."""
 
     rid: bytes
-    kind: str
     fields: Mapping[str, bytes]
     terms: bytes
 
@@ -52,7 +51,7 @@ def add_all(store: Store, rows: Sequence[NewRecord], day: int) -> None:
     Raises:
         VaultError: the store cannot be written now.
     """
-    made = [(row.rid, row.kind, day, *_columns(row.fields), row.terms, None) for row in rows]
+    made = [(row.rid, day, *_columns(row.fields), row.terms, None) for row in rows]
     store.insert(Rows(_RECORDS, made))
 
 

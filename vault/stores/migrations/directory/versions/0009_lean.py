@@ -14,6 +14,8 @@ branch_labels = None
 depends_on = None
 _NO_MATCH = sa.text("kind != 'match'")
 _SUPERSEDED = sa.text("superseded_by is not null")
+_DUE = sa.text("kind = 'identity' and forgotten is null and state in ('returned', 'rejected')")
+_FORMER_DUE = sa.text("kind = 'identity' and forgotten = 0 and state in ('returned', 'rejected')")
 _LISTS = {
     "review_state_submitted": (["state", "submitted"], None),
     "review_provider_submitted": (["provider", "submitted"], _NO_MATCH),
@@ -101,9 +103,22 @@ def _former_handles() -> None:
     _index("handle_skeleton_provider", "handle", ["skeleton", "provider"])
 
 
+def _marks(default: str | None, due: Any) -> None:  # noqa: ANN401 - a SQL clause
+    """Have marks of reviews say `default`, null or 0, where they are not set."""
+    op.drop_index("review_due", "review")
+    for name in ("expired_document", "forgotten"):
+        op.execute(f"ALTER TABLE review RENAME COLUMN {name} TO former_{name}")
+        column = sa.Column(name, sa.BigInteger, nullable=default is None, server_default=default)
+        op.add_column("review", column)
+        op.execute(f"UPDATE review SET {name} = 1 WHERE former_{name} = 1")  # noqa: S608 - names of ours
+        op.drop_column("review", f"former_{name}")
+    _index("review_due", "review", ["state", "decided"], due)
+
+
 def upgrade() -> None:
     """Make indexes anew, and carry over what rows hold."""
     _lists()
+    _marks(None, _DUE)
     op.drop_index("standing_superseded_by", "standing")
     _index("standing_superseded_by", "standing", ["superseded_by"], _SUPERSEDED)
     op.drop_index("review_pid", "review")
@@ -134,4 +149,5 @@ def downgrade() -> None:
     _index("review_pid", "review", ["pid"])
     op.drop_index("standing_superseded_by", "standing")
     _index("standing_superseded_by", "standing", ["superseded_by"])
+    _marks("0", _FORMER_DUE)
     _lists("reg")

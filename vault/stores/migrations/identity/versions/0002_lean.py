@@ -1,4 +1,4 @@
-"""What a person agreed to stands in his record, not in two rows of its own, and no field with its header (adr/0035)."""
+"""What a person agreed to stands in his record, not in two rows of its own; headers and kinds go (adr/0035)."""
 
 import hashlib
 
@@ -32,15 +32,19 @@ def _octets(digits: str) -> str:
 
 
 def upgrade() -> None:
-    """Carry over the terms' hashes, and the days of those that were agreed to later than the record was made."""
+    """Carry over the terms' hashes, and the days of those that were agreed to later than the record was made.
+
+    What is in a record says its kind: an organisation's has a mandate, which no person's has.
+    """
     op.add_column("record", sa.Column("terms", sa.LargeBinary, nullable=True))
     op.add_column("record", sa.Column("agreed", sa.BigInteger, nullable=True))
     op.execute(_CARRY)
     op.drop_table("consent")
+    op.drop_column("record", "kind")
 
 
 def downgrade() -> None:
-    """Make two rows of them again."""
+    """Make rows of them again, and kinds of what there is."""
     op.create_table(
         "consent",
         sa.Column("rid", sa.LargeBinary, primary_key=True),
@@ -52,5 +56,7 @@ def downgrade() -> None:
     op.execute(_PART.format("truthful", _octets(_TRUTHFUL)))
     whole = ", ".join(f"{name} = CAST({_octets(_HEADER)} || {name} AS {_TYPE[_dialect()]})" for name in _FIELDS)
     op.execute(f"UPDATE record SET {whole}")  # noqa: S608 - names of ours
+    op.add_column("record", sa.Column("kind", sa.Text, nullable=False, server_default="natural"))
+    op.execute("UPDATE record SET kind = 'organization' WHERE mandate IS NOT NULL")
     op.drop_column("record", "agreed")
     op.drop_column("record", "terms")
