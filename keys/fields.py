@@ -11,10 +11,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from keys.errors import OpenError
-from keys.frame import Place, Purpose, Stencil, length_prefixed, open_frame, seal, split_length_prefixed
+from keys.frame import (
+    NO_KEY_ID,
+    Place,
+    Purpose,
+    Stencil,
+    header_of,
+    length_prefixed,
+    open_frame,
+    seal,
+    split_length_prefixed,
+)
 from keys.primitives import Secret, expand_sha256
 
 PAD_BYTES: Final = 64
+HEADER: Final = header_of(Purpose.FIELD, NO_KEY_ID, 0)
+"""What every sealed field begins with: it is sealed under its record's own keys, which have no name."""
 _LABEL: Final = b"idvault/v1/field"
 
 

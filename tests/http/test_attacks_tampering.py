@@ -401,9 +401,10 @@ def test_a70_local_tags_moved_to_another_standing_are_refused_and_named(world: W
 def test_a70_a_handle_pointed_at_anothers_account_is_named(world: World) -> None:
     """Two handles swapped in the list of handles alone: fsck says that they are not those of their accounts."""
     one, other = world.registered(), world.registered()
-    rows = [world.vandal.sql("directory", "SELECT rowid FROM handle WHERE pid = ?", m.pid)[0][0] for m in (one, other)]
+    of = "SELECT handle.rowid FROM handle JOIN account ON account.id = handle.account WHERE account.rowid = ?"
+    rows = [world.vandal.sql("directory", of, made.owned)[0][0] for made in (one, other)]
     with world.harmed() as vandal:
-        vandal.swap("directory", "handle", *rows, "handle")
+        vandal.swap("directory", "handle", *rows, "account")
         named = world.named()
         assert len([row for row in named if row.startswith("directory.handle")]) == 2
 

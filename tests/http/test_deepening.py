@@ -14,6 +14,7 @@ from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
 from keys.engine import open_engine, reading
 from keys.errors import OpenError
+from keys.fields import HEADER
 from keys.keyring import Keyring
 from keys.seals import development
 from tests.http.test_delinking import served
@@ -33,7 +34,12 @@ def deep(server: Server, code: int = 0) -> Any:
 
 def fields_of(server: Server) -> dict[bytes, dict[str, bytes]]:
     rows = server.sql("identity", f"SELECT rid, {', '.join(FIELDS)} FROM record")  # noqa: S608 - our own names
-    return {bytes(row[0]): {n: bytes(v) for n, v in zip(FIELDS, row[1:], strict=True) if v is not None} for row in rows}
+    return {
+        bytes(rid): {
+            name: HEADER + bytes(value) for name, value in zip(FIELDS, values, strict=True) if value is not None
+        }
+        for rid, *values in rows
+    }
 
 
 class Thief:

@@ -12,12 +12,11 @@ insert into standing (pid, provider, sector, link, assurance, generation, supers
   case when n % 50 > 0 then id('link', n) end, case when n % 100 > 24 then 'provider' else 'none' end, 0,
   case when n % 99 = 0 then id('pid', n - 1) end, 'live', 'natural', n from numbers;
 
-insert into account (pid, id, provider, external_id, kind, state, handle, mac, created) select id('pid', n),
-  id('acc', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big' end, 'x' || n, 'public', 'approved', 'h'
-  || n, id('mac', n), n from numbers;
+insert into account (pid, id, provider, external_id, kind, state, handle, mac, created, external_hash) select
+  id('pid', n), id('acc', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big' end, 'x' || n, 'public',
+  'approved', 'h' || n, id('mac', n), case when n between 20001 and 25000 then 20001 else n end, n from numbers;
 
-insert into handle (provider, handle, pid, account, skeleton) select case when n % 10 = 0 then 'cli_' || (n % 70)
-  else 'cli_big' end, 'h' || n, id('pid', n), id('acc', n), 'h' || n from numbers;
+insert into handle (key, account, look) select id('handle', n), id('acc', n), n from numbers;
 
 insert into person_tag (tag, pid) select id('tag', n), id('pid', n) from numbers;
 
@@ -30,11 +29,11 @@ insert into review (reg, provider, pid, account, kind, attempt, state, lease_by,
   'returned' when n % 100 < 25 then 'rejected' else 'approved' end, case when n < 200 then 'cli_other' end, case
   when n < 200 then 1900000000 + 600 end, 0, case when n between 20001 and 25000 then 20001 else n end, case when
   n % 100 > 19 then n end, case when n % 100 between 20 and
-  24 and n > 2000 then 1 else 0 end from numbers;
+  24 and n > 2000 then 1 end from numbers;
 
 insert into review (reg, provider, pid, kind, attempt, state, expired_document, submitted, forgotten) select
   id('match', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big' end, id('pid', n), 'match', 1,
-  'in_review', 0, n, 0 from numbers where n % 2 = 0;
+  'in_review', 0, n, null from numbers where n % 2 = 0;
 
 insert into sanction (id, provider, pid, account, rung, starts, until, ground, automated, source, origin, lifted)
   select id('san', n), case when n % 10 = 0 then 'cli_' || (n % 70) else 'cli_big' end, id('pid', n), null, 1, n,

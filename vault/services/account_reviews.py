@@ -14,7 +14,7 @@ from vault.services.access import Client
 from vault.services.accounts import CAP_REACHED, cap_of
 from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt
-from vault.stores import answers, clients, events, reviews, standings
+from vault.stores import answers, clients, events, handles, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow
 from vault.stores.unit import Store, Unit
@@ -39,7 +39,7 @@ class AccountReviews:
             account = _account(unit, row)
             reviews.remember_shown(unit, row.reg, NOBODY_SHOWN)
             self._audit(unit, client, "account.revealed", account.id, now)
-            alike = standings.looks_alike(unit, account)
+            alike = handles.looks_alike(unit, account)
         return {
             "fields": {}, "evidence": [], "candidates": [], "shown": NOBODY_SHOWN.hex(), "returner": False,
             "sanctions": [], "expired_document": False, "look_alike": alike,

@@ -128,7 +128,7 @@ class Accounts:
     ) -> Answer:
         now = self._now()
         if external_id is not None:
-            standings.set_external_id(unit, found.pid, found.id, external_id)
+            standings.set_external_id(unit, found, external_id)
         if renamed is not None:
             standings.rename(unit, renamed)
             self._audit(unit, client, "account.renamed", found.id, now)

@@ -13,7 +13,7 @@ from vault.log.verify import BadLogError, Head, Verified, continues, verify
 from vault.services.counting import Counting
 from vault.services.linking import AT_ONCE, FSCK_BATCH, Linking
 from vault.services.reading_log import LogReader
-from vault.stores import standings
+from vault.stores import handles, standings
 from vault.stores.unit import Store
 
 PARTS: Final = ("standings", "records", "fingerprints", "evidence", "log", "lines")
@@ -74,7 +74,7 @@ class Checking:
                 rule = counts.get("why") or f"{counts['bad']} rows are not as written"
                 report.findings.append({"row": f"keys.{table}", "rule": rule})
         with self._directory.snapshot() as unit:
-            for account in standings.stray_handles(unit):
+            for account in handles.stray(unit):
                 where = f"directory.handle of {AccountId(account)}"
                 report.findings.append({"row": where, "rule": "not the handle of this account"})
         report.checked["lines"] = 0

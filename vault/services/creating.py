@@ -194,7 +194,8 @@ class Creating:
         beside = None if submission.representative is None else _standing(ids.representative, client, NATURAL, now)
         review = ReviewRow(
             ids.reg, client.id, standing.pid, account.id, "identity", 1, "in_review", None, None, None, None, None,
-            None, None, int(submission.expired_document), None, None if beside is None else beside.pid, now, None,
+            None, None, int(submission.expired_document) or None, None, None if beside is None else beside.pid, now,
+            None,
         )  # fmt: skip
         return Draft(order, place, submission, standing, account, review, beside, exists=one.account is not None)
 
@@ -233,7 +234,7 @@ class Creating:
                     name: sealer.seal(Secret(given["keys"][name]), rid, name, given["revisions"][name], value)
                     for name, value in statement.fields.items()
                 }
-                yield rid, statement.kind, fields, submission.terms
+                yield rid, fields, submission.terms
 
     def _entered(
         self, client: Client, made: Sequence[Made], orders: Sequence[Order], *, audited: bool = True

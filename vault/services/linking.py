@@ -32,8 +32,8 @@ _WAIT_SECONDS: Final = 0.05
 _DAY_SECONDS: Final = 86_400
 _T = TypeVar("_T")
 Finish = Callable[[Unit], None]
-SealedRecord = tuple[bytes, str, Mapping[str, bytes], bytes]
-"""(rid, kind, fields, hash of the terms)"""
+SealedRecord = tuple[bytes, Mapping[str, bytes], bytes]
+"""(rid, fields, hash of the terms)"""
 
 
 class Linking:

@@ -12,11 +12,12 @@ from vault.services.access import Client
 from vault.services.held_keys import HeldKeys
 from vault.services.reviewing import summary
 from vault.services.showing import Showing
-from vault.stores import batches, reviews, standings
+from vault.stores import batches, handles, reviews, standings
 from vault.stores.reviews import START, Place, ReviewRow
 from vault.stores.unit import Store
 
 _TIME_BYTES: Final = 8
+_ACCOUNTS: Final = "accounts by time"
 
 
 def _named(listing: str, state: str | None) -> str:
@@ -24,9 +25,13 @@ def _named(listing: str, state: str | None) -> str:
     return listing if state is None else f"{listing}/{state}"
 
 
-def _place(rows: Sequence[ReviewRow], limit: int) -> bytes | None:
+def _place(time: int, row_id: bytes) -> bytes:
+    return time.to_bytes(_TIME_BYTES, "big") + row_id
+
+
+def _end(rows: Sequence[ReviewRow], limit: int) -> bytes | None:
     """Return where a full page ends."""
-    return rows[-1].submitted.to_bytes(_TIME_BYTES, "big") + rows[-1].reg if len(rows) == limit else None
+    return _place(rows[-1].submitted, rows[-1].reg) if len(rows) == limit else None
 
 
 class Listing:
@@ -47,20 +52,20 @@ class Listing:
             for row in rows
             if (own := living.get(row.pid)) is not None
         ]
-        return self._page(listing, client, items, _place(rows, limit))
+        return self._page(listing, client, items, _end(rows, limit))
 
     def reviews(self, client: Client, cursor: str | None, limit: int, state: str | None) -> dict[str, Any]:
         """Return a page of the cases that this reviewer may see."""
         listing, limit = _named("reviews", state), self._limit(limit)
         with self._directory.reading() as unit:
             rows = reviews.queue(unit, client.provider, state, self._placed(listing, client, cursor), limit)
-        return self._page(listing, client, [summary(row) for row in rows], _place(rows, limit))
+        return self._page(listing, client, [summary(row) for row in rows], _end(rows, limit))
 
     def accounts(
         self, client: Client, cursor: str | None, limit: int, token: str | None, external_id: str | None = None
     ) -> dict[str, Any]:
         """Return a page of this provider's accounts, or those behind one of its tokens, or of one external id."""
-        after, limit = self._after("accounts", client, cursor), self._limit(limit)
+        after, limit = self._placed(_ACCOUNTS, client, cursor), self._limit(limit)
         try:
             pid = None if token is None else self._keys.tokens(client.sector or "").decode(token).pid
         except OpenError:
@@ -71,7 +76,9 @@ class Listing:
             rows = standings.accounts_page(unit, client.id, after, limit, pid, external_id)
             found = batches.find(unit, {row.pid for row in rows})
         items = [self._showing.account(client, row, found[row.pid]) for row in rows if row.pid in found]
-        return self._page("accounts", client, items, rows[-1].id if len(rows) == limit else None)
+        return self._page(
+            _ACCOUNTS, client, items, _place(rows[-1].created, rows[-1].id) if len(rows) == limit else None
+        )
 
     def account(self, client: Client, account: str) -> dict[str, Any]:
         """Return an account of this provider.
@@ -88,7 +95,7 @@ class Listing:
             standing = standings.find(unit, row.pid) if row is not None else None
             if row is None or standing is None:
                 raise VaultError(Kind.NOT_FOUND, "no such account")
-            alike = row.state != "closed" and standings.looks_alike(unit, row)
+            alike = row.state != "closed" and handles.looks_alike(unit, row)
         answer = self._showing.account(client, row, standing)
         return answer | {"look_alike": True} if alike else answer
 

@@ -25,7 +25,7 @@ from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.linking import REVIEW, Linking
 from vault.services.registering import evidence_place
-from vault.stores import clients, reviews, standings
+from vault.stores import clients, handles, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store
@@ -100,7 +100,7 @@ class Reviewing:
         with self._directory.writing() as unit:
             reviews.remember_shown(unit, row.reg, opened["shown"])
             account = standings.account_by_id(unit, row.provider, row.account or b"")
-            alike = account is not None and account.state != "closed" and standings.looks_alike(unit, account)
+            alike = account is not None and account.state != "closed" and handles.looks_alike(unit, account)
         return case | {
             "fields": {name: json.loads(value) for name, value in opened["fields"].items()},
             "evidence": pieces,

@@ -11,6 +11,7 @@ from sqlalchemy import delete, select, update
 from keys.bulk import Bulk
 from vault.stores import events, reviews
 from vault.stores.directory import account, local_tag, person_tag, standing
+from vault.stores.handles import owned_as
 from vault.stores.unit import Unit
 
 _PERSON_TAGS: Final = Bulk(person_tag, conflict="ON CONFLICT (tag) DO UPDATE SET pid = excluded.pid")
@@ -31,7 +32,7 @@ def approved(unit: Unit, plan: Mapping[str, Any], now: int) -> None:
     _add_local_tags(unit, plan["local"])
     fresh = reviews.decide_all(unit, [(case["reg"], case["attempt"]) for case in cases], memo)
     accounts = [case["account"] for case in cases if case["account"] is not None]
-    own = (account.c.provider == memo["provider"]) & account.c.id.in_(accounts) & (account.c.state != "closed")
+    own = owned_as(memo["provider"], account.c.id.in_(accounts)) & (account.c.state != "closed")
     unit.execute(update(account).where(own).values(state="approved"))
     events.add_all(unit, memo["provider"], events.DECIDED, fresh, now)
 

@@ -6,7 +6,8 @@ from typing import Final
 from sqlalchemy import bindparam, select
 
 from vault.stores.directory import account, person_tag, standing
-from vault.stores.standings import AccountRow, StandingRow
+from vault.stores.handles import owned_as
+from vault.stores.standings import ACCOUNT, AccountRow, StandingRow
 from vault.stores.unit import Outcome, Prepared, Speaking, Step, Store, Unit
 
 INTROSPECTED: Final = Prepared(
@@ -77,14 +78,14 @@ def tags(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, list[bytes]]:
 
 def accounts_by_id(unit: Unit, owner: str, ids: Iterable[bytes]) -> dict[bytes, AccountRow]:
     """Return accounts of a provider by their ids."""
-    query = select(account).where(account.c.provider == owner, account.c.id.in_(set(ids)))
+    query = select(*ACCOUNT).where(owned_as(owner, account.c.id.in_(set(ids))))
     return {row.id: AccountRow(*row) for row in unit.execute(query)}
 
 
 def accounts(unit: Unit, pids: Iterable[bytes]) -> dict[bytes, list[AccountRow]]:
     """Return the accounts of standings."""
     found: dict[bytes, list[AccountRow]] = {}
-    for row in unit.execute(select(account).where(account.c.pid.in_(set(pids)))):
+    for row in unit.execute(select(*ACCOUNT).where(account.c.pid.in_(set(pids)))):
         found.setdefault(row.pid, []).append(AccountRow(*row))
     return found
 

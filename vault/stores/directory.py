@@ -10,7 +10,7 @@ metadata = MetaData()
 # believes no parameter.
 NO_MATCH: Final = text("kind != 'match'")
 ACCOUNT_ALONE: Final = text("kind = 'account'")
-DUE: Final = text("kind = 'identity' and forgotten = 0 and state in ('returned', 'rejected')")
+DUE: Final = text("kind = 'identity' and forgotten is null and state in ('returned', 'rejected')")
 KEPT: Final = text("kept = 1")
 SUPERSEDED: Final = text("superseded_by is not null")
 
@@ -20,7 +20,7 @@ def _where(condition: Any) -> dict[str, Any]:  # noqa: ANN401 - a SQL clause
 
 
 # An index that finds what is equal and knows no order: on PostgreSQL half as large for ids, which come in no order.
-_EQUAL: Final[dict[str, Any]] = {"postgresql_using": "hash"}
+_EQUAL: Final[dict[str, Any]] = {"postgresql_using": "hash", "postgresql_with": {"fillfactor": 90}}
 
 client = Table(
     "client",
@@ -68,20 +68,22 @@ account = Table(
     Column("ladder", Text, nullable=True),
     Column("merged_from", LargeBinary, nullable=True),
     Column("created", BigInteger, nullable=False),
-    Index("account_provider_id", "provider", "id"),
-    Index("account_provider_external_id", "provider", "external_id"),
+    # By what an account is found by its provider's own id of it: a hash of both, shorter than they are.
+    Column("external_hash", BigInteger, nullable=True),
+    Index("account_id", "id", **_EQUAL),
+    # Lists go by time; accounts of one second share an entry, as reviews do below.
+    Index("account_provider_created", "provider", "created"),
+    Index("account_external_hash", "external_hash"),
 )
 
 handle = Table(
     "handle",
     metadata,
-    Column("provider", Text, primary_key=True),
-    Column("handle", Text, primary_key=True),
-    Column("pid", LargeBinary, nullable=False),
-    Index("handle_pid", "pid"),
+    # Hashes of the provider with the folded handle, and with what handles that look alike have in common.
+    Column("key", LargeBinary, primary_key=True),
     Column("account", LargeBinary, nullable=False),
-    Column("skeleton", Text, nullable=False),
-    Index("handle_skeleton_provider", "skeleton", "provider"),
+    Column("look", BigInteger, nullable=False),
+    Index("handle_look", "look"),
 )
 
 standing = Table(
@@ -142,13 +144,14 @@ review = Table(
     Column("fix", Text, nullable=True),
     Column("reviewer", Text, nullable=True),
     Column("shown", LargeBinary, nullable=True),
-    Column("expired_document", BigInteger, nullable=False),
+    # 1, or null: of what most rows have not, null takes no room.
+    Column("expired_document", BigInteger, nullable=True),
     Column("supersedes", LargeBinary, nullable=True),
     Column("representative", LargeBinary, nullable=True),
     Column("submitted", BigInteger, nullable=False),
     Column("decided", BigInteger, nullable=True),
     # 1 once what runs out after a decision has gone: the record of a rejected one, the evidence of a returned one.
-    Column("forgotten", BigInteger, nullable=False, server_default="0"),
+    Column("forgotten", BigInteger, nullable=True, server_default=text("NULL")),
     # Lists and queues go by time of submission, so that new rows come last in each index, however many there are. Rows
     # of one second share an entry; a query puts these few in the order of their ids.
     Index("review_state_submitted", "state", "submitted"),

@@ -10,7 +10,7 @@ from typing import Final
 KEYS: Final = {
     "identity": {"record": "rid", "fingerprint": "tag", "evidence": "rid"},
     "directory": {
-        "account": "pid", "handle": "handle", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
+        "account": "pid", "handle": "key", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
         "review": "reg", "sanction": "id", "operator": "account", "idempotency": "key", "import_chunk": "import",
         "revoked": "jti", "audit_outbox": "id", "refusal": "client", "event": "provider",
     },

@@ -8,7 +8,6 @@ record = Table(
     "record",
     metadata,
     Column("rid", LargeBinary, primary_key=True),
-    Column("kind", Text, nullable=False),
     Column("day", BigInteger, nullable=False),
     Column("legal_name", LargeBinary, nullable=True),
     Column("names", LargeBinary, nullable=True),

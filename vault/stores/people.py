@@ -1,4 +1,7 @@
-"""Records, evidence and fingerprints of the identity store. Nothing here leads to an account."""
+"""Records, evidence and fingerprints of the identity store. Nothing here leads to an account.
+
+Sealed fields stand in their columns without the header that is the same in all; outside this module they have it.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +11,20 @@ from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk, Rows
+from keys.fields import HEADER
 from vault.stores.identity import evidence, fingerprint, record
 from vault.stores.unit import Store, Unit
 
 FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
 _RECORDS = Bulk(record)
 _FINGERPRINTS = Bulk(fingerprint, conflict="ON CONFLICT (tag) DO UPDATE SET sealed = excluded.sealed")
+_WAS, _NEW = [f"was_{name}" for name in FIELDS], [f"new_{name}" for name in FIELDS]
 _FIELD_COLUMNS = [record.c[name] for name in FIELDS]
+_AS_IT_WAS = [record.c[name].is_not_distinct_from(bindparam(was)) for name, was in zip(FIELDS, _WAS, strict=True)]
 _REPLACE = (
     update(record)
-    .where(record.c.rid == bindparam("of"), *(record.c[n].is_not_distinct_from(bindparam(f"was_{n}")) for n in FIELDS))
-    .values({name: bindparam(f"new_{name}") for name in FIELDS})
+    .where(record.c.rid == bindparam("of"), *_AS_IT_WAS)
+    .values(dict(zip(FIELDS, map(bindparam, _NEW), strict=True)))
 )
 
 
@@ -35,7 +41,6 @@ class NewRecord:
     """A record to insert, sealed by the caller."""
 
     rid: bytes
-    kind: str
     fields: Mapping[str, bytes]
     terms: bytes
 
@@ -46,13 +51,13 @@ def add_all(store: Store, rows: Sequence[NewRecord], day: int) -> None:
     Raises:
         VaultError: the store cannot be written now.
     """
-    made = [(row.rid, row.kind, day, *map(row.fields.get, FIELDS), row.terms, None) for row in rows]
+    made = [(row.rid, day, *_columns(row.fields), row.terms, None) for row in rows]
     store.insert(Rows(_RECORDS, made))
 
 
 def replace_fields(unit: Unit, rid: bytes, fields: Mapping[str, bytes], terms: bytes, day: int) -> None:
     """Write the fields of a resubmission over the old ones, and which terms were agreed to now. Idempotent."""
-    values = {name: fields.get(name) for name in FIELDS}
+    values = dict(zip(FIELDS, _columns(fields), strict=True))
     agreed = func.nullif(day, record.c.day)
     unit.execute(update(record).where(record.c.rid == rid).values(**values, terms=terms, agreed=agreed))
 
@@ -60,7 +65,7 @@ def replace_fields(unit: Unit, rid: bytes, fields: Mapping[str, bytes], terms: b
 def replace_sealed(unit: Unit, items: Iterable[tuple[bytes, Mapping[str, bytes], Mapping[str, bytes]]]) -> None:
     """Write fields (rid, as they were, as they are) over those that were read, where nobody wrote others meanwhile."""
     rows = [
-        {"of": rid, **{f"was_{n}": was.get(n) for n in FIELDS}, **{f"new_{n}": fields.get(n) for n in FIELDS}}
+        {"of": rid, **dict(zip(_WAS, _columns(was), strict=True)), **dict(zip(_NEW, _columns(fields), strict=True))}
         for rid, was, fields in items
     ]
     if rows:
@@ -81,7 +86,14 @@ def sealed_fields(unit: Unit, rids: Iterable[bytes]) -> dict[bytes, dict[str, by
 
 
 def _present(row: Any) -> dict[str, bytes]:  # noqa: ANN401 - a SQL row's mapping
-    return {name: value for name in FIELDS if (value := row[name]) is not None}
+    return {name: HEADER + value for name in FIELDS if (value := row[name]) is not None}
+
+
+def _columns(fields: Mapping[str, bytes]) -> list[bytes | None]:
+    """Return what stands of sealed fields in their columns."""
+    if not all(sealed.startswith(HEADER) for sealed in fields.values()):
+        raise ValueError("a field that is not sealed")
+    return [None if (sealed := fields.get(name)) is None else sealed[len(HEADER) :] for name in FIELDS]
 
 
 def page(unit: Unit, after: bytes, limit: int) -> list[tuple[bytes, dict[str, bytes]]]:

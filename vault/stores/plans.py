@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, update
 
 from vault.domain.scopes import Rung, running
 from vault.stores import approving, events, operators, reviews, sanctions, standings
-from vault.stores.directory import account, handle, local_tag, operator, person_tag, standing
+from vault.stores.directory import account, local_tag, operator, person_tag, standing
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Unit
 
@@ -82,7 +82,6 @@ def parted(unit: Unit, plan: Plan, now: int) -> None:
     for account_id, mac in apart["accounts"]:
         back = update(account).where(account.c.pid == survivor, account.c.id == account_id)
         unit.execute(back.values(pid=alias, mac=mac, merged_from=func.nullif(account.c.merged_from, alias)))
-        unit.execute(update(handle).where(handle.c.account == account_id).values(pid=alias))
         sanctions.follow(unit, account_id, survivor, alias)
     for pid in apart["group"]:
         sanctions.give_back(unit, pid, survivor, alias)
@@ -125,7 +124,6 @@ def _keeper(unit: Unit, plan: Plan, living: StandingRow, now: int) -> bytes:
     for row in kept:
         moved = update(account).where(account.c.pid == living.pid, account.c.id == row.id)
         unit.execute(moved.values(pid=pid, mac=rebound[row.id], merged_from=None, state="legacy"))
-        unit.execute(update(handle).where(handle.c.account == row.id).values(pid=pid))
         # The mandate went with the record: nobody acts for this account any more.
         operators.remove_all(unit, row.id)
     return pid

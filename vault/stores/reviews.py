@@ -45,7 +45,7 @@ class ReviewRow:
     fix: str | None
     reviewer: str | None
     shown: bytes | None
-    expired_document: int
+    expired_document: int | None
     supersedes: bytes | None
     representative: bytes | None
     submitted: int
@@ -106,7 +106,7 @@ Place = tuple[int, bytes]
 """Where a list stands: (submitted, reg) of the last row shown. What is sent in again moves to the end."""
 START: Final[Place] = (0, b"")
 _ORDER: Final = (review.c.submitted, review.c.reg)
-_DUE: Final = text("review.kind = 'identity' and review.forgotten = 0 and review.state in ('returned', 'rejected')")
+_DUE: Final = text("review.kind = 'identity' and review.forgotten is null and review.state in ('returned', 'rejected')")
 """`DUE` of the index, which is joined with other tables here."""
 
 
@@ -198,7 +198,7 @@ def resubmit(unit: Unit, reg: bytes, attempt: int, now: int, *, expired_document
     values = {
         "state": "in_review", "attempt": attempt + 1, "submitted": now, "decided": None, "method": None,
         "reason": None, "fix": None, "reviewer": None, "shown": None,
-        "lease_by": None, "lease_until": None, "expired_document": int(expired_document), "forgotten": 0,
+        "lease_by": None, "lease_until": None, "expired_document": int(expired_document) or None, "forgotten": None,
     }  # fmt: skip
     return unit.execute(update(review).where(where).values(**values)).rowcount == 1
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, delete, func, select, update
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, and_, bindparam, delete, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from keys.bulk import Bulk, Rows, insert_all
 from keys.driver import Outcome, Speaking, Step, run, table_of
-from vault.domain.handles import TAKEN, handle_key, skeleton
+from vault.domain.handles import TAKEN, handle_key
 from vault.errors import Kind, VaultError
-from vault.stores import sanctions
+from vault.stores import handles, sanctions
 from vault.stores.directory import KEPT, account, handle, local_tag, operator, person_tag, standing
 from vault.stores.unit import Prepared, Unit, inserted
 
@@ -54,6 +54,7 @@ class StandingRow:
     created: int
 
 
+ACCOUNT: Final = [account.c[name] for name in AccountRow.__slots__]
 _values_of_account: Final = attrgetter(*AccountRow.__slots__)
 _values_of_standing: Final = attrgetter(*StandingRow.__slots__)
 VOID: Final = "void"
@@ -62,13 +63,15 @@ VOID: Final = "void"
 _STANDINGS: Final = Bulk(standing)
 _HANDLES: Final = Bulk(handle)
 _ACCOUNTS: Final = Bulk(account)
-_TAKEN: Final = Prepared(
-    select(handle.c.handle).where(
-        handle.c.provider == bindparam("owner"), handle.c.handle.in_(bindparam("keys", expanding=True))
-    )
+_TAKEN: Final = Prepared(select(handle.c.key).where(handle.c.key.in_(bindparam("keys", expanding=True))))
+_asked: Final = (
+    func.unnest(bindparam("keys", type_=ARRAY(LargeBinary))).table_valued("key", name="asked").render_derived()
 )
+_one: Final = select(handle.c.key).where(handle.c.key == _asked.c.key).limit(1).lateral()
+# Each by itself: a plan that was made while the store was empty would read all handles to find those of a list.
+_TAKEN_EACH: Final = Prepared(select(_one.c.key).select_from(_asked.join(_one, true())))
 _FIND: Final = Prepared(select(standing).where(standing.c.pid == bindparam("pid")))
-_ACCOUNTS_OF: Final = Prepared(select(account).where(account.c.pid == bindparam("pid")))
+_ACCOUNTS_OF: Final = Prepared(select(*ACCOUNT).where(account.c.pid == bindparam("pid")))
 
 
 def find(unit: Unit, pid: bytes) -> StandingRow | None:
@@ -118,26 +121,34 @@ def accounts_of(unit: Unit, pid: bytes) -> list[AccountRow]:
 
 def account_by_id(unit: Unit, owner: str, account_id: bytes) -> AccountRow | None:
     """Return an account of a provider."""
-    row = unit.execute(select(account).where(account.c.provider == owner, account.c.id == account_id)).one_or_none()
+    row = unit.execute(select(*ACCOUNT).where(handles.owned_as(owner, account.c.id == account_id))).one_or_none()
     return None if row is None else AccountRow(*row)
 
 
 def any_account(unit: Unit, account_id: bytes) -> AccountRow | None:
     """Return an account, whoever its provider is: for commands of the host."""
-    row = unit.execute(select(account).where(account.c.id == account_id)).one_or_none()
+    row = unit.execute(select(*ACCOUNT).where(account.c.id == account_id)).one_or_none()
     return None if row is None else AccountRow(*row)
 
 
+Place = tuple[int, bytes]
+"""Where a list stands: (created, id) of the last account shown."""
+_ORDER: Final = (account.c.created, account.c.id)
+
+
 def accounts_page(
-    unit: Unit, owner: str, after: bytes, limit: int, pid: bytes | None, external_id: str | None = None
+    unit: Unit, owner: str, after: Place, limit: int, pid: bytes | None, external_id: str | None = None
 ) -> list[AccountRow]:
-    """Return a provider's accounts by id, after a key."""
-    query = select(account).where(account.c.provider == owner, account.c.id > after)
+    """Return a provider's accounts by time, after a place: all, or those of a standing, or of an external id."""
+    named: list[ColumnElement[bool]] = []
     if pid is not None:
-        query = query.where(account.c.pid == pid)
+        named.append(account.c.pid == pid)
     if external_id is not None:
-        query = query.where(account.c.external_id == external_id)
-    return [AccountRow(*row) for row in unit.execute(query.order_by(account.c.id).limit(limit))]
+        hashed = account.c.external_hash == handles.short_hash(owner, external_id)
+        named += (hashed, account.c.external_id == external_id)
+    mine = handles.owned_as(owner, *named) if named else account.c.provider == owner
+    query = select(*ACCOUNT).where(mine, tuple_(*_ORDER) > tuple_(*after))
+    return [AccountRow(*row) for row in unit.execute(query.order_by(*_ORDER).limit(limit))]
 
 
 def tags_of(unit: Unit, pid: bytes) -> list[bytes]:
@@ -178,12 +189,14 @@ def handles_taken(unit: Unit, owner: str, keys: Iterable[str]) -> set[str]:
 
 def taking(store: Speaking, owner: str, keys: Iterable[str]) -> Step:
     """Return the statement that reads them, to be run together with others; `taken_in` takes what it gave."""
-    return _TAKEN.on(store, owner=owner, keys=list(set(keys)))
+    named = {handles.key(owner, key): key for key in keys}
+    statement = _TAKEN_EACH if store.dialect.name == "postgresql" else _TAKEN
+    return replace(statement.on(store, keys=list(named)), row=lambda found: named[next(iter(found))])
 
 
 def taken_in(outcome: Outcome) -> set[str]:
     """Return the handles that were read."""
-    return {row.handle for row in outcome.rows}
+    return set(outcome.rows)
 
 
 def add_all(unit: Unit, newcomers: Sequence[Newcomer]) -> None:
@@ -201,8 +214,8 @@ def adding(newcomers: Sequence[Newcomer]) -> tuple[Rows, Rows, Rows]:
     owned = [(one.account, one.handle_key) for one in newcomers if one.account is not None]
     return (
         Rows(_STANDINGS, [_values_of_standing(one.standing) for one in newcomers]),
-        Rows(_HANDLES, [_handle_row(row, key) for row, key in owned]),
-        Rows(_ACCOUNTS, [_values_of_account(row) for row, _ in owned]),
+        Rows(_HANDLES, [handles.row(row, key) for row, key in owned]),
+        Rows(_ACCOUNTS, [_account_row(row) for row, _ in owned]),
     )
 
 
@@ -226,13 +239,14 @@ def refused() -> Iterator[None]:
         raise
 
 
-def _handle_row(row: AccountRow, key: str) -> tuple[Any, ...]:
-    return row.provider, key, row.pid, row.id, skeleton(row.handle)
+def _account_row(row: AccountRow) -> tuple[Any, ...]:
+    hashed = None if row.external_id is None else handles.short_hash(row.provider, row.external_id)
+    return *_values_of_account(row), hashed
 
 
 def _add_handles(unit: Unit, owned: Sequence[tuple[AccountRow, str]]) -> None:
     with refused():
-        _HANDLES.insert(unit, [_handle_row(row, key) for row, key in owned])
+        _HANDLES.insert(unit, [handles.row(row, key) for row, key in owned])
 
 
 def give_record(unit: Unit, pid: bytes, link: bytes, kind: str) -> bool:
@@ -260,7 +274,7 @@ def set_assurance(unit: Unit, pid: bytes, assurance: str) -> None:
 
 def set_account_state(unit: Unit, account_id: bytes, owner: str, state: str) -> None:
     """Change an account's state; the account may have moved to another standing meanwhile."""
-    where = (account.c.provider == owner) & (account.c.id == account_id) & (account.c.state != "closed")
+    where = handles.owned_as(owner, account.c.id == account_id) & (account.c.state != "closed")
     unit.execute(update(account).where(where).values(state=state))
 
 
@@ -277,7 +291,7 @@ def add_account(unit: Unit, owned: AccountRow) -> None:
         VaultError: the handle is taken at this provider.
     """
     _add_handles(unit, [(owned, handle_key(owned.handle))])
-    _ACCOUNTS.insert(unit, [_values_of_account(owned)])
+    _ACCOUNTS.insert(unit, [_account_row(owned)])
 
 
 def rename(unit: Unit, owned: AccountRow) -> None:
@@ -286,16 +300,17 @@ def rename(unit: Unit, owned: AccountRow) -> None:
     Raises:
         VaultError: the new handle is taken at this provider.
     """
-    unit.execute(delete(handle).where(handle.c.provider == owned.provider, handle.c.account == owned.id))
+    handles.free(unit, owned.provider, owned.id)
     _add_handles(unit, [(owned, handle_key(owned.handle))])
     where = (account.c.pid == owned.pid) & (account.c.id == owned.id)
     unit.execute(update(account).where(where).values(handle=owned.handle, mac=owned.mac))
 
 
-def set_external_id(unit: Unit, pid: bytes, account_id: bytes, external_id: str) -> None:
+def set_external_id(unit: Unit, owned: AccountRow, external_id: str) -> None:
     """Write the provider's own id of an account."""
-    where = (account.c.pid == pid) & (account.c.id == account_id)
-    unit.execute(update(account).where(where).values(external_id=external_id))
+    where = (account.c.pid == owned.pid) & (account.c.id == owned.id)
+    hashed = handles.short_hash(owned.provider, external_id)
+    unit.execute(update(account).where(where).values(external_id=external_id, external_hash=hashed))
 
 
 def count_accounts(unit: Unit, pid: bytes, kind: str, states: Iterable[str]) -> int:
@@ -305,20 +320,13 @@ def count_accounts(unit: Unit, pid: bytes, kind: str, states: Iterable[str]) -> 
     return int(unit.execute(query).scalar_one())
 
 
-def looks_alike(unit: Unit, owned: AccountRow) -> bool:
-    """Tell whether another handle of that provider looks like this account's; never which."""
-    query = select(handle.c.account).where(
-        handle.c.provider == owned.provider, handle.c.skeleton == skeleton(owned.handle), handle.c.account != owned.id
-    )
-    return unit.execute(query.limit(1)).first() is not None
-
-
 def close_account(unit: Unit, owner: str, account_id: bytes) -> None:
     """Make a tombstone of an account, free its handle, let its operators go. Idempotent."""
     unit.execute(delete(operator).where(operator.c.account == account_id))
-    where = (account.c.provider == owner) & (account.c.id == account_id)
-    unit.execute(update(account).where(where).values(state="closed", handle="", external_id=None))
-    unit.execute(delete(handle).where(handle.c.provider == owner, handle.c.account == account_id))
+    handles.free(unit, owner, account_id)
+    where = handles.owned_as(owner, account.c.id == account_id)
+    nothing = {"handle": "", "external_id": None, "external_hash": None}
+    unit.execute(update(account).where(where).values(state="closed", **nothing))
 
 
 def kept_bans(unit: Unit, after: bytes, limit: int) -> list[StandingRow]:
@@ -352,12 +360,11 @@ def add_local_tag(unit: Unit, tag: bytes, kind: str, pid: bytes) -> None:
 
 
 def merge(unit: Unit, alias: bytes, survivor: bytes, macs: Iterable[tuple[bytes, bytes]]) -> None:
-    """Make one standing part of another: accounts, handles, tags, sanctions, which are all kept. Idempotent."""
+    """Make one standing part of another: accounts, tags, sanctions, which are all kept. Idempotent."""
     for account_id, mac in macs:
         moved = update(account).where(account.c.pid == alias, account.c.id == account_id)
         origin = func.coalesce(account.c.merged_from, alias)
         unit.execute(moved.values(pid=survivor, mac=mac, merged_from=origin))
-    unit.execute(update(handle).where(handle.c.pid == alias).values(pid=survivor))
     for row in unit.execute(select(local_tag).where(local_tag.c.pid == alias)).all():
         unit.execute(delete(local_tag).where(local_tag.c.tag == row.tag, local_tag.c.pid == alias))
         add_local_tag(unit, row.tag, row.kind, survivor)
@@ -378,15 +385,6 @@ def page(unit: Unit, after: bytes, limit: int) -> list[StandingRow]:
 def local_tags_of(unit: Unit, pid: bytes) -> list[bytes]:
     """Return the local tags of a standing: for fsck."""
     return list(unit.execute(select(local_tag.c.tag).where(local_tag.c.pid == pid)).scalars())
-
-
-def stray_handles(unit: Unit) -> list[bytes]:
-    """Return the accounts whose handle row is missing, or is another's: for fsck."""
-    own = and_(handle.c.pid == account.c.pid, handle.c.account == account.c.id)
-    query = select(account.c.id, account.c.provider, account.c.handle, handle.c.provider, handle.c.handle)
-    query = query.where(account.c.state != "closed")
-    rows = unit.execution_options(yield_per=1000).execute(query.select_from(account.outerjoin(handle, own)))
-    return [row[0] for row in rows if (row[3], row[4]) != (row[1], handle_key(row[2]))]
 
 
 def _columns(row: StandingRow | AccountRow) -> dict[str, Any]:
