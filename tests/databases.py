@@ -72,6 +72,16 @@ class Cluster:
             for name in made:
                 connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
 
+    def files(self, url: str, *, log: bool = False) -> list[Path]:
+        """Write all out; return the files in which a database lies, with the write-ahead log of all if asked."""
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+            query = "SELECT oid FROM pg_database WHERE datname = %s"
+            [oid] = connection.execute(query, (make_url(url).database,)).fetchone() or [0]
+        folder = Path(self._server.pgdata)
+        found = [*(folder / "base" / str(oid)).iterdir(), *((folder / "pg_wal").iterdir() if log else ())]
+        return [path for path in found if path.is_file()]
+
     def put_back(self, url: str, copy: str) -> None:
         """Put a copy in the place of a database; neither has connections."""
         name = make_url(url).database

@@ -8,12 +8,15 @@ from typing import Final
 
 import pytest
 
+from keys.backups import Keeper
+from keys.restoring import root_of_seal
 from tests.http.test_backups import Place, is_clean, moved, opens, run
 from tests.http.test_rotation import keys
 from tests.http.test_seals import secret
 from tests.http.test_store_faults import fill
 from tests.people import person
 from tests.serving import BIN, Server
+from vault.backups import Backup
 
 pytestmark = pytest.mark.sqlite  # the disk is that of the stores' files
 
@@ -114,6 +117,31 @@ def test_a_backup_to_a_full_disk_says_so_and_leaves_nothing(served: Server, tmp_
     place.backup()
 
 
+@pytest.mark.parametrize("whose", [(), ("--keys-alone",)], ids=["whole", "keys alone"])
+@pytest.mark.parametrize("full", ["home", "key file"])
+def test_a_backup_is_refused_where_the_homes_disk_or_the_key_files_is_full_and_the_former_key_file_stays(
+    served: Server, tmp_path: Path, whose: tuple[str, ...], full: str
+) -> None:
+    made, place = served.provider("chat").registered(person(1), "anna_1"), Place(served, tmp_path / "place")
+    with disk(tmp_path / "officers", 64 * 1024) as officers:
+        place.key_file = officers / "backup-keys.json"
+        place.backup("first")
+        former, folder = place.key_file.read_bytes(), tmp_path / "place" / "second"
+        said = ("backup", str(folder), "--key-file", str(place.key_file), *whose)
+        filler = fill(served.home if full == "home" else officers)
+        try:
+            assert "disk" in run(served.environment, *said, code=1)
+        finally:
+            filler.unlink()
+        assert not folder.exists() or not list(folder.iterdir())
+        assert not (served.home / ".backup").exists()
+        assert place.key_file.read_bytes() == former
+        run(served.environment, *said)
+        keeper = Keeper.parse(former)
+        assert Backup.read(folder).opened_part(keeper, root_of_seal(keeper, str))
+    assert moved(served.clients[0], served).introspect(made["token"])["active"] is True
+
+
 def test_a_restore_on_a_full_disk_says_so_and_is_said_again_where_there_is_room(served: Server, tmp_path: Path) -> None:
     chat = served.provider("chat")
     made = chat.registered(person(1), "anna_1")
@@ -121,12 +149,13 @@ def test_a_restore_on_a_full_disk_says_so_and_is_said_again_where_there_is_room(
     backup = place.backup()
     with disk(tmp_path / "small", 8 * 1024 * 1024) as small:
         other = Server(small / "home")
-        filler = fill(small, leave_bytes=500_000)
-        told = place.restore(other, backup, "--no-mirror", code=1)
-        assert "disk" in told
-        assert "Traceback" not in told
-        assert not (other.home / "keys.db").exists()
-        filler.unlink()
+        for room in (20_000, 200_000, 500_000):
+            filler = fill(small, leave_bytes=room)
+            told = place.restore(other, backup, "--no-mirror", code=1)
+            assert "disk" in told
+            assert "Traceback" not in told
+            assert not (other.home / "keys.db").exists()
+            filler.unlink()
         place.restore(other, backup, "--no-mirror")
         other.start()
         assert moved(chat, other).introspect(made["token"])["active"] is True

@@ -1,6 +1,11 @@
-"""What is left of keys: after `seal` none in any process, environment, core or file of the vault (A19, promise 4)."""
+"""What is left of keys: after `seal` none in any process, environment, core or file of the vault (A19, promise 4).
+
+Files are those of the home folder with their logs and free pages, those for the moment, and what PostgreSQL writes.
+"""
 
 import mmap
+import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -12,7 +17,9 @@ from keys.engine import open_engine, reading
 from keys.keyring import Keyring
 from keys.seals.passphrase import Passphrase
 from keys.seals.sealed import read
-from tests.http.test_processes import eventually
+from tests import serving
+from tests.http.test_officers import citizen
+from tests.http.test_processes import eventually, holders
 from tests.http.test_rotation import keys
 from tests.http.test_seals import secret
 from tests.people import person
@@ -65,7 +72,10 @@ def found_in(server: Server, wanted: Mapping[str, bytes]) -> set[str]:
                 found |= {f"process {name}" for name, key in wanted.items() if key in region}
         except FileNotFoundError:
             continue
-    for path in [*server.home.rglob("*"), server.log]:
+    paths = [*server.home.rglob("*"), *Path(server.environment["TMPDIR"]).rglob("*"), server.log]
+    if serving.cluster is not None:
+        paths += [path for url in server.databases.values() for path in serving.cluster.files(url, log=True)]
+    for path in paths:
         if path.is_file() and path.stat().st_size:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 found |= {f"{path.name} {name}" for name, key in wanted.items() if content.find(key) >= 0}
@@ -73,9 +83,11 @@ def found_in(server: Server, wanted: Mapping[str, bytes]) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def _programs(monkeypatch: pytest.MonkeyPatch) -> None:
+def _programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The agent is a program of its own: its memory and environment are what they are in production."""
     monkeypatch.setattr(Server, "forks_agent", False)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
 
 
 @pytest.fixture
@@ -91,7 +103,7 @@ def passed(fresh: Server, tmp_path: Path) -> Server:
 
 def test_a19_after_seal_no_key_is_left_in_any_process_or_file(passed: Server) -> None:
     chat, rita = passed.provider("bank"), passed.reviewer("rita")
-    made = chat.registered({**person(2), "document": {**person(2)["document"], "country": "FIN"}}, "maria_2")
+    made = chat.registered(citizen(2), "maria_2")
     rita.reveal(made["id"])
     wanted = all_keys(passed)
     before = found_in(passed, wanted)
@@ -101,3 +113,16 @@ def test_a19_after_seal_no_key_is_left_in_any_process_or_file(passed: Server) ->
     assert not [where for where in before if not where.startswith("process ")], "no file holds a key in the clear"
     keys(passed, "seal")
     assert eventually(lambda: not found_in(passed, wanted))
+
+
+def test_a19_a_holder_that_crashes_leaves_no_core_and_no_key_of_its_own(passed: Server) -> None:
+    passed.provider("bank").registered(citizen(2), "maria_2")
+    wanted, names = all_keys(passed), holders(passed)["names"]
+    folder = Path(f"/proc/{names}/cwd").readlink()
+    before = set(folder.iterdir())
+    os.kill(names, signal.SIGSEGV)
+    assert eventually(lambda: holders(passed).get("names") not in {None, names}, 10), "another one has its place"
+    assert not set(folder.iterdir()) - before, "no core"
+    found = found_in(passed, wanted)
+    assert not [where for where in found if not where.startswith("process ")]
+    assert not found & {"process root", "process passphrase", "process kek  1", "process commitment key"}

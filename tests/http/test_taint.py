@@ -119,14 +119,16 @@ def _found(places: dict[str, bytes], markers: dict[str, set[bytes]], allowed: tu
 
 
 class Told:
-    """Refusals, kept to look for echoes in them."""
+    """Answers, kept to look in them for what may not be there; refusals for echoes too."""
 
     def __init__(self) -> None:
         self.refusals: list[httpx.Response] = []
+        self.answers: list[httpx.Response] = []
 
     def __call__(self, answer: httpx.Response, *status: int) -> httpx.Response:
         # A 500 is for the last test: the search goes on, for failures are where values slip out.
         assert answer.status_code in {*status, 500}, (answer.status_code, answer.text)
+        self.answers.append(answer)
         if answer.status_code >= 400:
             self.refusals.append(answer)
         return answer
@@ -240,6 +242,7 @@ def _story(server: Server) -> dict[str, Any]:
     _await_told(server)
     outputs += [server.run(*command) for command in commands]
     places = _places(server)
+    tags = {bytes(tag) for (tag,) in server.sql("identity", "SELECT tag FROM fingerprint")}
     secret = {f"{client.id} secret": client.secret for client in server.clients}
     secret |= {f"{client.id} access token": client.token for client in server.clients if client.token}
     code = server.stop()
@@ -247,6 +250,7 @@ def _story(server: Server) -> dict[str, Any]:
     return {
         "server": server, "told": told, "people": (good, refused, second), "evidence": evidence, "places": places,
         "secret": secret, "outputs": "".join(outputs), "code": code,
+        "tags": tags,
     }  # fmt: skip
 
 
@@ -295,6 +299,16 @@ def test_a_handle_stands_in_the_directory_alone(story: dict[str, Any]) -> None:
     good = story["people"][0]
     in_directory = b"".join(content for place, content in story["places"].items() if "directory.db" in place)
     assert good.handle.encode() in in_directory, "it is there in clear, as the design says: else this looks in vain"
+
+
+def test_a24_a_tag_by_which_people_are_recognised_stands_in_the_identity_store_alone(story: dict[str, Any]) -> None:
+    tags: set[bytes] = story["tags"]
+    assert len(tags) >= 2
+    traces = {spelt for tag in tags for spelt in (tag, tag.hex().encode(), tag.hex().upper().encode(), *_base64(tag))}
+    answers = {f"answer {at}": one.content for at, one in enumerate(story["told"].answers)}
+    shown = {**story["places"], **answers, "output": story["outputs"].encode()}
+    assert _found(shown, {"tag": traces}, ("identity.db", "after identity.db")) == set()
+    assert any(tag in content for place, content in shown.items() if "identity.db" in place for tag in tags)
 
 
 def test_no_client_secret_or_access_token_stands_in_any_file_log_or_process(story: dict[str, Any]) -> None:
