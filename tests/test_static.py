@@ -48,6 +48,7 @@ PUBLIC: Final = frozenset(
         ("keys/requests.py", "_REQUEST.digest == digest"),
         ("keys/requests.py", "_APPROVAL.digest == digest"),
         ("keys/rewrapping.py", "_RECORD.mac == bindparam('new_read_mac')"),
+        ("vault/stores/standings.py", "account.c.external_hash == handles.short_hash(owner, external_id)"),
         ("keys/rewrapping.py", "_RECORD.mac == _lists.c.read_mac"),
         ("keys/rewrapping.py", "_EVIDENCE.mac == row.mac"),
         ("vault/stores/standings.py", "local_tag.c.tag == tag"),
