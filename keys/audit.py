@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Any, Final
 
 import msgpack
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from keys import bulk, leaves, store
 from keys.bulk import Bulk, Rows
@@ -32,6 +32,12 @@ _COUNTED: Final = "keys.resealed"
 _DISCLOSURES: Final = frozenset({"disclosure.granted", "disclosure.deferred", "disclosure.notified"})
 _OUTBOX: Final = Bulk(store.audit_outbox)
 _COLUMNS: Final = itemgetter(*store.audit_outbox.c.keys())
+
+
+def oldest(connection: Connection) -> int | None:
+    """Return the minute, since 1970, of the oldest row that waits for the log; None where none waits."""
+    minute: int | None = connection.execute(select(func.min(store.audit_outbox.c.minute))).scalar_one()
+    return minute
 
 
 def write(

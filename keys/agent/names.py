@@ -48,6 +48,8 @@ class Limits:
     """How long the recipient of a disclosure can fetch its package."""
     backup_keep_days: int = 90
     """How long a backup can be restored after its backup key was replaced; then that key is destroyed."""
+    unlogged_minutes: int = 10
+    """How long what was done may wait for the public log before officers' requests are not taken, nor carried out."""
 
 
 @dataclass(frozen=True, slots=True)

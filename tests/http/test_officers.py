@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import sqlite3
 import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -300,6 +302,32 @@ def test_a_whole_home_folder_that_was_put_back_does_not_open_while_a_mirror_know
     machines.say("anna", "unseal")
     assert "put back to an earlier state" in str(machines.say("maria", "unseal", code=1))
     assert status(server)["names"] == "sealed"
+
+
+@pytest.mark.sqlite
+def test_a32_officers_decide_nothing_while_the_log_store_cannot_be_written_and_reads_go_on(machines: Machines) -> None:
+    server = machines.server
+    server.environment |= {"IDVAULT_SEQUENCER": "yes", "IDVAULT_LOG_MILLISECONDS": "100"}
+    machines.ceremony()
+    server.stop()
+    server.start(httpx.codes.SERVICE_UNAVAILABLE)
+    machines.say("anna", "unseal")
+    machines.say("maria", "unseal")
+    ask = ("request", "raise-budget", "creates_per_hour", "--yes", "--set")
+    asked = machines.say("anna", *ask, "per_hour=5")
+    assert eventually(lambda: not server.sql("keys", "SELECT 1 FROM audit_outbox"))
+    with closing(sqlite3.connect(server.home / "log.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        machines.say("maria", "reject", asked["id"], "--reason", "too few")
+        size = status_of_log(server)
+        server.sql("keys", "UPDATE audit_outbox SET minute = minute - 11")  # as if it waited for so long
+        for who, said in (("anna", (*ask, "per_hour=6")), ("maria", ("approve", asked["id"], "--yes"))):
+            assert "the public log is more than 10 minutes behind" in str(machines.say(who, *said, code=1))
+        assert status_of_log(server) == size
+        other.execute("ROLLBACK")
+    assert eventually(lambda: not server.sql("keys", "SELECT 1 FROM audit_outbox"))
+    machines.approved(asked["id"], "maria")
+    assert eventually(lambda: status_of_log(server) > size)
 
 
 def status_of_log(server: Server) -> int:

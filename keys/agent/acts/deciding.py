@@ -140,6 +140,7 @@ class Deciding:
 
         Raises:
             QuorumError: not of its form, not his, or it asks for what cannot be done.
+            ConflictError: the public log is behind.
         """
         with self.lock:
             state = self.in_force(said.card)
@@ -158,6 +159,7 @@ class Deciding:
             chain.needed(state, request, self.now())
             approval = self._signed(said, request)
             with writing(self.engine) as connection:
+                self._check_told(connection)
                 digest = requests.put(connection, bytes(request), Stage.PENDING, request.expires)
                 if approval.key not in {one.key for one in requests.find(connection, digest.hex()).approvals}:
                     requests.approve(connection, digest, approval)
@@ -169,6 +171,7 @@ class Deciding:
 
         Raises:
             QuorumError: the signature is not his on this request, or the request is void.
+            ConflictError: the public log is behind.
         """
         with self.lock:
             state = self.in_force(said.card)
@@ -181,6 +184,7 @@ class Deciding:
             self._check_open(state, request)
             approval = self._signed(said, request)
             with writing(self.engine) as connection:
+                self._check_told(connection)
                 requests.approve(connection, held.digest, approval)
             return self._settled(state, held.digest)
 
@@ -191,6 +195,12 @@ class Deciding:
         if self.now() >= approval.not_after:
             raise QuorumError("approval: expired; look at this machine's clock")
         return approval
+
+    def _check_told(self, connection: Connection) -> None:
+        """Have nothing more decided while what was done does not reach the public log, whoever keeps it from there."""
+        oldest, most = audit.oldest(connection), self.limits.unlogged_minutes
+        if oldest is not None and self.now() // 60 - oldest > most:
+            raise ConflictError(f"the public log is more than {most} minutes behind; see to it, then say this again")
 
     def _check_open(self, state: State, request: Request) -> None:
         if request.deployment != self.keyring.deployment:
@@ -324,8 +334,9 @@ class Deciding:
         Raises:
             ChainError: it was not approved enough, or may not be used.
             ConflictError: the officers' policy has this done only while their shares opened the vault; or who they are
-                may have changed after the backup that this vault came from.
+                may have changed after the backup that this vault came from; or the public log is behind.
         """
+        self._check_told(connection)
         if request.kind not in REKEYS and self.chain.is_behind(connection):
             raise ConflictError(_BEHIND)
         if request.kind in state.policy.by_officers and not self.by_officers:
