@@ -60,7 +60,7 @@ def test_who_lists_too_often_is_refused_in_problem_form_and_nothing_was_done(cha
         assert refused.headers["Retry-After"] == "1"
         assert refused.headers["Content-Type"] == "application/problem+json"
         assert refused.json()["type"] == "urn:idvault:problem:client-limit"
-        assert chat.server.sql("directory", "SELECT count(*) FROM handle WHERE handle = 'limited'")[0][0] == 0
+        assert chat.server.sql("directory", "SELECT count(*) FROM account WHERE handle = 'limited'")[0][0] == 0
 
 
 def test_another_client_and_health_are_answered_meanwhile(served: Server, chat: Client) -> None:

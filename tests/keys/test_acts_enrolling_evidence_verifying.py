@@ -190,7 +190,7 @@ def test_verify_own_counts_every_row_that_does_not_hold(store: KeyStore) -> None
         "key": {"rows": 15, "bad": 0}, "agreement": {"rows": 0, "bad": 0}, "handoff": {"rows": 0, "bad": 0},
         "statement_key": {"rows": 0, "bad": 0}, "request": {"rows": 0, "bad": 0},
         "officer_record": {"rows": 0, "bad": 0}, "disclosure": {"rows": 0, "bad": 0},
-        "deepening": {"rows": 0, "bad": 0}, "hold": {"rows": 0, "bad": 0},
+        "deepening": {"rows": 0, "bad": 0}, "hold": {"rows": 0, "bad": 0}, "ended": {"rows": 0, "bad": 0},
     }  # fmt: skip
     store.execute("UPDATE record_key SET state = 'verified'")
     store.execute("UPDATE reviewer SET state = 'disabled'")
@@ -210,4 +210,5 @@ def test_verify_own_counts_every_row_that_does_not_hold(store: KeyStore) -> None
         "disclosure": 0,
         "deepening": 0,
         "hold": 0,
+        "ended": 0,
     }

@@ -21,6 +21,7 @@ from keys.errors import (
     RefusedError,
     SealedError,
     SealError,
+    SealUnreachableError,
     UnavailableError,
 )
 from keys.passphrases import LOW_MEMORY
@@ -551,7 +552,9 @@ def _run(folder: Path, what: Change, at: Point) -> Path:
         what.prepare(party)
         what.asked(party)
         names, output = agent.holder("names"), folder / "trace"
-        with killed_at(names, at, output, (to_store(), *FILES)), suppress(UnavailableError):
+        # Whose write is counted may be the driver of the other seal, which is a process of its own.
+        lost = suppress(UnavailableError, SealUnreachableError)
+        with killed_at(names, at, output, (to_store(), *FILES)), lost:
             what.act(party)
         until(lambda: agent.status().get("names") not in (None, "starting"), "a holder stands")
         for client in (agent.message, agent.officer, agent.identity, agent.directory):
