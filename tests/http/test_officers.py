@@ -313,6 +313,7 @@ def test_a32_officers_decide_nothing_while_the_log_store_cannot_be_written_and_r
     server.start(httpx.codes.SERVICE_UNAVAILABLE)
     machines.say("anna", "unseal")
     machines.say("maria", "unseal")
+    assert eventually(lambda: httpx.get(f"{server.url}/log/checkpoint", verify=NO_TLS).status_code == httpx.codes.OK)
     ask = ("request", "raise-budget", "creates_per_hour", "--yes", "--set")
     asked = machines.say("anna", *ask, "per_hour=5")
     assert eventually(lambda: not server.sql("keys", "SELECT 1 FROM audit_outbox"))
