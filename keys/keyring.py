@@ -138,6 +138,8 @@ class Keyring:
             if row.purpose == STANDING_KEK:
                 wrapping[row.id] = key
         # What is made from the entries goes with them; dictionaries are replaced whole, so that readers need no lock.
+        # A reader keeps what it made in the dictionary that was there before it read the entries: if they are read anew
+        # meanwhile, that is thrown away. Entries come first here, so that nothing of former ones is kept beside them.
         self._keys, self._usable, self._active, self._macs, self._links = keys, {}, {}, {}, {}
 
     def verify(self) -> tuple[int, int]:
@@ -164,7 +166,7 @@ class Keyring:
         Raises:
             MissingError: there is none; EndedError where there were some, and all are destroyed.
         """
-        known = self._usable.get((purpose, scope))
+        held, known = self._usable, self._usable.get((purpose, scope))
         if known is not None:
             return known
         found = self._keys.get((purpose, scope))
@@ -176,7 +178,7 @@ class Keyring:
             raise EndedError
         if not usable:
             raise MissingError(f"no key of purpose {purpose}")
-        self._usable[purpose, scope] = usable
+        held[purpose, scope] = usable
         return usable
 
     def _ended(self, purpose: str, scope: str) -> bool:
@@ -204,7 +206,6 @@ class Keyring:
         keys = [key for key in self.versions(purpose, scope).values() if key.state in MAY_PROTECT]
         if not keys:
             raise MissingError(f"no active key of purpose {purpose}")
-        # Into what was there before the entries were read: if they are read anew meanwhile, that is thrown away.
         held[purpose, scope] = sorted(keys, key=lambda key: key.version, reverse=True)
         return held[purpose, scope]
 
@@ -234,12 +235,12 @@ class Keyring:
         Raises:
             MissingError: no such sector.
         """
-        held = self._links.get(sector)
-        if held is None:
-            held = self._links[sector] = Links(
-                sector, self.secrets("link", sector), [key.version for key in self.active("link", sector)]
-            )
-        return held
+        held, known = self._links, self._links.get(sector)
+        if known is not None:
+            return known
+        active = [key.version for key in self.active("link", sector)]
+        held[sector] = made = Links(sector, self.secrets("link", sector), active)
+        return made
 
     def mac(self, purpose: str, label: bytes) -> Mac:
         """Return the MAC under what is derived by a label from the current key of a purpose.
@@ -247,10 +248,11 @@ class Keyring:
         Raises:
             MissingError: there is none.
         """
-        held = self._macs.get((purpose, label))
-        if held is None:
-            held = self._macs[purpose, label] = Mac(expand_sha256(self.current(purpose).secret, label))
-        return held
+        held, known = self._macs, self._macs.get((purpose, label))
+        if known is not None:
+            return known
+        held[purpose, label] = made = Mac(expand_sha256(self.current(purpose).secret, label))
+        return made
 
     def tokens(self, sector: str) -> PairwiseTokens:
         """Return the token codec of a sector.

@@ -1,10 +1,12 @@
 """Keys are used as their state allows, and a key row that was touched opens nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Final
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Engine, insert
 
 from keys import entries, setup
 from keys import store as tables
@@ -252,6 +254,40 @@ def test_a_newer_version_that_is_not_active_does_not_seal(store: KeyStore) -> No
     keyring = store.opened()
     assert keyring.current("kek").version == 1
     assert set(keyring.versions("kek")) == {1, 2}
+
+
+class _Moving(dict[tuple[str, str], dict[int, Key]]):
+    """Entries that another thread rotates and reads anew just after one of them was looked up."""
+
+    def __init__(self, ring: Keyring, engine: Engine, moved: tuple[str, str]) -> None:
+        super().__init__(ring._keys)
+        self.ring, self.engine, self.moved = ring, engine, moved
+
+    def get(self, name: tuple[str, str], default: Any = None) -> Any:
+        found = super().get(name, default)
+        if name == self.moved and self.ring._keys is self:
+            with writing(self.engine) as connection:
+                self.ring._keys = dict(self)
+                self.ring.rotate(connection, *name, NOW, State.COMPROMISED)
+            self.ring.reload()
+        return found
+
+
+USES: Final[dict[str, Callable[[Keyring], object]]] = {
+    "current": lambda ring: ring.current("link", SHOP).version,
+    "active": lambda ring: [key.version for key in ring.active("link", SHOP)],
+    "versions": lambda ring: set(ring.versions("link", SHOP)),
+    "tags": lambda ring: ring.links(SHOP).tags(PID),
+    "mac": lambda ring: ring.mac("map", b"label").of(b""),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_what_was_made_of_a_key_that_is_rotated_meanwhile_is_not_kept(store: KeyStore, use: str) -> None:
+    ring, used = store.keyring, USES[use]
+    ring._keys = _Moving(ring, store.engine, ("map", "") if use == "mac" else ("link", SHOP))
+    before = used(ring)
+    assert used(ring) == used(store.opened()) != before
 
 
 def test_a_sector_that_another_holder_added_is_found(store: KeyStore) -> None:
