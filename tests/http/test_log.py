@@ -1,19 +1,26 @@
 """The log of a served vault: what it serves to anybody, and that its own commands verify, prove and copy it."""
 
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
 
 from keys.leaves import read
+from tests.keys.killing import PAGES, SENT, Point, at_points, killed_at
 from tests.people import person
 from tests.serving import NO_TLS, Client, Server
 from vault.log import tiles
 from vault.log.verify import head_of
+
+SANCTION: Final = {
+    "rung": "limit_publish", "until": "2031-01-01T00:00:00Z", "ground": "spam", "facts": "as seen", "by": "mod-1",
+}  # fmt: skip
 
 
 def serve(home: Path) -> Server:
@@ -119,6 +126,66 @@ def test_a33_each_act_is_one_leaf_however_often_the_sequencer_is_killed(logged: 
     await_size(logged, key, 41)
     found = logged.json("log", "verify")
     assert found["types"] == {"provider.enrolled": 1, "registration.created": 20, "account.bound": 20}
+
+
+def sequencer_of(server: Server) -> int:
+    """Return the pid of a vault's sequencer, once there is one."""
+    end = time.monotonic() + 20
+    while True:
+        for pid in server.processes():
+            try:
+                if Path(f"/proc/{pid}/comm").read_text() == "sequencer\n":
+                    return pid
+            except FileNotFoundError:  # it ended meanwhile
+                continue
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.timeout(7200)
+def test_a33_each_act_is_one_leaf_at_whatever_write_the_sequencer_is_killed(
+    tmp_path: Path, drawn: random.Random, *, full: bool
+) -> None:
+    """Its writes: pages of SQLite, and what it sends to PostgreSQL and to the agent. Two are drawn, on PostgreSQL one;
+    all with --full."""
+    rounds = 3
+
+    def act(chat: Client, number: int) -> None:
+        """Two leaves from the key store and one from the directory."""
+        made = chat.registered(person(number), f"name{number}")
+        answer = chat.post("/v1/sanctions", SANCTION | {"token": made["token"]})
+        assert answer.status_code == httpx.codes.CREATED, answer.text
+
+    def attempt(at: Point) -> Path:
+        output = tmp_path / "trace"
+        server = serve(tmp_path / f"at-{at.call}{at.nth}")
+        try:
+            key = await_checkpoint(server)
+            chat = server.provider("chat")
+            act(chat, 0)
+            await_size(server, key, 4)
+            with killed_at(sequencer_of(server), at, output, (PAGES, SENT)):
+                act(chat, 1)
+                await_size(server, key, 7)
+            act(chat, 2)
+            await_size(server, key, 1 + 3 * rounds)
+            assert server.stop() == 0
+            server.start()
+            act(chat := Client(server, chat.id, chat.secret), rounds)
+            size = await_size(server, key, 1 + 3 * (rounds + 1))
+            found = server.json("log", "verify", "--key", key)
+            assert (found["verified"], size) == (True, 1 + 3 * (rounds + 1)), "none doubled, and none lost"
+            assert found["types"] == {
+                "provider.enrolled": 1,
+                **dict.fromkeys(("registration.created", "account.bound", "sanction.set"), rounds + 1),
+            }
+            for store in ("keys", "directory"):
+                assert server.sql(store, "SELECT count(*) FROM audit_outbox") == [(0,)], "what stands in the log went"
+        finally:
+            server.stop()
+        return output
+
+    at_points(attempt, drawn, full=full)
 
 
 def test_the_whole_vault_killed_goes_on_with_the_same_log(tmp_path: Path) -> None:
