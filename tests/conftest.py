@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, settings
 from tests import serving
 from tests.databases import Cluster
 from tests.serving import Server
+from vault.config import load
+from vault.wiring import Vault, build
 
 # A machine under load is slow, and not wrong.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -153,6 +155,14 @@ def fresh(tmp_path: Path) -> Iterator[Server]:
     served = Server(tmp_path / "home").start()
     yield served
     served.stop()
+
+
+@pytest.fixture
+def vault(fresh: Server) -> Iterator[Vault]:
+    """The services of a worker, in this process, on the stores and the agent of the served vault."""
+    built = build(load(fresh.environment))
+    yield built
+    built.close()
 
 
 @pytest.fixture

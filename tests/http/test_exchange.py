@@ -24,10 +24,9 @@ from tests.http.exchanges import (
 )
 from tests.people import ANNA, WEI, WEI_BY_PASSPORT, person
 from tests.serving import Client, Server
-from vault.config import load
 from vault.errors import Kind, VaultError
 from vault.services.exchanging import Redeeming
-from vault.wiring import Vault, build
+from vault.wiring import Vault
 
 SUBJECT = {"error": "invalid_request", "error_description": "the subject token is none that may be exchanged"}
 
@@ -377,14 +376,6 @@ def test_swapped_rows_are_refused_and_open_nothing(fresh: Server) -> None:
     for pid, link in pairs:
         execute(fresh, "directory", "UPDATE standing SET link = ? WHERE pid = ?", link, pid)
     assert hand_over(chat, one, blog).status_code == 200
-
-
-@pytest.fixture
-def vault(fresh: Server) -> Iterator[Vault]:
-    """The services of a worker, in this process, on the stores and the agent of the served vault."""
-    built = build(load(fresh.environment))
-    yield built
-    built.close()
 
 
 def _cut_off(vault: Vault, blog: Client, handoff: str) -> None:

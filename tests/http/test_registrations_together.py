@@ -1,7 +1,7 @@
 """Registrations that come at the same time are made together; each has its own answer or refusal."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,10 +11,9 @@ import pytest
 from tests.http.exchanges import execute
 from tests.people import person
 from tests.serving import Client, Server
-from vault.config import load
 from vault.errors import Kind, VaultError
 from vault.services.idempotency import Idempotency
-from vault.wiring import Vault, build
+from vault.wiring import Vault
 
 AT_ONCE = 24
 
@@ -74,14 +73,6 @@ def test_of_bearers_that_come_together_each_is_let_in_or_refused_by_itself(serve
     with ThreadPoolExecutor(AT_ONCE) as pool:
         told = list(pool.map(listed, [*tokens, "acc_none"] * AT_ONCE))
     assert told == [200, 200, 401, 403, 401] * AT_ONCE
-
-
-@pytest.fixture
-def vault(fresh: Server) -> Iterator[Vault]:
-    """The services of a worker, in this process, on the stores and the agent of the served vault."""
-    built = build(load(fresh.environment))
-    yield built
-    built.close()
 
 
 def body(number: int, handle: str) -> dict[str, Any]:

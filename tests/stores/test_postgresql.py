@@ -26,12 +26,12 @@ pytestmark = pytest.mark.postgresql
 READ, ADD, KEEP, ALL = "SELECT", "SELECT INSERT", "SELECT INSERT UPDATE", "SELECT INSERT UPDATE DELETE"
 COME_AND_GO: Final = "SELECT INSERT DELETE"
 MAY: Final = {
-    "idvault_identity": {"record": ALL, "fingerprint": ALL, "evidence": ALL},
+    "idvault_identity": {"record": ALL, "fingerprint": ALL, "evidence": ALL, "record_fence": COME_AND_GO},
     "idvault_directory": {
         "client": KEEP, "provider": KEEP, "account": KEEP, "standing": KEEP, "review": KEEP, "import": ALL,
         "handle": ALL, "person_tag": ALL, "local_tag": ALL, "sanction": ALL, "idempotency": ALL, "import_chunk": ALL,
         "operator": COME_AND_GO, "revoked": COME_AND_GO, "audit_outbox": "INSERT",
-        "refusal": KEEP, "event": COME_AND_GO,
+        "refusal": KEEP, "event": COME_AND_GO, "standing_fence": COME_AND_GO,
     },
     "idvault_directory_sequencer": {"audit_outbox": "SELECT DELETE", "refusal": "SELECT DELETE"},
     "idvault_keys": {

@@ -4,6 +4,7 @@ Guarantees: a record whose fields another act changes meanwhile is left to it, a
 anywhere, every record opens, and it goes on where it was.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +12,12 @@ from typing import Any, Final
 from vault.services.linking import Linking
 
 _BATCH: Final = 250
-_PASSES: Final = 5
+_PASSES: Final = 24
+_WAIT_SECONDS, _MOST_SECONDS = 0.05, 5.0
+"""After the first pass, and twice as long after each other one up to so long: over a minute in all.
+
+What is being registered is not sealed anew before that ends; and whoever came in the minute in which it began counts.
+"""
 Progress = Callable[[int], None]
 
 
@@ -38,7 +44,7 @@ class Deepening:
             KeysError, VaultError: the agent or a store is away: say it again.
         """
         made, found = 0, dict[str, Any]()
-        for _ in range(_PASSES):
+        for tried in range(_PASSES):
             after, altered = b"", 0
             while True:
                 batch = self._linking.agent.call("deep", {"after": after, "limit": _BATCH}, self._linking.answers)
@@ -50,6 +56,7 @@ class Deepening:
             found = self._linking.agent.call("deep.end", {"altered": altered})
             if not found["left"]:
                 break
+            time.sleep(min(_WAIT_SECONDS * 2**tried, _MOST_SECONDS))
         return Deepened(found["sealed"], found["left"], found["altered"])
 
     def _written(self, items: list[dict[str, Any]]) -> int:

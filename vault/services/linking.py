@@ -228,20 +228,22 @@ class Linking:
         raise VaultError(Kind.CONFLICT, "another act on the same person is under way; try again", retry_after_seconds=1)
 
     def carry_out(self, kind: str, intent: bytes, plan: Mapping[str, Any], finish: Finish | None = None) -> None:
-        """Write a plan in the order of its kind, and close its intent. Idempotent.
+        """Write a plan in the order of its kind, and close its intent. Idempotent; a store that has it is left alone.
 
         A decision and a split become visible in the directory, the second of the two stores; an erasure in the first.
         """
         steps: list[Callable[[], None]] = [
-            lambda: self._identity_part(plan),
-            lambda: self._directory_part(kind, plan, finish),
+            lambda: self._identity_part(intent, plan),
+            lambda: self._directory_part(kind, intent, plan, finish),
         ]
         for step in reversed(steps) if kind == ERASE else steps:
             step()
         self.agent.call("erase.done" if kind == ERASE else "unite", {"intent": intent})
 
-    def _identity_part(self, plan: Mapping[str, Any]) -> None:
+    def _identity_part(self, intent: bytes, plan: Mapping[str, Any]) -> None:
         with self._identity.writing() as unit:
+            if not people.enter(unit, intent, self._now() // _DAY_SECONDS):
+                return
             people.write_fingerprints(unit, plan["fingerprints"])
             evidence = plan.get("evidence", ())
             if ended := [rid for rid, names in evidence if names is None]:
@@ -252,15 +254,24 @@ class Linking:
             if "records" in plan:
                 people.remove_all(unit, plan["records"])
 
-    def _directory_part(self, kind: str, plan: Mapping[str, Any], finish: Finish | None) -> None:
+    def _directory_part(self, kind: str, intent: bytes, plan: Mapping[str, Any], finish: Finish | None) -> None:
         with self._directory.writing() as unit:
-            plans.BY_KIND[kind](unit, rebinding.fitted(unit, plan, self._bind), self._now())
-            answer = plan["decision"].get("answer")
-            if answer is not None:
-                client, key, status, sealed = answer
-                answers.finish(unit, client, key, status, sealed)
+            if plans.enter(unit, intent, self._now() // _DAY_SECONDS):
+                plans.BY_KIND[kind](unit, rebinding.fitted(unit, plan, self._bind), self._now())
+                answer = plan["decision"].get("answer")
+                if answer is not None:
+                    client, key, status, sealed = answer
+                    answers.finish(unit, client, key, status, sealed)
             if finish is not None:
                 finish(unit)
+
+    def forget_plans(self, most: int) -> None:
+        """Forget which plans the stores have, once nobody can have one in hand; about so many a store at most."""
+        day = self._now() // _DAY_SECONDS
+        with self._identity.writing() as unit:
+            people.forget_plans(unit, day, most)
+        with self._directory.writing() as unit:
+            plans.forget(unit, day, most)
 
     def finish_due(self) -> int:
         """Carry out the planned intents that are due; return how many."""

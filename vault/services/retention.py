@@ -13,6 +13,7 @@
 | sanctions | after their time, from their end or their lifting | `sanction_retention_days` |
 | events that providers are told of | after their time | `event_days` |
 | what an import's rows became | after its time, from its beginning | `import_results_days` |
+| which plans the stores have | two days after they were carried out | none |
 | tags that a ban kept of somebody who is gone | once the ban is over | none |
 """
 
@@ -43,7 +44,7 @@ class Retention:
         self, settings: Settings, directory: Store, linking: Linking, erasing: Erasing, now: Callable[[], int]
     ) -> None:
         self._settings, self._directory, self._linking = settings, directory, linking
-        self._erasing, self._now, self._next_bans = erasing, now, 0
+        self._erasing, self._now, self._next_hour = erasing, now, 0
 
     def round(self) -> None:
         """End what is due now, up to the bounds.
@@ -61,9 +62,10 @@ class Retention:
             self._linking.agent.call(act, {})
         self._erasing.forget_rejected(settings.rejected_days, ACTS)
         self._forget_evidence(now - settings.evidence_days * _DAY_SECONDS)
-        if now >= self._next_bans:
+        if now >= self._next_hour:
             self._forget_bans(now)
-            self._next_bans = now + _HOUR_SECONDS
+            self._linking.forget_plans(most)
+            self._next_hour = now + _HOUR_SECONDS
 
     def _forget_evidence(self, before: int) -> None:
         """Destroy what is left of the evidence of registrations that were returned so long ago."""

@@ -284,3 +284,12 @@ refusal = Table(
     Column("id", LargeBinary, nullable=False),
     Column("count", BigInteger, nullable=False),
 )
+
+fence = Table(
+    "standing_fence",
+    metadata,
+    Column("mark", LargeBinary, primary_key=True),
+    # Days since 1970.
+    Column("day", BigInteger, nullable=False),
+    Index("standing_fence_day", "day"),
+)

@@ -8,11 +8,12 @@ reads by that column. The statements are those of Citus, an extension of Postgre
 from typing import Final
 
 KEYS: Final = {
-    "identity": {"record": "rid", "fingerprint": "tag", "evidence": "rid"},
+    "identity": {"record": "rid", "fingerprint": "tag", "evidence": "rid", "record_fence": "mark"},
     "directory": {
         "account": "pid", "handle": "key", "standing": "pid", "person_tag": "tag", "local_tag": "tag",
         "review": "reg", "sanction": "id", "operator": "account", "idempotency": "key", "import_chunk": "import",
         "revoked": "jti", "audit_outbox": "id", "refusal": "client", "event": "provider",
+        "standing_fence": "mark",
     },
     "keys": {
         "record_key": "rid", "person": "uid", "evidence_key": "rid", "statement_key": "address", "handoff": "hash",

@@ -1,6 +1,6 @@
 """The identity store: sealed fields by record; no account, no provider, no time finer than a day."""
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -40,4 +40,13 @@ evidence = Table(
     Column("content_type", Text, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("day", BigInteger, nullable=False),
+)
+
+fence = Table(
+    "record_fence",
+    metadata,
+    Column("mark", LargeBinary, primary_key=True),
+    # Days since 1970.
+    Column("day", BigInteger, nullable=False),
+    Index("record_fence_day", "day"),
 )

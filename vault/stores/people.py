@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from keys.bulk import Bulk, Rows
 from keys.fields import HEADER
-from vault.stores.identity import evidence, fingerprint, record
+from vault.stores import fences
+from vault.stores.identity import evidence, fence, fingerprint, record
 from vault.stores.unit import Store, Unit
 
 FIELDS = ("legal_name", "names", "birth_date", "document", "phone", "email", "form", "registration", "mandate")
@@ -130,6 +131,16 @@ def write_fingerprints(unit: Unit, rows: Iterable[tuple[bytes, str, bytes | None
     if gone:
         unit.execute(delete(fingerprint).where(fingerprint.c.tag.in_(gone)))
     _FINGERPRINTS.insert(unit, [row for row in kept.values() if row[2] is not None])
+
+
+def enter(unit: Unit, intent: bytes, day: int) -> bool:
+    """Tell whether a plan is this transaction's to write here; False if this store has it."""
+    return fences.enter(unit, fence, intent, day)
+
+
+def forget_plans(unit: Unit, day: int, limit: int) -> None:
+    """Forget plans that were carried out so long ago that nobody has them in hand; about so many at most."""
+    fences.expire(unit, fence, day, limit)
 
 
 def put_piece(unit: Unit, rid: bytes, name: str, piece: Piece, day: int) -> None:

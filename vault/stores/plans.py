@@ -11,12 +11,22 @@ from typing import Any, Final
 from sqlalchemy import delete, func, update
 
 from vault.domain.scopes import Rung, running
-from vault.stores import approving, events, operators, reviews, sanctions, standings
-from vault.stores.directory import account, local_tag, operator, person_tag, standing
+from vault.stores import approving, events, fences, operators, reviews, sanctions, standings
+from vault.stores.directory import account, fence, local_tag, operator, person_tag, standing
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Unit
 
 Plan = Mapping[str, Any]
+
+
+def enter(unit: Unit, intent: bytes, day: int) -> bool:
+    """Tell whether a plan is this transaction's to write here; False if this store has it."""
+    return fences.enter(unit, fence, intent, day)
+
+
+def forget(unit: Unit, day: int, limit: int) -> None:
+    """Forget plans that were carried out so long ago that nobody has them in hand; about so many at most."""
+    fences.expire(unit, fence, day, limit)
 
 
 def decided(unit: Unit, plan: Plan, now: int) -> None:

@@ -3,7 +3,7 @@ GRANT SELECT ON alembic_version TO idvault_directory;
 GRANT SELECT, INSERT, UPDATE ON client, provider, account, standing, review TO idvault_directory;
 GRANT SELECT, INSERT, UPDATE, DELETE ON handle, person_tag, local_tag, sanction, idempotency, import, import_chunk
     TO idvault_directory;
-GRANT SELECT, INSERT, DELETE ON operator, revoked, event TO idvault_directory;
+GRANT SELECT, INSERT, DELETE ON operator, revoked, event, standing_fence TO idvault_directory;
 -- What was done can be added to, and neither read, altered nor taken back; how many rows wait and since when can be told.
 GRANT INSERT, SELECT (minute) ON audit_outbox TO idvault_directory;
 -- Refused attempts are counted up, and never down.

@@ -1,0 +1,24 @@
+"""Which plans this store has: who carries one out late writes nothing (adr/0038)."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the table."""
+    op.create_table(
+        "record_fence",
+        sa.Column("mark", sa.LargeBinary, primary_key=True),
+        sa.Column("day", sa.BigInteger, nullable=False),
+    )
+    op.create_index("record_fence_day", "record_fence", ["day"])
+
+
+def downgrade() -> None:
+    """Drop the table."""
+    op.drop_table("record_fence")
