@@ -159,22 +159,34 @@ def resealed(server: Server) -> int:
     return int(server.sql("keys", "SELECT count(*) FROM resealed")[0][0])
 
 
+SLOWLY = """
+import time
+import vault.services.deepening as deepening
+from vault.cli.main import main
+
+written = deepening.Deepening._written
+deepening.Deepening._written = lambda *given: (written(*given), time.sleep(0.5))[0]
+deepening._BATCH = 2
+main()
+"""
+"""The command, two records at a time, so slowly that it is killed on its way."""
+
+
 def test_killed_again_and_again_it_goes_on_and_gives_each_record_one_key(served: Server) -> None:
     chat = served.provider("chat")
     for number in range(60):
         chat.registered(person(number), f"user_{number}")
     before = fields_of(served)
     thief = Thief(served, before)
-    program = "import vault.services.deepening as d; d._BATCH = 2; from vault.cli.main import main; main()"
     with closing(AgentClient(str(socket_folder(served.home) / "officer.sock"))) as officer:
         assert officer.call("deep.begin", {"sure": True}) == {"number": 1, "state": "active", "left": 60}
     for _ in range(3):
         sealed = resealed(served)
         with subprocess.Popen(
-            [sys.executable, "-c", program, "reseal"], env=served.environment,
+            [sys.executable, "-c", SLOWLY, "reseal"], env=served.environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ) as running:  # fmt: skip
-            assert eventually(lambda: resealed(served) > sealed)  # noqa: B023 - it is called here alone
+            assert eventually(lambda: resealed(served) > sealed, seconds=60)  # noqa: B023 - it is called here alone
             running.send_signal(signal.SIGKILL)
         assert served.json("fsck", "--grace-minutes", "0")["clean"]
     assert served.json("reseal") == {"sealed": 60, "left": 0, "altered": 0}
