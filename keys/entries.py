@@ -1,14 +1,14 @@
 """The entries of the keyring: one row of the key store for each version of each key, sealed at its place and state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select, update
 
 from keys import store
-from keys.frame import Place, Purpose, Stencil, open_frame, seal
+from keys.frame import Place, Purpose, Stencil, key_named_in, open_frame, seal
 from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Expander, P256Signer, Secret, random_bytes
 from keys.states import State
 
@@ -92,3 +92,32 @@ def write_key(
     if purpose == KEK:
         store.make_partition(connection, key.version)
     return key
+
+
+def rewrap(
+    connection: Connection, deployment: bytes, former: Key, new: Key, purposes: Collection[str] | None = None
+) -> list[str]:
+    """Seal entries that lie under one key under another, within the caller's transaction.
+
+    Each is read back under the new key before what lay under the former one goes.
+
+    Args:
+        connection: of the transaction.
+        deployment: whose entries they are.
+        former: the key under which they lie; others are left alone.
+        new: the key under which they lie from then on.
+        purposes: of which keys; all where none are given.
+
+    Returns:
+        The purposes of the keys that were sealed anew.
+    """
+    moved = list[str]()
+    for row in connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all():
+        if key_named_in(row.sealed)[0] != former.id or (purposes is not None and row.purpose not in purposes):
+            continue
+        place = place_of(deployment, row.id, row.purpose, row.scope, row.version, row.state)
+        sealed = new.seal(Purpose.KEYRING, place, former.open(Purpose.KEYRING, place, row.sealed))
+        new.open(Purpose.KEYRING, place, sealed)
+        connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))
+        moved.append(str(row.purpose))
+    return moved

@@ -28,6 +28,7 @@ from keys.entries import (
     UNDER_STANDING,
     Key,
     place_of,
+    rewrap,
     root_key,
     write_key,
 )
@@ -361,15 +362,8 @@ class Keyring:
         Returns:
             The purposes of the keys written.
         """
-        standing, written = self.current(STANDING_KEK), []
-        for row in connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all():
-            if row.purpose in UNDER_STANDING and key_named_in(row.sealed)[0] == self.wrapping.id:
-                place = place_of(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
-                secret = self.wrapping.open(Purpose.KEYRING, place, row.sealed)
-                sealed = standing.seal(Purpose.KEYRING, place, secret)
-                standing.open(Purpose.KEYRING, place, sealed)  # read back before the old entry goes
-                connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))
-                written.append(str(row.purpose))
+        standing = self.current(STANDING_KEK)
+        written = rewrap(connection, self.deployment, self.wrapping, standing, UNDER_STANDING)
         for purpose in (*ROOT_PURPOSES, *STANDING_PURPOSES):
             if (purpose, "") not in self._keys:
                 wrapper = self.wrapping if purpose in ROOT_PURPOSES else standing
@@ -389,15 +383,5 @@ class Keyring:
             self.reload()
 
     def rewrap_under(self, connection: Connection, root_id: bytes, root: Secret) -> None:
-        """Seal what lies under the root key under another one, within the caller's transaction.
-
-        Each entry is read back under the new root key before the old one goes.
-        """
-        new = root_key(root_id, root)
-        for row in connection.execute(select(store.key).where(store.key.c.state != State.DESTROYED)).all():
-            if key_named_in(row.sealed)[0] == self.wrapping.id:
-                place = place_of(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
-                secret = self.wrapping.open(Purpose.KEYRING, place, row.sealed)
-                sealed = new.seal(Purpose.KEYRING, place, secret)
-                new.open(Purpose.KEYRING, place, sealed)
-                connection.execute(update(store.key).where(store.key.c.id == row.id).values(sealed=sealed))
+        """Seal what lies under the root key under another one, within the caller's transaction."""
+        rewrap(connection, self.deployment, self.wrapping, root_key(root_id, root))

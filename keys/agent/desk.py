@@ -17,6 +17,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from keys import ceremonies, store
+from keys.agent.acts import asking
 from keys.agent.acts.deciding import Deciding
 from keys.agent.acts.unsealing import Unsealing
 from keys.agent.arguments import Args, octets
@@ -139,7 +140,7 @@ class Desk:
             "lockdown": self._lockdown,
         }  # fmt: skip
         if self.deciding is not None:
-            known |= self.deciding.verbs()
+            known |= asking.verbs(self.deciding)
         else:
             known |= {
                 "confirm": lambda said: self.unsealing.confirm(said.card, said.args),

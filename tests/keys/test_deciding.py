@@ -11,7 +11,7 @@ import rfc8785
 from sqlalchemy import text
 
 from keys import ceremonies, leaves, store
-from keys.agent.acts import agreeing, draining, enrolling, verifying
+from keys.agent.acts import agreeing, asking, draining, enrolling, verifying
 from keys.agent.acts.deciding import Deciding
 from keys.agent.names import Limits, Names
 from keys.agent.wire import Dialogue
@@ -63,7 +63,7 @@ class Room(Vault):
         return found
 
     def say(self, who: Officer, do: str, **args: Any) -> dict[str, Any]:
-        return dict(self.deciding.verbs()[do](Said(who.card, do, args, "00" * 16, bytes(32))))
+        return dict(asking.verbs(self.deciding)[do](Said(who.card, do, args, "00" * 16, bytes(32))))
 
     def request(self, who: Officer, kind: Kind, subject: str = "", **detail: Any) -> Request:
         state = self.state()

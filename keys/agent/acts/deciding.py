@@ -1,8 +1,8 @@
-"""What officers decide while names are open: requests, approvals, and what is done once enough of them signed.
+"""What officers decided, and its use: how far a request is, and what is done once enough of them signed.
 
-What changes officers, policy or budgets is done at once by the approval that completes it. What a command on the host
-carries out (a provider, a reviewer, an agreement) is used by the agent's own act, in the transaction that does it: the
-record of the use and what was asked for come to be together, or neither does.
+What they say is heard by `asking.py`. What changes officers, policy or budgets is done at once by the approval that
+completes it. What a command on the host carries out (a provider, a reviewer, an agreement) is used by the agent's own act,
+in the transaction that does it: the record of the use and what was asked for come to be together, or neither does.
 """
 
 import json
@@ -13,22 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import rfc8785
 from sqlalchemy import Connection, Engine
 
-from keys import audit, chain, orders, requests
-from keys.agent.acts import deferring, renewing
-from keys.agent.acts.unsealing import approval_of
-from keys.agent.arguments import text
+from keys import audit, chain, requests
 from keys.agent.names import Limits
 from keys.chain import REKEYS, Record, State
 from keys.chains import Chain
 from keys.engine import reading, writing
 from keys.errors import ConflictError, QuorumError, RefusedError
 from keys.keyring import Keyring
-from keys.messages import Said
 from keys.officers import Card
-from keys.quorum import MAX_SECONDS, Approval, Kind, Request
+from keys.quorum import MAX_SECONDS, Kind, Request
 from keys.requests import Held, Stage
 from keys.seals.kept import Kept
 
@@ -47,7 +42,6 @@ BY_COMMAND: Final = frozenset({
 """Carried out by a command on the host or a provider's call, once they are approved."""
 BUDGETS: Final = frozenset({"creates_per_hour", "disclosures_per_hour", "exchanges_per_hour"})
 """What `raise-budget` is about: limits of the agent, by their names."""
-_MAX_REASON_CHARS: Final = 500
 _BEHIND: Final = (
     "officers changed after the backup that this vault came from, and nobody knows how: nothing is carried out before "
     "another ceremony (idvault-keys rekey)"
@@ -127,127 +121,28 @@ class Deciding:
         with writing(self.engine) as own:
             audit.write_all(own, [row])
 
-    def verbs(self) -> dict[str, Callable[[Said], Mapping[str, Any]]]:
-        """Return what officers may say while names are open."""
-        return {
-            "ask": self.ask, "approve": self.approve, "object": self.object, "withdraw": self.withdraw,
-            "show": self.show, "rekey": partial(renewing.rekey, self), "confirm": partial(renewing.confirm, self),
-            "ceremony": partial(renewing.ceremony, self),
-        }  # fmt: skip
-
-    def ask(self, said: Said) -> dict[str, Any]:
-        """Take a request {request, approval}: the asker signed it too. Idempotent.
+    def check_logged(self, connection: Connection) -> None:
+        """Have nothing more decided while what was done does not reach the public log, whoever keeps it from there.
 
         Raises:
-            QuorumError: not of its form, not his, or it asks for what cannot be done.
             ConflictError: the public log is behind.
         """
-        with self.lock:
-            state = self.in_force(said.card)
-            request = Request.parse(rfc8785.dumps(said.args["request"]))
-            if request.by != said.card.key_id:
-                raise QuorumError("request: each asks in his own name")
-            if request.kind not in AT_ONCE | BY_COMMAND:
-                raise QuorumError(f"request: {request.kind} takes M officers' shares, and no request")
-            if request.kind is Kind.RAISE_BUDGET and request.subject not in BUDGETS:
-                raise QuorumError(f"request: the budget is one of {', '.join(sorted(BUDGETS))}")
-            orders.check(request.kind, request.detail, self.now())
-            if request.kind is Kind.DEFER_NOTICE:
-                with reading(self.engine) as connection:
-                    deferring.deferred(connection, self.keyring, request)
-            self._check_open(state, request)
-            chain.needed(state, request, self.now())
-            approval = self._signed(said, request)
-            with writing(self.engine) as connection:
-                self._check_told(connection)
-                digest = requests.put(connection, bytes(request), Stage.PENDING, request.expires)
-                if approval.key not in {one.key for one in requests.find(connection, digest.hex()).approvals}:
-                    requests.approve(connection, digest, approval)
-                    self.note("officers.asked", connection, digest)
-            return self._settled(state, digest)
-
-    def approve(self, said: Said) -> dict[str, Any]:
-        """Take an approval {request, approval} of a request that another asked for. Idempotent.
-
-        Raises:
-            QuorumError: the signature is not his on this request, or the request is void.
-            ConflictError: the public log is behind.
-        """
-        with self.lock:
-            state = self.in_force(said.card)
-            held = self._find(said)
-            if held.stage is Stage.DONE:
-                return self._told(state, held)
-            if held.stage is not Stage.PENDING:
-                raise QuorumError(f"request: it is {held.stage}")
-            request = held.request()
-            self._check_open(state, request)
-            approval = self._signed(said, request)
-            with writing(self.engine) as connection:
-                self._check_told(connection)
-                requests.approve(connection, held.digest, approval)
-            return self._settled(state, held.digest)
-
-    def _signed(self, said: Said, request: Request) -> Approval:
-        approval = approval_of(said.args)
-        if approval.key != said.card.key_id or not approval.holds(request.digest, said.card):
-            raise QuorumError("approval: not this officer's, of this request")
-        if self.now() >= approval.not_after:
-            raise QuorumError("approval: expired; look at this machine's clock")
-        return approval
-
-    def _check_told(self, connection: Connection) -> None:
-        """Have nothing more decided while what was done does not reach the public log, whoever keeps it from there."""
         oldest, most = audit.oldest(connection), self.limits.unlogged_minutes
         if oldest is not None and self.now() // 60 - oldest > most:
             raise ConflictError(f"the public log is more than {most} minutes behind; see to it, then say this again")
 
-    def _check_open(self, state: State, request: Request) -> None:
+    def check_open(self, state: State, request: Request) -> None:
+        """Check that a request is of this vault and of the officers in force, and has not expired.
+
+        Raises:
+            QuorumError: it is void.
+        """
         if request.deployment != self.keyring.deployment:
             raise QuorumError("request: of another vault")
         if request.generation != state.generation:
             raise QuorumError("request: of another generation of officers; ask anew")
         if self.now() >= request.expires:
             raise QuorumError("request: expired; ask anew")
-
-    def object(self, said: Said) -> dict[str, Any]:
-        """Write that an officer is against a request {request, reason}; shown to all, and in the log. Ends nothing."""
-        reason = text(said.args, "reason", max_chars=_MAX_REASON_CHARS)
-        with self.lock:
-            state = self.in_force(said.card)
-            held = self._find(said)
-            if held.stage is not Stage.PENDING:
-                raise ConflictError(f"request: it is {held.stage}")
-            with writing(self.engine) as connection:
-                requests.object_to(connection, held.digest, said.card.key_id, reason)
-                self.note("officers.objected", connection, held.digest)
-            return self._told(state, self._find(said))
-
-    def withdraw(self, said: Said) -> dict[str, Any]:
-        """Withdraw a request {request} that one asked for himself."""
-        with self.lock:
-            state = self.in_force(said.card)
-            held = self._find(said)
-            if held.stage is not Stage.PENDING or held.request().by != said.card.key_id:
-                raise RefusedError("request: who asked may withdraw it, while it is pending")
-            with writing(self.engine) as connection:
-                requests.mark(connection, held.digest, Stage.WITHDRAWN)
-                self.note("officers.objected", connection, held.digest)
-            return self._told(state, self._find(said))
-
-    def show(self, said: Said) -> dict[str, Any]:
-        """Return a request {request} whole, as it is to be signed, with who approved and who is against."""
-        state = self.in_force(said.card)
-        held = self._find(said)
-        try:
-            whole_request: Any = json.loads(held.said)
-        except ValueError:
-            raise QuorumError("request: altered in the key store") from None
-        return self._told(state, held) | {"request": whole_request, "digest": held.digest.hex(), "now": self.now()}
-
-    def _find(self, said: Said) -> Held:
-        with reading(self.engine) as connection:
-            return requests.find(connection, text(said.args, "request"))
 
     def listed(self) -> list[dict[str, Any]]:
         """Return all requests that are not over, and of those that are over the ones that have not expired yet."""
@@ -256,13 +151,13 @@ class Deciding:
             return []
         with reading(self.engine) as connection:
             found = requests.every(connection)
-        now, told = self.now(), []
+        now, shown = self.now(), list[dict[str, Any]]()
         taken = {one.id for one in found if one.stage is not Stage.PROPOSED}
         for held in found:
             expires = self._expires(held)
             if expires > now and not (held.stage is Stage.PROPOSED and held.id in taken):
-                told.append(self._told(state, held))
-        return told
+                shown.append(self.told(state, held))
+        return shown
 
     def _expires(self, held: Held) -> int:
         try:
@@ -270,7 +165,8 @@ class Deciding:
         except (ValueError, TypeError, AttributeError):
             return 0
 
-    def _told(self, state: State, held: Held) -> dict[str, Any]:
+    def told(self, state: State, held: Held) -> dict[str, Any]:
+        """Return what officers are told of a request: {id, kind, subject, state, by, approved, needed, ...}."""
         names = {one.card.key_id: one.card.name for one in state.officers}
         try:
             said = json.loads(held.said)
@@ -279,23 +175,24 @@ class Deciding:
             return {"id": held.id, "state": "altered"}
         needed = state.policy.needed(kind)
         signed = {one.key for one in held.approvals if one.key in names}
-        told = str(held.stage)
+        stage = str(held.stage)
         if held.stage is Stage.PENDING:
-            told = self._progress(state, held)
+            stage = self.progress(state, held)
         if held.stage is Stage.DONE and not (held.digest in state.used and held.is_whole):
-            told = "altered"
+            stage = "altered"
         return {
-            "id": held.id, "kind": kind.value, "subject": subject, "state": told, "by": names.get(by, ""),
+            "id": held.id, "kind": kind.value, "subject": subject, "state": stage, "by": names.get(by, ""),
             "approved": sorted(names[key] for key in signed), "needed": needed,
-            "missing": 0 if told in ("approved", "done") else max(1, needed - len(signed)),
+            "missing": 0 if stage in ("approved", "done") else max(1, needed - len(signed)),
             "against": [{"name": names.get(key, ""), "reason": why} for key, why in held.against.items()],
             "expires": said.get("expires", 0),
         }  # fmt: skip
 
-    def _progress(self, state: State, held: Held) -> str:
+    def progress(self, state: State, held: Held) -> str:
+        """Return how far a request is that nobody used: void, pending or approved."""
         try:
             request = held.request()
-            self._check_open(state, request)
+            self.check_open(state, request)
         except QuorumError:
             return "void"
         try:
@@ -305,29 +202,6 @@ class Deciding:
             return "pending"
         return "approved"
 
-    def _settled(self, state: State, digest: bytes) -> dict[str, Any]:
-        """Do what a request asks for, if enough have signed it; return what it is then."""
-        with reading(self.engine) as connection:
-            held = requests.find(connection, digest.hex())
-        request = held.request()
-        if request.kind in AT_ONCE and self._progress(state, held) == "approved":
-            state = self._do(state, held, request)
-            with reading(self.engine) as connection:
-                held = requests.find(connection, digest.hex())
-        return self._told(state, held)
-
-    def _do(self, state: State, held: Held, request: Request) -> State:
-        if request.kind in REKEYS:
-            made = renewing.put_in_force(self, state, held, request)
-        else:
-            with writing(self.engine) as connection:
-                made = self.use(connection, state, held, request)
-                if request.kind is Kind.DEFER_NOTICE:
-                    deferring.defer(connection, self.keyring, request, self.now() // 60)
-        self.chain.note(made.head)
-        self.apply_budgets()
-        return made
-
     def use(self, connection: Connection, state: State, held: Held, request: Request) -> State:
         """Write that a request was used, in the transaction that does what it asks for.
 
@@ -336,7 +210,7 @@ class Deciding:
             ConflictError: the officers' policy has this done only while their shares opened the vault; or who they are
                 may have changed after the backup that this vault came from; or the public log is behind.
         """
-        self._check_told(connection)
+        self.check_logged(connection)
         if request.kind not in REKEYS and self.chain.is_behind(connection):
             raise ConflictError(_BEHIND)
         if request.kind in state.policy.by_officers and not self.by_officers:
@@ -365,7 +239,7 @@ class Deciding:
         if state is None:
             return Use(allowed=True, detail=detail)
         found = [one for one in requests.every(connection) if one.is_of(kind, subject, detail)]
-        progress = [(one, self._progress(state, one)) for one in found if one.stage is Stage.PENDING]
+        progress = [(one, self.progress(state, one)) for one in found if one.stage is Stage.PENDING]
         for held in (one for one, how in progress if how == "approved"):
             head = self.use(connection, state, held, held.request()).head
             return Use(allowed=True, detail=held.said_detail(), after=partial(self.chain.note, head))
@@ -386,7 +260,7 @@ class Deciding:
         if state is None:
             raise ConflictError("this vault has no officers, who alone can approve that")
         for held in requests.of_kind(connection, kind, subject):
-            if held.stage is Stage.PENDING and self._progress(state, held) == "approved":
+            if held.stage is Stage.PENDING and self.progress(state, held) == "approved":
                 return state, held
         raise ConflictError("not enough officers have approved it")
 
@@ -395,7 +269,7 @@ class Deciding:
         state = self.state()
         if state is None:
             raise ConflictError("this vault has no officers, who alone can approve that")
-        told = self._told(state, held)
+        told = self.told(state, held)
         return {name: told.get(name, 0) for name in ("state", "needed", "missing", "expires")}
 
     def pending(self, kind: Kind, subject: str, use: "Use") -> dict[str, Any]:
