@@ -1,8 +1,8 @@
 """What officers decided, and its use: how far a request is, and what is done once enough of them signed.
 
 What they say is heard by `asking.py`. What changes officers, policy or budgets is done at once by the approval that
-completes it. What a command on the host carries out (a provider, a reviewer, an agreement) is used by the agent's own act,
-in the transaction that does it: the record of the use and what was asked for come to be together, or neither does.
+completes it. What a command on the host carries out (a provider, a reviewer, an agreement) is used by the agent's own
+act, in the transaction that does it: the record of the use and what was asked for come to be together, or neither does.
 """
 
 import json
