@@ -20,6 +20,8 @@ from vault.config import STORES, Settings
 from vault.errors import StartError
 from vault.stores import schema
 
+LOCK: Final = ".lock"
+"""Had by whoever makes a vault in a home folder, or begins to bring one back there."""
 _BUILD: Final = ".new"
 _WHOLE: Final = "whole"
 
@@ -41,11 +43,12 @@ def ensure(settings: Settings, now: int, *, officers: bool = False) -> bool:
     home = settings.home
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.fdopen(os.open(home / ".lock", os.O_WRONLY | os.O_CREAT, 0o600), "w")
+        lock = os.fdopen(os.open(home / LOCK, os.O_WRONLY | os.O_CREAT, 0o600), "w")
     except OSError:
         raise StartError("home: the folder cannot be made or written") from None
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        unfinished.check(home)  # a restore may have begun until the lock was had
         build = home / _BUILD
         if not (build / _WHOLE).exists():
             shutil.rmtree(build, ignore_errors=True)
@@ -57,6 +60,11 @@ def ensure(settings: Settings, now: int, *, officers: bool = False) -> bool:
                 (build / name).rename(home / name)
         shutil.rmtree(build)
     return True
+
+
+def forget_unmade(home: Path) -> None:
+    """Remove what is left of a vault of which nothing is in its place; whoever calls this has the lock."""
+    shutil.rmtree(home / _BUILD, ignore_errors=True)
 
 
 def _own_files() -> list[str]:

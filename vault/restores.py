@@ -6,6 +6,7 @@ nothing that would be served, and a retry begins anew.
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from keys.heads import FILE_NAME as LOG_HEAD
 from keys.primitives import Secret
 from keys.restoring import SHUT, Later, OfficersLater, Restored, put_back_backup_keys
 from keys.seals.sealed import FILE_NAME as SEAL
-from vault import running
+from vault import embedded, running
 from vault.backups import COPIED, Backup, Progress, synced
 from vault.config import STORES, Settings
 from vault.errors import StartError
@@ -81,6 +82,29 @@ def restore(
         ShareError: the officers are others since, and did not give their shares.
         BadLogError: the mirror is not this log.
     """
+    with filled_alone(settings):
+        return _restored(settings, backup, keeper, root, mirror, now, progress, officers)
+
+
+@contextmanager
+def filled_alone(settings: Settings) -> Iterator[None]:
+    """Be the only one who fills the databases of a vault, from whichever home folder; files have theirs alone.
+
+    Raises:
+        SetupError: another one does.
+    """
+    if settings.embedded:
+        yield
+        return
+    urls = {"keys": settings.store_url("keys")}
+    with schema.opened(urls, settings.busy_seconds) as engines, schema.filled_alone(engines):
+        yield
+
+
+def _restored(
+    settings: Settings, backup: Backup, keeper: Keeper, root: Key, mirror: Read | None, now: Callable[[], int],
+    progress: Progress, officers: OfficersLater,
+) -> dict[str, Any]:  # fmt: skip
     build = settings.home / BUILD
     if (build / _WHOLE).exists():
         _finish(settings)
@@ -89,6 +113,7 @@ def restore(
     if not backup.whole:
         raise BackupError("this backup is of the key store alone: restore --keys-alone, under stores that lived on")
     part = backup.opened_part(keeper, root)
+    _begin(settings)
     try:
         told = _built(settings, backup, keeper, root, part, mirror, now, progress, officers)
         _put_in_place(settings, build)
@@ -99,6 +124,19 @@ def restore(
         _unbuilt(settings)
         raise
     return {**backup.told(), **told}
+
+
+def _begin(settings: Settings) -> None:
+    """Make the build folder, beside which no vault is made, where there is none and none is being made.
+
+    Raises:
+        StartError: there is one, or one is.
+    """
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with running.alone(settings.home / embedded.LOCK, "a vault is made here; a backup comes back where there is none"):
+        check_empty(settings)
+        embedded.forget_unmade(settings.home)
+        (settings.home / BUILD).mkdir(mode=0o700, exist_ok=True)
 
 
 def _unbuilt(settings: Settings) -> None:
@@ -117,9 +155,8 @@ def _built(
 ) -> dict[str, Any]:  # fmt: skip
     """Have everything in its place in the build folder, or in the databases; return what became of it."""
     manifest, build = backup.manifest, settings.home / BUILD
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.rmtree(build, ignore_errors=True)
-    build.mkdir(mode=0o700)
+    for left in build.iterdir():  # by an earlier one that was killed
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     for name in COPIED:
         shutil.copyfile(backup.folder / f"{name}.db", build / f"{name}.db")
         (build / f"{name}.db").chmod(0o600)

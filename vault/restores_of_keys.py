@@ -24,7 +24,7 @@ from vault import running
 from vault.backups import Backup, Progress
 from vault.config import Settings
 from vault.errors import StartError, VaultError
-from vault.restores import later_acts, told_to_resync
+from vault.restores import filled_alone, later_acts, told_to_resync
 from vault.services.reading_log import LogReader
 from vault.stores import copying, log, schema
 from vault.stores.copying import STORE_ERRORS
@@ -81,6 +81,14 @@ def restore(
         BackupError: backup, key file and log are not of one vault, or what came after it would be lost.
         ShareError: the officers are others since, and did not give their shares.
     """
+    with filled_alone(settings):
+        return _restored(settings, backup, keeper, root, now, progress, officers, lose_later=lose_later)
+
+
+def _restored(
+    settings: Settings, backup: Backup, keeper: Keeper, root: Key, now: Callable[[], int], progress: Progress,
+    officers: OfficersLater, *, lose_later: bool,
+) -> dict[str, Any]:  # fmt: skip
     check_empty(settings)
     manifest, build = backup.manifest, settings.home / KEYS_BUILD
     part = backup.opened_part(keeper, root)

@@ -1,7 +1,9 @@
-"""kill -9 at the writes of an act of the agent or of a command, by strace's injection."""
+"""kill -9 at the writes of an act of the agent or of a command, or a stop there, by strace's injection."""
 
+import os
 import random
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +37,7 @@ class Point(NamedTuple):
 
 NOWHERE: Final = Point()
 _KILLED: Final = "killed by SIGKILL"
+_STOPPED: Final = "--- stopped by SIGSTOP ---"
 
 
 @contextmanager
@@ -63,6 +66,46 @@ def killed_at(pid: int, at: Point, output: Path, calls: Sequence[str] = ()) -> I
         tracer.wait(10)
 
 
+@contextmanager
+def stopped_at(
+    command: Sequence[str | Path], environment: Mapping[str, str], at: Point, output: Path, calls: Sequence[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command that stands still once it made the nth call of a kind, or has it run where the point is nowhere.
+
+    It goes on when this is left, to its end; its standard error is then in a file beside `output`, as `errors_of` says.
+
+    Args:
+        command: with its arguments.
+        environment: its own.
+        at: where it stops.
+        output: where what was traced is written.
+        calls: those that count.
+    """
+    tracer = [STRACE, "-f", "-qq", "-o", str(output), "-e", f"trace={','.join(calls)}"]
+    tracer += ["-e", f"inject={at.call}:signal=STOP:when={at.nth}"] if at.nth else []
+    output.unlink(missing_ok=True)
+    with errors_of(output).open("w") as errors:
+        process = subprocess.Popen([*tracer, *command], env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+    try:
+        until(lambda: process.poll() is not None or _stopped(output), "it stands still, or has ended")
+        yield process
+    finally:
+        for pid in _stopped(output):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        process.wait(60)
+
+
+def errors_of(output: Path) -> Path:
+    """Return where the standard error is of a command that was traced."""
+    return output.with_name(f"{output.name}.errors")
+
+
+def _stopped(output: Path) -> list[int]:
+    lines = output.read_text().splitlines() if output.exists() else []
+    return [int(line.split()[0]) for line in lines if _STOPPED in line]
+
+
 def _is_traced(pid: int) -> bool:
     try:
         return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
@@ -71,7 +114,7 @@ def _is_traced(pid: int) -> bool:
 
 
 def at_points(run: Callable[[Point], Path], drawn: random.Random, *, full: bool, sampled: int = 2) -> None:
-    """Run an act to count its calls, then killed at each of them, or at some that are drawn, of all kinds.
+    """Run an act to count its calls, then killed or stopped at each, or at some that are drawn, of all kinds.
 
     Args:
         run: runs it, and returns what was traced.
@@ -82,10 +125,15 @@ def at_points(run: Callable[[Point], Path], drawn: random.Random, *, full: bool,
     points = [Point(call, nth + 1) for call, count in _counted(run(NOWHERE)).items() for nth in range(count)]
     assert points, "it writes"
     chosen = points if full else _spread(points, drawn)[: sampled if serving.cluster is None else 1]
-    hit = [_KILLED in run(at).read_text() for at in chosen]
+    hit = [_is_hit(run(at)) for at in chosen]
     # The last calls of an act are not always made; its first is.
-    hit += [_KILLED in run(points[0]).read_text()] if not any(hit) and points[0] not in chosen else []
+    hit += [_is_hit(run(points[0]))] if not any(hit) and points[0] not in chosen else []
     assert any(hit), "the injection must really hit"
+
+
+def _is_hit(output: Path) -> bool:
+    traced = output.read_text()
+    return _KILLED in traced or _STOPPED in traced
 
 
 def _counted(output: Path) -> Mapping[str, int]:

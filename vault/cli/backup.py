@@ -25,6 +25,7 @@ from vault.log.sources import SourceError
 from vault.log.verify import BadLogError
 
 EXIT_VERIFICATION_FAILED: Final = 4
+_ANOTHER: Final = "another restore runs here; wait until it ends: where it fails, say this one again"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -125,7 +126,7 @@ def restore(folder: Path, key_file: Path | None, mirror: str | None, share_files
         (restores_of_keys if keys_alone else restores).check_empty(settings)
         root = _root(keeper, share_files, passphrase_file)
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with running.alone(settings.home / ".restoring", "another restore runs here"), _bar(as_json=as_json) as bar:
+        with running.alone(settings.home / ".restoring", _ANOTHER), _bar(as_json=as_json) as bar:
             task = bar.add_task("restoring", total=None)
 
             def progress(rows: int) -> None:

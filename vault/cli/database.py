@@ -42,7 +42,7 @@ def upgrade(*, officers: bool, as_json: bool) -> None:
         raise StartError(f"--officers: this vault has {development.FILE_NAME}; take it over by idvault-keys init")
     if officers:
         embedded.ensure(settings, now, officers=True)
-    with _opened(settings) as engines:
+    with _opened(settings) as engines, schema.filled_alone(engines):
         fresh = not settings.embedded and schema.are_empty(engines) and not seal.exists()
         schema.upgrade_all(engines)
         if fresh:

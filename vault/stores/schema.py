@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from keys import migrating, store
@@ -26,6 +26,9 @@ METADATA: Final = {
     "log": log.metadata,
     "keys": store.metadata,
 }
+
+FILLER: Final = 1_768_191_587
+"""The advisory lock of whoever fills a vault's databases; any number that nobody else takes."""
 
 
 @contextmanager
@@ -56,6 +59,25 @@ def are_empty(engines: Mapping[str, Engine]) -> bool:
         except SQLAlchemyError:
             raise SetupError(f"the store {name} cannot be read") from None
     return True
+
+
+@contextmanager
+def filled_alone(engines: Mapping[str, Engine]) -> Iterator[None]:
+    """Be the only one who fills the databases of a vault, from wherever, until these engines are disposed of.
+
+    Files are held by a lock beside them.
+
+    Raises:
+        SetupError: another one does.
+    """
+    engine = engines["keys"]
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    with reading(engine) as connection:
+        if not connection.execute(select(func.pg_try_advisory_lock(FILLER))).scalar_one():
+            raise SetupError("another restore or upgrade fills these databases; wait until it has ended")
+        yield
 
 
 def upgrade_all(engines: Mapping[str, Engine]) -> None:
