@@ -441,6 +441,7 @@ class TakeOver(Init):
         party.seats[1].confirm()
 
     def check(self, party: Party) -> None:
+        until(lambda: "seal" in party.agent.status(), "answering again")
         if party.agent.status()["seal"] == "development":
             party.agent.await_state("open", "open")
             assert party.seats[1].confirm() == 0
