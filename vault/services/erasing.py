@@ -12,10 +12,10 @@ from typing import Final
 from keys.errors import ConflictError, HeldError
 from keys.primitives import random_bytes
 from keys.tokens import PID_BYTES
-from vault.domain.errors import DomainError
 from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
 from vault.logs import event
+from vault.services import targets
 from vault.services.access import Client
 from vault.services.accounts import Accounts
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
@@ -73,10 +73,7 @@ class Erasing:
         self._end(standing, WITHDRAWN, client.id, reviewer=reviewer)
 
     def _registration(self, client: Client, reg: str) -> tuple[ReviewRow, StandingRow]:
-        try:
-            raw = RegistrationId.parse(reg).raw
-        except DomainError:
-            raise VaultError(Kind.NOT_FOUND, "no such registration") from None
+        raw = targets.named(RegistrationId, reg, "registration").raw
         with self._directory.reading() as unit:
             row = reviews.find(unit, raw)
             standing = standings.living(unit, row.pid) if row is not None else None

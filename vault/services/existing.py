@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Final
 
 from keys.errors import ConflictError
-from vault.domain.errors import DomainError
-from vault.domain.ids import AccountId, RegistrationId
+from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
+from vault.services import targets
 from vault.services.access import Client
 from vault.stores import reviews, standings
 from vault.stores.standings import AccountRow, StandingRow
@@ -41,15 +41,8 @@ class Existing:
 
     def _found(self, client: Client, account: str) -> tuple[StandingRow, AccountRow, bool]:
         """Return standing, account, and whether a rejected record stands behind them."""
-        try:
-            raw = AccountId.parse(account).raw
-        except DomainError:
-            raise VaultError(Kind.NOT_FOUND, "no such account") from None
         with self._directory.reading() as unit:
-            row = standings.account_by_id(unit, client.id, raw)
-            standing = standings.find(unit, row.pid) if row is not None else None
-            if row is None or standing is None:
-                raise VaultError(Kind.NOT_FOUND, "no such account")
+            standing, row = targets.own_account(unit, client, account)
             return standing, row, _rejected(unit, standing, row)
 
 

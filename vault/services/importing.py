@@ -15,9 +15,10 @@ from keys.primitives import random_bytes
 from vault.config import Settings
 from vault.domain import handles
 from vault.domain.clock import from_epoch, to_text
-from vault.domain.errors import DomainError, InvalidFieldError
+from vault.domain.errors import InvalidFieldError
 from vault.domain.ids import AccountId, ImportId, RegistrationId
 from vault.errors import Kind, VaultError
+from vault.services import targets
 from vault.services.access import Client
 from vault.services.creating import SEED_BYTES, Creating, bound
 from vault.services.drafting import Ids, Refused, Results
@@ -83,10 +84,7 @@ class Importing:
         Raises:
             VaultError: there is none of this id that is this client's to see.
         """
-        try:
-            raw = ImportId.parse(import_id).raw
-        except DomainError:
-            raise _none() from None
+        raw = targets.named(ImportId, import_id, "import").raw
         with self._directory.reading() as unit:
             row = imports.find(unit, raw)
         vault_reviewer = client.role == "reviewer" and client.provider is None

@@ -5,9 +5,8 @@ from typing import Any, Final
 
 from keys.errors import OpenError
 from vault.config import Settings
-from vault.domain.errors import DomainError
-from vault.domain.ids import AccountId
 from vault.errors import Kind, VaultError
+from vault.services import targets
 from vault.services.access import Client
 from vault.services.held_keys import HeldKeys
 from vault.services.reviewing import summary
@@ -86,15 +85,8 @@ class Listing:
         Raises:
             VaultError: there is none of this id.
         """
-        try:
-            raw = AccountId.parse(account).raw
-        except DomainError:
-            raise VaultError(Kind.NOT_FOUND, "no such account") from None
         with self._directory.reading() as unit:
-            row = standings.account_by_id(unit, client.id, raw)
-            standing = standings.find(unit, row.pid) if row is not None else None
-            if row is None or standing is None:
-                raise VaultError(Kind.NOT_FOUND, "no such account")
+            standing, row = targets.own_account(unit, client, account)
             alike = row.state != "closed" and handles.looks_alike(unit, row)
         answer = self._showing.account(client, row, standing)
         return answer | {"look_alike": True} if alike else answer

@@ -12,9 +12,10 @@ from keys.fields import seal_field
 from keys.frame import Place, Purpose, seal
 from keys.primitives import Secret, random_bytes
 from vault.domain.clock import from_epoch
-from vault.domain.errors import DomainError, InvalidFieldError
+from vault.domain.errors import InvalidFieldError
 from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
+from vault.services import targets
 from vault.services.access import Client
 from vault.services.creating import SEED_BYTES, Creating
 from vault.services.drafting import Refused, Results
@@ -113,7 +114,7 @@ class Registering:
         Raises:
             VaultError: there is none of this id.
         """
-        return self._showing.registration(client, _registration(reg))
+        return self._showing.registration(client, targets.named(RegistrationId, reg, "registration"))
 
     def resubmit(self, client: Client, reg: str, body: dict[str, Any], idempotency: Idempotency | None) -> Answer:
         """Resubmit a returned registration with all its statements; return (202, registration).
@@ -122,7 +123,7 @@ class Registering:
             InvalidFieldError, VaultError: what is wrong with the body; the registration is not `returned`.
         """
         submission = submitted(client, body, self._today(), specimen=self._keys.development)
-        registration = _registration(reg)
+        registration = targets.named(RegistrationId, reg, "registration")
 
         def effect(attempt: Attempt) -> Answer:
             row, found = self._own(client, registration)
@@ -172,7 +173,7 @@ class Registering:
         Raises:
             VaultError: no such registration, or it is decided.
         """
-        row, (standing, *_) = self._own(client, _registration(reg))
+        row, (standing, *_) = self._own(client, targets.named(RegistrationId, reg, "registration"))
         if row.state not in _OPEN_STATES:
             raise VaultError(Kind.DECIDED, "evidence is taken while a registration is in review or returned")
         args = {"use": "seal", "name": name, "standing": self._linking.evidence(standing)}
@@ -190,7 +191,7 @@ class Registering:
         Raises:
             VaultError: it has none such.
         """
-        row, (standing, *_) = self._own(client, _registration(reg))
+        row, (standing, *_) = self._own(client, targets.named(RegistrationId, reg, "registration"))
         return row, standing
 
     def _own(self, client: Client, registration: RegistrationId) -> tuple[ReviewRow, list[StandingRow]]:
@@ -227,10 +228,3 @@ def _check_kind(row: ReviewRow, submission: Submission) -> None:
 def evidence_place(deployment: bytes, rid: bytes, name: str) -> Place:
     """Return where a piece of evidence stands."""
     return Place(deployment, "identity.evidence", rid + name.encode(), "piece")
-
-
-def _registration(text: str) -> RegistrationId:
-    try:
-        return RegistrationId.parse(text)
-    except DomainError:
-        raise VaultError(Kind.NOT_FOUND, "no such registration") from None

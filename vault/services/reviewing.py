@@ -14,10 +14,10 @@ from keys.primitives import Secret, random_bytes
 from vault.config import Settings
 from vault.domain import reasons
 from vault.domain.clock import from_epoch, to_text
-from vault.domain.errors import DomainError, InvalidFieldError
+from vault.domain.errors import InvalidFieldError
 from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
-from vault.services import account_reviews
+from vault.services import account_reviews, targets
 from vault.services.access import Client
 from vault.services.account_reviews import AccountReviews
 from vault.services.accounts import CAP_REACHED, cap_of
@@ -242,10 +242,7 @@ class Reviewing:
         return caps_of(self._policy(row), row, owned)
 
     def _case(self, client: Client, reg: str) -> tuple[ReviewRow, StandingRow]:
-        try:
-            raw = RegistrationId.parse(reg).raw
-        except DomainError:
-            raise VaultError(Kind.NOT_FOUND, "no such case") from None
+        raw = targets.named(RegistrationId, reg, "case").raw
         with self._directory.reading() as unit:
             row = reviews.find(unit, raw)
             standing = standings.find(unit, row.pid) if row is not None else None

@@ -1,16 +1,19 @@
 """Whom a provider means by a token or an account of its own; a foreign and an unknown one are answered alike."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from keys.errors import OpenError
 from vault.domain.errors import DomainError
-from vault.domain.ids import AccountId
+from vault.domain.ids import AccountId, Identifier
 from vault.errors import Kind, VaultError
 from vault.services.access import Client
 from vault.services.held_keys import HeldKeys
 from vault.stores import standings
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Unit
+
+_Id = TypeVar("_Id", bound=Identifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,36 @@ def by_account(unit: Unit, client: Client, account: str) -> Target:
     Raises:
         VaultError: there is none.
     """
-    try:
-        raw = AccountId.parse(account).raw
-    except DomainError:
-        raise _no_such("account") from None
-    row = standings.account_by_id(unit, client.id, raw)
-    standing = standings.living(unit, row.pid) if row is not None else None
-    if row is None or standing is None:
+    _, row = own_account(unit, client, account)
+    standing = standings.living(unit, row.pid)
+    if standing is None:
         raise _no_such("account")
     return Target(standing, row)
+
+
+def own_account(unit: Unit, client: Client, account: str) -> tuple[StandingRow, AccountRow]:
+    """Return an account of this provider and the standing that it is bound to, living or not.
+
+    Raises:
+        VaultError: there is none.
+    """
+    row = standings.account_by_id(unit, client.id, named(AccountId, account, "account").raw)
+    standing = standings.find(unit, row.pid) if row is not None else None
+    if row is None or standing is None:
+        raise _no_such("account")
+    return standing, row
+
+
+def named(kind: type[_Id], text: str, what: str) -> _Id:
+    """Return the id that a text is; one that is none is answered as one that leads nowhere.
+
+    Raises:
+        VaultError: it is no id of this kind.
+    """
+    try:
+        return kind.parse(text)
+    except DomainError:
+        raise _no_such(what) from None
 
 
 def _no_such(what: str) -> VaultError:
