@@ -2,7 +2,8 @@
 
 import io
 import json
-from typing import Any
+import time
+from typing import Any, NoReturn
 
 import orjson
 import pytest
@@ -102,6 +103,22 @@ def test_a_shut_agent_is_answered_as_in_the_dispatch(fault: KeysError) -> None:
         answered(BODY, PROVIDER, ahead=ahead, fault=None, peek_fault=fault) for ahead in (True, False)
     )  # fmt: skip
     assert first == second
+
+
+def test_what_is_refused_ahead_is_logged_with_the_time_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = io.BytesIO()
+    vault = StubVault()
+
+    def register(*_: object) -> NoReturn:
+        time.sleep(0.05)
+        raise VaultError(Kind.UNAVAILABLE, "try again")
+
+    monkeypatch.setattr(vault, "register", register)
+    app = create_app(vault.vault, configure(log))
+    answer = app.test_client().post(PATH, data=BODY, content_type="application/json", headers=PROVIDER)
+    assert answer.status_code == 503
+    [line] = [line for line in map(orjson.loads, log.getvalue().splitlines()) if line["event"] == "request"]
+    assert line["duration_ms"] >= 50
 
 
 def _without_place(told: Told) -> Told:

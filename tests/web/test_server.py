@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,15 +23,15 @@ EVIDENCE = "/v1/registrations/reg_1/evidence/front"
 MAX_EVIDENCE_BYTES = StubSettings().max_evidence_bytes
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+@contextmanager
+def serving(name: str, log: Path) -> Iterator[int]:
+    """Have granian serve one of the applications; return its port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     command = [
         sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host", "127.0.0.1", "--port", str(port),
-        "--blocking-threads", "2", "tests.web.granian_app:application",
+        "--blocking-threads", "2", f"tests.web.granian_app:{name}",
     ]  # fmt: skip
-    log = tmp_path_factory.mktemp("granian") / "log"
     with log.open("wb") as stream:
         root = Path(__file__).parents[2]
         server = subprocess.Popen(command, cwd=root, stdout=stream, stderr=stream, env=dict(os.environ))
@@ -44,6 +45,12 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=START_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with serving("application", tmp_path_factory.mktemp("granian") / "log") as port:
+        yield port
 
 
 def _listens(port: int) -> bool:

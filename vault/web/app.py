@@ -51,7 +51,7 @@ _NOUNS: Final = {
 _GUARDS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 _PUBLIC: Final = "public"
 """How the one header begins that a view may set itself: what the public log serves may be kept by anybody."""
-_HEADERS_AHEAD: Final = (("Content-Type", JSON), *_GUARDS)
+_TYPE: Final = ("Content-Type", JSON)
 _STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
@@ -99,10 +99,10 @@ class VaultApp(OpenAPI):
             if isinstance(error, VaultError) and error.kind is Kind.OVERLOADED:
                 self.metrics.refused()
             with self.request_context(environ):
-                return self.handle_exception(error)(environ, start_response)
+                return self._refused(error, started)(environ, start_response)
         seconds = self.request_log.write("POST", ahead.path, status, started, environ[CLIENT_KEY])
         self.metrics.request("POST", ahead.path, status, seconds)
-        start_response(_STATUS_LINES[status], [*_HEADERS_AHEAD, ("Content-Length", str(len(body)))])
+        start_response(_STATUS_LINES[status], [_TYPE, ("Content-Length", str(len(body))), *_GUARDS])
         return [body]
 
     def full_dispatch_request(self) -> Response:
@@ -114,8 +114,11 @@ class VaultApp(OpenAPI):
 
     def handle_exception(self, e: Exception) -> Response:
         """Answer what failed outside of the views; Flask itself would log the exception's text."""
-        response = _finished(_answer(e))
-        self._log(response.status_code, time.perf_counter())
+        return self._refused(e, time.perf_counter())
+
+    def _refused(self, error: Exception, started: float) -> Response:
+        response = _finished(_answer(error))
+        self._log(response.status_code, started)
         return response
 
     def _log(self, status: int, started: float) -> None:
