@@ -5,10 +5,10 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,9 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "sqlite: looks into the files of the stores, or uses SQLite's triggers and locks"
     )
     config.addinivalue_line("markers", "once: has no store, or its own on each database; runs with SQLite alone")
+    config.addinivalue_line(
+        "markers", f"sampled: says of one database what it says of the other; with PostgreSQL one in {ONE_IN} runs"
+    )
     config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 
+ONE_IN: Final = 4
+"""How many tests there are of those that hang on no database for each that a run of all with PostgreSQL draws."""
 _LONG = (
     "tests/model/", "tests/http/test_crash_sweep.py", "tests/http/test_schemathesis.py", "tests/http/test_crashes.py",
     "tests/http/test_postgresql_faults.py", "tests/http/test_processes.py", "tests/http/test_people.py",
@@ -55,7 +60,8 @@ _LONG = (
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest first, so that no process ends long after the others; take what the database has."""
     items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
-    why = [_why_not(config, item) for item in items]
+    drawn = _drawn(config, items)
+    why = [_why_not(config, item, drawn) for item in items]
     config.hook.pytest_deselected(items=[item for item, reason in zip(items, why, strict=True) if reason])
     items[:] = [item for item, reason in zip(items, why, strict=True) if not reason]
     config.stash[_LEFT_OUT] = left_out = dict(Counter(filter(None, why)))
@@ -63,7 +69,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.workeroutput["left_out"] = left_out
 
 
-def _why_not(config: pytest.Config, item: pytest.Item) -> str:
+def _drawn(config: pytest.Config, items: Sequence[pytest.Item]) -> frozenset[str]:
+    """Return the tests that run of those that hang on no database: all with --full, and of what was named."""
+    sampled = sorted(item.nodeid for item in items if item.get_closest_marker("sampled"))
+    if config.getoption("--full") or config.args != config.getini("testpaths"):
+        return frozenset(sampled)
+    # The seed is that of the order: it is shown, the same for each process, and may be given again (--randomly-seed).
+    by = random.Random(config.getoption("randomly_seed", 0))  # noqa: S311 - which tests, not keys
+    return frozenset(by.sample(sampled, -(-len(sampled) // ONE_IN)))
+
+
+def _why_not(config: pytest.Config, item: pytest.Item, drawn: frozenset[str]) -> str:
     """Return why a test does not run with the options given, nothing where it does."""
     marked = {mark.name for mark in item.iter_markers()}
     if "full_only" in marked and not config.getoption("--full"):
@@ -75,7 +91,9 @@ def _why_not(config: pytest.Config, item: pytest.Item) -> str:
     if "sqlite" in marked:
         return "need SQLite"
     stored = isinstance(item, pytest.Function) and _has_stores(item.module.__name__)
-    return "" if stored and "once" not in marked else "have no store that --database names"
+    if not stored or "once" in marked:
+        return "have no store that --database names"
+    return "hang on no database, and others were drawn" if "sampled" in marked and item.nodeid not in drawn else ""
 
 
 _LEFT_OUT = pytest.StashKey[dict[str, int]]()

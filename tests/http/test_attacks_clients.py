@@ -11,6 +11,8 @@ import pytest
 from tests.people import ANNA, person
 from tests.serving import NO_TLS, Client, Server
 
+pytestmark = pytest.mark.sampled
+
 NO_CLIENT = "cli_AAAAAAAAAAAAAAAAAAAAAA"
 
 

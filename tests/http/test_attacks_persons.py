@@ -172,8 +172,9 @@ def _each(calls: list[Callable[[], httpx.Response]]) -> list[httpx.Response]:
         return [future.result() for future in [threads.submit(call) for call in calls]]
 
 
-def test_a35_fifty_registrations_and_fifty_approvals_at_once_make_one_person(fresh: Server) -> None:
-    """50 registrations at 5 providers, approved by 3 reviewers at once: one standing each, no token lost."""
+def test_a35_registrations_and_approvals_at_once_make_one_person(fresh: Server, *, full: bool) -> None:
+    """20 registrations, or 50, at 5 providers, approved by 3 reviewers at once: one standing each, no token lost."""
+    many = 50 if full else 20
     providers = [fresh.provider(f"p{number}") for number in range(5)]
     reviewers = [fresh.reviewer(f"r{number}") for number in range(3)]
     for client in (*providers, *reviewers):
@@ -182,15 +183,15 @@ def test_a35_fifty_registrations_and_fifty_approvals_at_once_make_one_person(fre
     def registering(number: int) -> Callable[[], httpx.Response]:
         return lambda: providers[number % 5].register(ANNA, f"anna{number}")
 
-    answers = _each([registering(number) for number in range(50)])
-    assert Counter(answer.status_code for answer in answers) == {202: 50}
+    answers = _each([registering(number) for number in range(many)])
+    assert Counter(answer.status_code for answer in answers) == {202: many}
     made = [(providers[number % 5], answer.json()) for number, answer in enumerate(answers)]
 
     def approving(number: int, reg: str) -> Callable[[], httpx.Response]:
         return lambda: _approved(reviewers[number % 3], reg)
 
     decided = _each([approving(number, case["id"]) for number, (_, case) in enumerate(made)])
-    assert Counter(answer.status_code for answer in decided) == {200: 50}
+    assert Counter(answer.status_code for answer in decided) == {200: many}
     assert fresh.json("fsck", "--grace-minutes", "0")["clean"]
 
     living: dict[str, set[str]] = {provider.id: set() for provider in providers}

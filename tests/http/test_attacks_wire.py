@@ -11,6 +11,8 @@ import pytest
 from tests.people import ANNA, WEI, person
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sampled
+
 MARKER = "ZZMARKERZZ"
 PREFIX = "urn:idvault:problem:"
 KINDS = {

@@ -9,6 +9,8 @@ import pytest
 from tests.people import person
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sampled
+
 SHARE = 3
 
 

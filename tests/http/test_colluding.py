@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from tests import serving
 from tests.http.exchanges import PURPOSE, agree, approved, token_at
 from tests.people import ANNA, person
 from tests.serving import Client, Server
 from vault.demo.thief import look, steal
 
-PAIRS, BATCH = 10_000, 1_000
-SIGMAS = 5.0
+PAIRS, FEWER_PAIRS, BATCH = 10_000, 1_000, 1_000
+"""Tokens are the agent's, whatever the store: on PostgreSQL a sample says that they are the same."""
+SIGMAS, FEWER_SIGMAS = 5.0, 7.0
+"""Among fewer, what is rare is skewed; what they had in common by design would be equal at all of them."""
 ALPHABET = 64
 PROVIDERS = 20
 # What every answer has in common: names of states, types and scopes, and what the provider itself chose.
@@ -61,28 +64,29 @@ def rank_correlation(one: list[str], other: list[str]) -> float:
     return 1 - 6 * squares / (count * (count * count - 1))
 
 
-def test_r_kr_01_tokens_of_one_person_at_two_providers_are_alike_by_chance_alone(fresh: Server) -> None:
-    """10,000 pairs: in no place equal oftener than chance, no longer part in common than strangers have, no order."""
+def test_r_kr_01_tokens_of_one_person_at_two_providers_are_alike_by_chance_alone(fresh: Server, *, full: bool) -> None:
+    """In no place equal oftener than chance, no longer part in common than strangers have, no order."""
+    pairs, sigmas = (PAIRS, SIGMAS) if full or serving.cluster is None else (FEWER_PAIRS, FEWER_SIGMAS)
     chat, blog = fresh.provider("chat"), fresh.provider("blog")
-    here, there = tokens_of(chat, range(PAIRS)), tokens_of(blog, range(PAIRS))
-    assert len(set(here) | set(there)) == 2 * PAIRS
+    here, there = tokens_of(chat, range(pairs)), tokens_of(blog, range(pairs))
+    assert len(set(here) | set(there)) == 2 * pairs
     assert len({len(token) for token in (*here, *there)}) == 1, "one length says nothing"
     bodies = [(one.removeprefix("nym_"), other.removeprefix("nym_")) for one, other in zip(here, there, strict=True)]
     # The last characters are the key's version, the same for all people: they tell nobody apart.
     varying = [at for at in range(len(bodies[0][0])) if len({one[at] for one, _ in bodies}) > ALPHABET // 2]
     assert len(varying) >= 40, "at least 240 bits"
-    deviation = math.sqrt(PAIRS * (1 / ALPHABET) * (1 - 1 / ALPHABET))
+    deviation = math.sqrt(pairs * (1 / ALPHABET) * (1 - 1 / ALPHABET))
     for at in varying:
         equal = sum(one[at] == other[at] for one, other in bodies)
-        assert abs(equal - PAIRS / ALPHABET) < SIGMAS * deviation, f"place {at}"
+        assert abs(equal - pairs / ALPHABET) < sigmas * deviation, f"place {at}"
     drawn = random.Random(1)  # noqa: S311 - which pairs, not keys
-    sample = drawn.sample(range(PAIRS), 2_000)
-    strangers = [bodies[(at + 1) % PAIRS][1] for at in sample]
-    pairs = [longest_common(*bodies[at]) for at in sample]
+    sample = drawn.sample(range(pairs), pairs // 5)
+    strangers = [bodies[(at + 1) % pairs][1] for at in sample]
+    own = [longest_common(*bodies[at]) for at in sample]
     others = [longest_common(bodies[at][0], other) for at, other in zip(sample, strangers, strict=True)]
-    spread = math.sqrt((_variance(pairs) + _variance(others)) / len(sample))
-    assert abs(sum(pairs) - sum(others)) / len(sample) < SIGMAS * spread
-    assert abs(rank_correlation(here, there)) < SIGMAS / math.sqrt(PAIRS)
+    spread = math.sqrt((_variance(own) + _variance(others)) / len(sample))
+    assert abs(sum(own) - sum(others)) / len(sample) < sigmas * spread
+    assert abs(rank_correlation(here, there)) < sigmas / math.sqrt(pairs)
 
 
 def _variance(values: list[int]) -> float:
@@ -122,6 +126,7 @@ def everything_told(client: Client, made: dict[str, Any]) -> set[str]:
     return told | headers | set(leaves(client.introspect(token)))
 
 
+@pytest.mark.sampled
 def test_r_kr_02_no_value_about_one_person_is_told_to_two_of_twenty_providers(fresh: Server) -> None:
     rita = fresh.reviewer("rita")
     providers = [fresh.provider(f"p{number}") for number in range(PROVIDERS)]
@@ -174,7 +179,7 @@ def test_r_kr_03_a_second_sign_up_under_another_spelling_is_met_by_the_document_
 def test_r_gdpr_07_the_four_stores_alone_give_no_name_no_number_and_no_link(fresh: Server, tmp_path: Path) -> None:
     chat, blog, rita = fresh.provider("chat"), fresh.provider("blog"), fresh.reviewer("rita")
     agree(fresh, chat, blog)
-    people = [person(number) for number in range(30)]
+    people = [person(number) for number in range(15)]
     for at, one in enumerate(people):
         token = approved(chat, rita, one, f"x{at}")
         if at % 2:
@@ -186,8 +191,8 @@ def test_r_gdpr_07_the_four_stores_alone_give_no_name_no_number_and_no_link(fres
         for text in (one["legal_name"], one["document"]["number"], one["legal_name"].split()[1])
     ]  # fmt: skip
     loot = look(steal(fresh.home, tmp_path / "loot"), personal, [chat.id, blog.id])
-    assert loot.rows > 300
+    assert loot.rows > 150
     assert (loot.names_found, loot.links_between_providers, loot.links_to_records) == (0, 0, 0)
     # The search does find what is there.
-    handles = look(steal(fresh.home, tmp_path / "again"), ["x17"], [chat.id, blog.id])
+    handles = look(steal(fresh.home, tmp_path / "again"), ["x7"], [chat.id, blog.id])
     assert handles.names_found >= 1

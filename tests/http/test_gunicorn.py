@@ -15,6 +15,8 @@ from tests.serving import BIN, START_SECONDS, Client, Server
 from vault import embedded
 from vault.config import load
 
+pytestmark = pytest.mark.sampled
+
 REPOSITORY = Path(__file__).parents[2]
 _INTROSPECTED_ONCE = 'idvault_request_seconds_count{method="POST",route="/oauth/introspect",status="2xx"} 1.0'
 

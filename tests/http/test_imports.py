@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import random
 import signal
 import threading
 import time
@@ -284,14 +285,17 @@ def test_an_import_is_approved_in_groups_with_a_line_an_event_and_a_state_for_ea
 
 
 @pytest.mark.parametrize("part", ["server", "agent"])
-def test_a_killed_approval_of_an_import_goes_on_and_approves_nobody_twice(fresh: Server, part: str) -> None:
+def test_a_killed_approval_of_an_import_goes_on_and_approves_nobody_twice(
+    fresh: Server, part: str, drawn: random.Random, *, full: bool
+) -> None:
     chat = fresh.provider("chat")
     imported, many = begin(chat)["id"], 600
     for number in (1, 2):
         stands(chat, imported, number, [row(300 * number + at) for at in range(300)], first=300 * number)
     body = {"decision": "approved", "method": "provider_attested"}
     told = 0
-    for delay in (0.1, 0.25, 0.4):
+    delays = (0.1, 0.25, 0.4)
+    for delay in delays if full else drawn.sample(delays, 2):
         rita = fresh.reviewer(f"rita{delay}")
         end = fresh.kill if part == "server" else partial(os.kill, holders(fresh)["names"], signal.SIGKILL)
         killer = threading.Timer(delay, end)
@@ -319,11 +323,14 @@ def _leaves(server: Server, kind: str) -> int:
 
 
 @pytest.mark.parametrize("state", ["in_review", "legacy"])
-def test_a_chunk_whose_server_is_killed_stands_once_after_its_retry(fresh: Server, state: str) -> None:
+def test_a_chunk_whose_server_is_killed_stands_once_after_its_retry(
+    fresh: Server, state: str, drawn: random.Random, *, full: bool
+) -> None:
     chat = fresh.provider("chat")
     imported = begin(chat, state=state)["id"]
     make = row if state == "in_review" else old
-    for number, delay in enumerate((0.01, 0.04, 0.08, 0.15), 1):
+    delays = (0.01, 0.04, 0.08, 0.15) if full else (drawn.uniform(0.01, 0.05), drawn.uniform(0.05, 0.15))
+    for number, delay in enumerate(delays, 1):
         rows = [make(1000 * number + at) for at in range(200)]
         killer = threading.Timer(delay, fresh.kill)
         killer.start()
@@ -333,10 +340,13 @@ def test_a_chunk_whose_server_is_killed_stands_once_after_its_retry(fresh: Serve
         fresh.start()
         assert _retried(chat, imported, number, rows) == {"accepted": 200, "refused": []}
     made = listed(chat, f"/v1/imports/{imported}/results", 300)
-    assert [one["row"] for one in made] == [1000 * number + at for number in range(1, 5) for at in range(200)]
+    assert [one["row"] for one in made] == [
+        1000 * number + at for number in range(1, len(delays) + 1) for at in range(200)
+    ]
     assert fresh.json("fsck", "--grace-minutes", "0")["clean"]
     _await_no_intent(fresh)
-    counts = {"directory.account": 800, "identity.record": 800 if state == "in_review" else 0}
+    many = 200 * len(delays)
+    counts = {"directory.account": many, "identity.record": many if state == "in_review" else 0}
     for place, count in counts.items():
         store, table = place.split(".")
         assert len(fresh.sql(store, f"select 1 from {table}")) == count  # noqa: S608 - constants above

@@ -18,6 +18,8 @@ from tests.people import person
 from tests.serving import NO_TLS, Client, Server
 from vault.web.gate import OPEN_RULES
 
+pytestmark = pytest.mark.sampled
+
 MAY: Final = {
     # operation                                   who may, by role and scope          what must be open
     "GET /v1/registrations":                       ("provider:register",              "names"),

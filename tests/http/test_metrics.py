@@ -12,6 +12,8 @@ from tests.serving import Client, Server
 from vault import metrics
 from vault.services.figures import KEPT_SECONDS
 
+pytestmark = pytest.mark.sampled
+
 LABELS = {
     "method": r"GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS|OTHER", "status": r"[1-5]xx", "act": r"[a-z.]+",
     "route": r"-|(/v1)?/[a-z_/.<>:-]*", "outcome": r"[a-z_-]+", "le": r"[0-9.]+|\+Inf", "version": r"[0-9.]+",

@@ -18,6 +18,8 @@ from tests.http.exchanges import GRANT, HANDOFF, PSEUDONYM, PURPOSE, approved, t
 from tests.http.test_processes import eventually
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sampled
+
 SIGNED = "application/token-introspection+jwt"
 
 

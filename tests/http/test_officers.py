@@ -29,6 +29,8 @@ from tests.http.test_processes import eventually
 from tests.people import person
 from tests.serving import NO_TLS, Server
 
+pytestmark = pytest.mark.sampled
+
 PASSPHRASE: Final = "seven drawn words are better"
 CHEAP: Final = Cost(1, 64, 1)
 """Of a guess: what is tested here is not what Argon2id costs."""

@@ -28,7 +28,7 @@ def exchanged(chat: Client, blog: Client, tokens: list[str]) -> list[str]:
 def test_persons_unions_returners_and_refusals_come_out_as_they_were_drawn(
     fresh: Server, tmp_path: Path, *, full: bool
 ) -> None:
-    told = write(tmp_path, 10_000 if full else 300)
+    told = write(tmp_path, 10_000 if full else 150)
     clients = {name: fresh.provider(name) for name in ("chat", "blog")}
     made = fresh.json("reviewer", "add", "rita")
     chat, blog = clients.values()

@@ -15,6 +15,8 @@ from tests.proxy import NAME, Proxy, proxied
 from tests.serving import NO_TLS, Client, Server
 from vault.config import load
 
+pytestmark = pytest.mark.sampled
+
 ISSUER = f"https://{NAME}"
 
 

@@ -14,6 +14,8 @@ from tests.openbao import served as served_bao
 from tests.people import person
 from tests.serving import NO_TLS, Server
 
+pytestmark = pytest.mark.sampled
+
 WORDS, OTHER_WORDS = "correct horse battery staple", "quite another set of words"
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -6,9 +6,12 @@ import time
 from collections import Counter
 
 import httpx
+import pytest
 
 from tests.people import person
 from tests.serving import NO_TLS, Client, Server
+
+pytestmark = pytest.mark.sampled
 
 SENDERS = 24
 BEFORE_ANY_ANSWER = ("Server disconnected without sending a response.", "[Errno 104] Connection reset by peer")

@@ -28,6 +28,8 @@ from tests.fresh import in_words_of, refusing
 from tests.keys.stores import NOW, dialogue, migrated
 from tests.keys.test_chain import PEOPLE
 
+pytestmark = pytest.mark.sampled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -31,6 +31,8 @@ from tests.keys.party import Party, Seat
 from tests.keys.stores import SHOP
 from tests.keys.test_chain import PEOPLE, officer
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:

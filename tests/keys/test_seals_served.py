@@ -35,6 +35,8 @@ from tests.keys.stores import SHOP, KeyStore, dialogue
 from tests.keys.test_officers_served import Rekey
 from tests.openbao import Bao
 
+pytestmark = pytest.mark.sampled
+
 WORDS, OTHER_WORDS = "correct horse battery staple", "quite another set of words"
 ENROLLED: Final = {"what": "provider", "sector": SHOP, "client": "cli_s", "name": "Shop"}
 

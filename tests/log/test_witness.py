@@ -28,6 +28,8 @@ from vault.log.policy import Policy
 from vault.log.witness import Request, Witness
 from vault.services.witnessing import REST_SECONDS, Witnesses
 
+pytestmark = pytest.mark.sampled
+
 ORIGIN: Final = "log.example"
 LOG: Final = Ed25519Signer(Secret(bytes(range(32))))
 OTHER: Final = Ed25519Signer(Secret(bytes([9]) * 32))
