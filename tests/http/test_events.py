@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from tests.http.test_processes import eventually
 from tests.http.test_retention import becomes, count
 from tests.people import person
 from tests.serving import Client, Server
@@ -30,6 +31,13 @@ def another(client: Client) -> Client:
     client.server.clients.remove(made)
     made.token = client.token or client.authorise()
     return made
+
+
+def await_resting(server: Server, number: int) -> None:
+    """Wait until the vault itself says how many rest, which each of its workers tells once a second."""
+    made = server.json("operator", "add", "watch")
+    watch, said = Client(server, made["client_id"], made["client_secret"]), f"requests_listening {number}.0\n"
+    assert eventually(lambda: said in watch.get("/metrics").text, 15)
 
 
 def test_a_decision_is_told_to_the_provider_of_the_registration_alone_and_by_its_id_alone(server: Server) -> None:
@@ -116,7 +124,7 @@ def test_who_waits_is_told_as_soon_as_it_happens_and_else_after_his_time(server:
     listener = another(chat)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(told, listener, wait=20)
-        time.sleep(0.5)
+        assert not eventually(waiting.done, 0.5)
         started = time.monotonic()
         assert rita.decide(reg, "rejected", reason="not_the_holder").status_code == httpx.codes.OK
         assert [one["registration"] for one in waiting.result()["items"]] == [reg]
@@ -133,14 +141,14 @@ def test_those_who_listen_keep_nobody_from_work_and_one_too_many_is_answered_at_
     listeners, first = [another(chat) for _ in range(LISTENING)], told(chat)["next"]
     with ThreadPoolExecutor(LISTENING) as pool:
         waiting = [pool.submit(told, one, first, wait=20) for one in listeners]
-        time.sleep(1.5)
-        for number in range(20):  # more than the work slots twice over
+        await_resting(served, LISTENING)
+        for number in range(2 * WORKING + 1):
             started = time.monotonic()
             chat.registered(person(number), f"busy{number}")
             assert time.monotonic() - started < SOON_SECONDS
         started = time.monotonic()
         assert told(chat, first, wait=20)["items"] == []
-        assert time.monotonic() - started < 1, "nobody rests whom there is no room for"
+        assert time.monotonic() - started < SOON_SECONDS, "nobody rests whom there is no room for"
         assert not any(one.done() for one in waiting)
         # Told to end, the server answers those who rest, and does not wait their time out.
         started = time.monotonic()
@@ -158,14 +166,14 @@ def test_who_waits_while_the_vault_is_sealed_is_told_nothing(fresh: Server) -> N
 
     def listen() -> None:
         try:
-            outcome.append(listening.get("/v1/events", params={"wait": 10}).status_code)
+            outcome.append(listening.get("/v1/events", params={"wait": 20}).status_code)
         except httpx.TransportError as error:
             outcome.append(type(error))
         listening.http.close()
 
     listener = threading.Thread(target=listen)
     listener.start()
-    time.sleep(1)
+    await_resting(fresh, 1)
     started = time.monotonic()
     fresh.run("keys", "seal")
     listener.join(15)
