@@ -54,6 +54,9 @@ _MEMBERS: Final = frozenset(
     {"v", "id", "deployment", "agent", "created", "software", "schema", "files", "log", "generation", "root_id", "key",
      "pieces"}
 )  # fmt: skip
+_KEY_MEMBERS: Final = frozenset({"id", "version", "state", "created", "sealed"})
+_NUMBER_MAX: Final = 2**53 - 1
+"""What the one spelling of a number in JSON goes up to (RFC 8785)."""
 _HEX16: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _HEX32: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _FILE_NAME: Final = re.compile(r"[a-z]{1,16}\.(db|sealed)", re.ASCII)
@@ -281,12 +284,13 @@ class Keeper:
         """
         try:
             said: Any = json.loads(raw)
+            _check_keeper(said)
             keys = tuple(
                 {**key, "id": bytes.fromhex(key["id"]), "sealed": bytes.fromhex(key["sealed"])} for key in said["keys"]
             )
             texts = (bytes.fromhex(said[name]) for name in ("deployment", "root_id", "ceremony", "seal"))
             deployment, root_id, ceremony, seal_file = texts
-            made = cls(deployment, root_id, int(said["generation"]), ceremony, seal_file, keys)
+            made = cls(deployment, root_id, said["generation"], ceremony, seal_file, keys)
             if said["v"] != 1 or bytes(made) != raw:
                 raise ValueError  # noqa: TRY301 - one way out for all that is no key file
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, rfc8785.CanonicalizationError):
@@ -310,3 +314,17 @@ class Keeper:
                 raise BackupError("key file: does not open by these shares or this seal") from None
             return Key(BACKUP, "", version, key_id, State(row["state"]), secret)
         raise BackupError("key file: without the key of this backup; it has run out, or the file is of another vault")
+
+
+def _check_keeper(said: Mapping[str, Any]) -> None:
+    """Check what is not bound to its seals: each key becomes a row of the key store that comes back."""
+    keys = said["keys"]
+    numbers = (said["generation"], *(key[name] for key in keys for name in ("version", "created")))
+    if not all(type(one) is int and 0 <= one <= _NUMBER_MAX for one in numbers):
+        raise ValueError
+    if not all(_HEX16.fullmatch(one) for one in (said["deployment"], said["root_id"], *(key["id"] for key in keys))):
+        raise ValueError
+    if any(key.keys() != _KEY_MEMBERS for key in keys) or len({key["version"] for key in keys}) != len(keys):
+        raise ValueError
+    for key in keys:
+        State(key["state"])

@@ -12,6 +12,7 @@ were put in force the file cannot say; the log does, which has the digest of eac
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
@@ -38,6 +39,10 @@ IN_CHAIN: Final = REKEYS | {Kind.POLICY, Kind.RAISE_BUDGET}
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Of a sealed chain, so that it fits into one message of the agent; some twenty thousand records."""
 _LABEL: Final = b"idvault/v1/officers-export"
+_NUMBER_MAX: Final = 2**32 - 1
+"""A record's number is the revision of what is sealed (`keys.frame.Place`)."""
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
+_DEPLOYMENT_BYTES: Final = 16
 _FORM: Final = "officers' file: not of its form"
 
 
@@ -64,10 +69,12 @@ class Carried:
         """
         try:
             said: Any = json.loads(raw)
-            head = Head(int(said["number"]), str(said["digest"]))
-            made = cls(bytes.fromhex(said["deployment"]), head, base64.b64decode(said["sealed"], validate=True))
-            if said["v"] != 1 or bytes(made) != raw:
+            number, digest, deployment = said["number"], said["digest"], bytes.fromhex(said["deployment"])
+            if not (0 <= number <= _NUMBER_MAX and _DIGEST.fullmatch(digest) and len(deployment) == _DEPLOYMENT_BYTES):
                 raise ValueError  # noqa: TRY301 - one way out for all that is no such file
+            made = cls(deployment, Head(number, digest), base64.b64decode(said["sealed"], validate=True))
+            if said["v"] != 1 or bytes(made) != raw:
+                raise ValueError  # noqa: TRY301
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, rfc8785.CanonicalizationError):
             raise BackupError(_FORM) from None
         return made

@@ -21,6 +21,12 @@ from keys.primitives import random_bytes
 
 _NONCE_BYTES: Final = 12
 _TAG_BITS: Final = 128
+_GONE: Final = (
+    pkcs11.exceptions.TokenNotPresent, pkcs11.exceptions.DeviceRemoved, pkcs11.exceptions.DeviceError,
+    pkcs11.exceptions.SessionClosed, pkcs11.exceptions.SessionHandleInvalid, pkcs11.exceptions.KeyHandleInvalid,
+    pkcs11.exceptions.ObjectHandleInvalid,
+)  # fmt: skip
+"""What a token answers that is lost amid a call; as a key that was found a moment ago and is no key any more."""
 
 
 def wrap(config: Mapping[str, str], root: bytes, context: bytes, *, create: bool) -> str:
@@ -76,8 +82,7 @@ def _key(config: Mapping[str, str], *, create: bool = False) -> Iterator[Any]:
         raise SealUnreachableError("pkcs11: no such token is there") from None
     except pkcs11.exceptions.MultipleTokensReturned:
         raise SealError("pkcs11: several tokens have this label") from None
-    except (pkcs11.exceptions.TokenNotPresent, pkcs11.exceptions.DeviceRemoved, pkcs11.exceptions.SessionClosed,
-            pkcs11.exceptions.SessionHandleInvalid):  # fmt: skip
+    except _GONE:
         raise SealUnreachableError("pkcs11: the token went away") from None
     except pkcs11.exceptions.PKCS11Error as error:
         raise SealError(f"pkcs11: the token answered {type(error).__name__}") from None

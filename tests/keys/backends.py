@@ -36,6 +36,11 @@ class SoftHsm:
     def _util(self, *arguments: str) -> None:
         subprocess.run(["softhsm2-util", *arguments], check=True, capture_output=True, timeout=30)
 
+    def key_file(self) -> Path:
+        """Return where the one key of the one token lies."""
+        [found] = [path for path in self.tokens.rglob("*.object") if path.name != "token.object"]
+        return found
+
     def config(self, key: str = "root") -> dict[str, str]:
         return {"module": MODULE, "token": "vault", "key": key, "pin_file": str(self.pin_file)}
 

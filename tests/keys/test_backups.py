@@ -144,6 +144,37 @@ def test_the_key_file_opens_under_its_root_key_and_says_what_has_run_out(store: 
             Keeper.parse(fault)
 
 
+KEEPER_FAULTS: Final[dict[str, dict[str, Any]]] = {
+    "a generation without end": {"generation": float("inf")}, "a generation below": {"generation": -1},
+    "half a deployment": {"deployment": "00" * 8}, "another spelling": {"root_id": "AB" * 16}, "no keys": {"keys": {}},
+    "no version": {"version": ...}, "a version that is a text": {"version": "1"}, "a version below": {"version": -1},
+    "a version without end": {"version": float("inf")}, "a state that is none": {"state": "open"},
+    "a purpose of its own": {"purpose": "kek"}, "an unknown member": {"more": 1}, "no time": {"created": None},
+    "a short id": {"id": "00"}, "sealed as a number": {"sealed": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", KEEPER_FAULTS.values(), ids=KEEPER_FAULTS)
+def test_a_key_file_with_one_fault_is_none(store: KeyStore, fault: dict[str, Any]) -> None:
+    """What it says of keys becomes rows of the key store that comes back, so that it has no members of its own."""
+    said = json.loads(begin(store)["key_file"])
+    for name, value in fault.items():
+        holder = said if name in said else said["keys"][0]
+        if value is ...:
+            del holder[name]
+        else:
+            holder[name] = value
+    raw = json.dumps(said, separators=(",", ":"), sort_keys=True).replace("Infinity", "1e999").encode()
+    with pytest.raises(BackupError, match="key file: not of its form"):
+        Keeper.parse(raw)
+
+
+def test_a_key_file_that_names_a_key_twice_is_none(store: KeyStore) -> None:
+    said = json.loads(begin(store)["key_file"])
+    with pytest.raises(BackupError, match="key file: not of its form"):
+        Keeper.parse(rfc8785.dumps({**said, "keys": said["keys"] * 2}))
+
+
 def test_the_backup_key_is_replaced_each_month_and_destroyed_once_its_backups_have_run_out(store: KeyStore) -> None:
     first = begin(store)
     assert begin(store, NOW + 29 * DAY)["version"] == first["version"]

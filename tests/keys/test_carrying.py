@@ -199,6 +199,15 @@ def test_a_chain_that_was_altered_is_not_carried_out(room: Room) -> None:
 
 
 FAULTS: Final[dict[str, Callable[[Carried], Carried]]] = {
+    "a number below": lambda one: Carried(one.deployment, Head(-1, one.head.digest), one.sealed),
+    "a number beyond": lambda one: Carried(one.deployment, Head(2**53 - 1, one.head.digest), one.sealed),
+    "a digest that is none": lambda one: Carried(one.deployment, Head(one.head.number, "zz" * 32), one.sealed),
+    "half a digest": lambda one: Carried(one.deployment, Head(one.head.number, one.head.digest[:31]), one.sealed),
+    "no digest": lambda one: Carried(one.deployment, Head(one.head.number, ""), one.sealed),
+    "a digest in capitals": lambda one: Carried(
+        one.deployment, Head(one.head.number, one.head.digest.upper()), one.sealed
+    ),
+    "nothing sealed": lambda one: Carried(one.deployment, one.head, b""),
     "cut": lambda one: Carried(one.deployment, one.head, one.sealed[:-1]),
     "number": lambda one: Carried(one.deployment, Head(one.head.number + 1, one.head.digest), one.sealed),
     "digest": lambda one: Carried(one.deployment, Head(one.head.number, "00" * 32), one.sealed),
@@ -210,7 +219,7 @@ FAULTS: Final[dict[str, Callable[[Carried], Carried]]] = {
 def test_a_file_that_was_altered_is_refused(room: Room, backup: Backup, fault: str) -> None:
     spent(room)
     with pytest.raises(BackupError, match="officers' file"):
-        carry_in(backup.chain, FAULTS[fault](exported(room)), (), nobody)
+        carry_in(backup.chain, Carried.parse(bytes(FAULTS[fault](exported(room)))), (), nobody)
     assert backup.state().head.number == 0
 
 
@@ -220,8 +229,13 @@ SAID: Final[dict[str, Any]] = {"v": 1, "deployment": "00" * 16, "number": 1, "di
 @pytest.mark.parametrize(
     "raw",
     [b"", b"{}", b"[" * 100_000, rfc8785.dumps(SAID) + b" ",
-     *(rfc8785.dumps({**SAID, **fault}) for fault in ({"v": 2}, {"sealed": "A"}, {"more": 1}, {"number": "x"}))],
-    ids=range(8),
+     rfc8785.dumps(SAID).replace(b'"number":1', b'"number":1e999'),
+     rfc8785.dumps(SAID).replace(b'"number":1', b'"number":99999999999999999999'),
+     *(rfc8785.dumps({**SAID, **fault}) for fault in (
+         {"v": 2}, {"sealed": "A"}, {"more": 1}, {"number": "x"}, {"number": None}, {"number": -1}, {"digest": "zz"},
+         {"digest": "00" * 31}, {"digest": "0A" * 32}, {"deployment": "zz"}, {"deployment": "00"},
+     ))],
+    ids=range(17),
 )  # fmt: skip
 def test_what_is_no_officers_file_is_none(raw: bytes) -> None:
     assert Carried.parse(rfc8785.dumps(SAID)).head.number == 1

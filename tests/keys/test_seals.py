@@ -3,13 +3,16 @@
 import base64
 import json
 import os
+import random
 import re
+import shutil
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from pkcs11 import Attribute, KeyType
+from pkcs11 import Attribute, GCMParams, KeyType, Mechanism
 
 from keys.errors import KeysError, OfficerError, SealError, SealUnreachableError, SetupError
 from keys.passphrases import LOW_MEMORY, Cost
@@ -32,6 +35,7 @@ from keys.primitives import Secret, random_bytes
 from keys.seals.automatic import Automatic
 from keys.seals.configs import PKCS11, TRANSIT, check_config, described
 from keys.seals.passphrase import Passphrase
+from keys.seals.pkcs11 import _key
 from keys.seals.sealed import Backend, Sealed, context_of, kind_at, read, seal_root
 from tests.keys.backends import PIN, SoftHsm, Transit, kms
 from vault.domain.clock import SystemClock
@@ -262,6 +266,80 @@ def test_a20_two_tokens_of_one_label_and_a_module_that_is_none_are_refused(hsm: 
         sealed.open(backend)
 
 
+def test_a20_a_pin_that_was_changed_is_tried_once_and_the_new_one_opens(hsm: SoftHsm) -> None:
+    backend = Automatic(PKCS11, hsm.config(), create=True)
+    sealed = seal_root(backend, DEPLOYMENT, ROOT_ID, Secret.random(32))
+    library = pkcs11.lib(hsm.config()["module"])
+    library.reinitialize()
+    with library.get_token(token_label="vault").open(rw=True, user_pin=PIN) as session:
+        session.set_pin(PIN, "112233")
+    with pytest.raises(SealError, match="PIN in pin_file is wrong"):
+        sealed.open(backend)
+    hsm.pin_file.write_text("112233\n")
+    sealed.open(backend)
+
+
+LOSSES: Final[dict[str, Callable[[SoftHsm], object]]] = {
+    "the token": lambda hsm: shutil.rmtree(hsm.tokens),
+    "the key": lambda hsm: hsm.key_file().unlink(),
+    "what the key's file holds": lambda hsm: hsm.key_file().write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
+def test_a20_what_is_lost_amid_a_call_is_an_error_that_may_be_tried_again(
+    hsm: SoftHsm, lose: Callable[[SoftHsm], object]
+) -> None:
+    backend = Automatic(PKCS11, hsm.config(), create=True)
+    sealed = seal_root(backend, DEPLOYMENT, ROOT_ID, Secret.random(32))
+    root, kept = sealed.open(backend), hsm.tokens.with_name("kept")
+    shutil.copytree(hsm.tokens, kept)
+    pkcs11.lib(hsm.config()["module"]).reinitialize()
+    raw = base64.b64decode(sealed.wrapped)
+    parameters = GCMParams(raw[:12], context_of(sealed.kind, sealed.config, DEPLOYMENT, ROOT_ID), 128)
+
+    def call() -> None:
+        with _key(hsm.config()) as key:
+            lose(hsm)
+            key.decrypt(raw[12:], mechanism=Mechanism.AES_GCM, mechanism_param=parameters)
+
+    with pytest.raises(SealUnreachableError, match="went away"):
+        call()
+    shutil.rmtree(hsm.tokens, ignore_errors=True)
+    kept.rename(hsm.tokens)
+    assert sealed.open(backend) == root, "the next call begins anew"
+
+
+def test_a20_a_general_error_is_a_refusal(hsm: SoftHsm) -> None:
+    """SoftHSM says so of what was altered, and of a key whose file was cut off."""
+    sealed = seal_root(Automatic(PKCS11, hsm.config(), create=True), DEPLOYMENT, ROOT_ID, Secret.random(32))
+    with pytest.raises(SealError, match="the token answered GeneralError") as raised:
+        Automatic(PKCS11, hsm.config()).unwrap(sealed.wrapped, b"another place")
+    assert not isinstance(raised.value, SealUnreachableError)
+
+
+@pytest.mark.timeout(3600)
+def test_a20_a_token_whose_files_were_damaged_opens_the_right_key_or_none(
+    hsm: SoftHsm, drawn: random.Random, *, full: bool
+) -> None:
+    """Each byte of the key's file is altered with --full, else a few; and the file is cut off."""
+    backend = Automatic(PKCS11, hsm.config())
+    sealed = seal_root(replace(backend, create=True), DEPLOYMENT, ROOT_ID, Secret.random(32))
+    root, file = sealed.open(backend), hsm.key_file()
+    whole = file.read_bytes()
+    places = range(len(whole)) if full else drawn.sample(range(len(whole)), 6)
+    damaged = [whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :] for at in places]
+    opened = 0
+    for content in (*damaged, b"", whole[:100], whole[: len(whole) // 2], whole[:-1]):
+        file.write_bytes(content)
+        with suppress(SealError):
+            assert sealed.open(backend) == root
+            opened += 1
+    assert opened < len(places) + 4
+    file.write_bytes(whole)
+    assert sealed.open(backend) == root
+
+
 # Transit, by OpenBao, and by servers that are none.
 
 
@@ -380,6 +458,29 @@ LIES: Final[list[tuple[str, Answer, type[SealError], str]]] = [
     ("503", partial(_said, 503, b""), SealUnreachableError, "sealed itself"),
     ("elsewhere", lambda handler: _said(307, b"", handler, Location="http://127.0.0.1:1/"), SealError, "refused"),
 ]
+
+
+def _hanging(_: BaseHTTPRequestHandler) -> None:
+    """Say nothing for a minute."""
+    time.sleep(60)
+
+
+@pytest.mark.full_only
+@pytest.mark.parametrize(
+    ("answer", "seconds", "words"), [(_hanging, 10, "does not answer"), (_dripping, 20, "no answer in 20 seconds")]
+)
+def test_a21_a_server_that_hangs_holds_a_call_no_longer_than_its_limit(
+    tmp_path: Path, answer: Answer, seconds: int, words: str
+) -> None:
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text("s.specimen\n")
+    with answering(answer) as port:
+        config = {"url": f"http://127.0.0.1:{port}", "mount": "transit", "key": "k", "token_file": str(token)}
+        begun = time.monotonic()
+        with pytest.raises(SealUnreachableError, match=words):
+            Sealed(TRANSIT, config, DEPLOYMENT, ROOT_ID, bytes(32), "vault:v1:AAAA").open(Automatic(TRANSIT, config))
+        assert seconds <= time.monotonic() - begun < seconds + 8
 
 
 @pytest.mark.parametrize(("answer", "error", "words"), [lie[1:] for lie in LIES], ids=[lie[0] for lie in LIES])
