@@ -2,7 +2,6 @@
 
 import base64
 import itertools
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,30 +13,6 @@ from tests.serving import Client, Server
 
 MONTH = "2026-12-24T00:00:00Z"
 _NUMBERS = itertools.count(80_000)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("accounts") / "home").start()
-    yield server
-    report = server.json("fsck", "--grace-minutes", "0")
-    assert report["clean"], report["findings"]
-    assert server.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def chat(served: Server) -> Client:
-    return served.provider("chat")
-
-
-@pytest.fixture(scope="module")
-def blog(served: Server) -> Client:
-    return served.provider("blog")
-
-
-@pytest.fixture(scope="module")
-def rita(served: Server) -> Client:
-    return served.reviewer("rita")
 
 
 def name(stem: str = "user") -> str:

@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
 from http.client import HTTPConnection
 
 import httpx
@@ -14,20 +13,6 @@ from tests.serving import NO_TLS, Client, Server
 pytestmark = pytest.mark.sampled
 
 NO_CLIENT = "cli_AAAAAAAAAAAAAAAAAAAAAA"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("clients") / "home").start()
-    yield server
-    report = server.json("fsck", "--grace-minutes", "0")
-    assert report["clean"], report["findings"]
-    assert server.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def chat(served: Server) -> Client:
-    return served.provider("chat")
 
 
 def token(chat: Client, client_id: str, secret: str, **headers: str) -> httpx.Response:

@@ -23,11 +23,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def chat(served: Server) -> Client:
-    return served.provider("chat")
-
-
-@pytest.fixture(scope="module")
 def made(chat: Client) -> dict[str, Any]:
     return chat.registered(person(1), "anna")
 

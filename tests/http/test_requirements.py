@@ -4,7 +4,6 @@ import base64
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,25 +15,6 @@ from tests.serving import Client, Server
 STORES = ("identity", "directory", "keys", "log")
 IDENTITY_WORDS = re.compile(r"name|birth|document|phone|email|^rid$|^uid$|national|passport|address")
 PUBLIC_WORDS = re.compile(r"handle|nick|avatar|post|provider|pid|account|token|sector|external")
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("required") / "home").start()
-    yield server
-    report = server.json("fsck", "--grace-minutes", "0")
-    assert report["clean"], report["findings"]
-    assert server.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def chat(served: Server) -> Client:
-    return served.provider("chat")
-
-
-@pytest.fixture(scope="module")
-def rita(served: Server) -> Client:
-    return served.reviewer("rita")
 
 
 def columns(home: Path, store: str) -> set[tuple[str, str]]:

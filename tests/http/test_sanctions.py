@@ -42,21 +42,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert server.stop() == 0
 
 
-@pytest.fixture(scope="module")
-def chat(served: Server) -> Client:
-    return served.provider("chat")
-
-
-@pytest.fixture(scope="module")
-def blog(served: Server) -> Client:
-    return served.provider("blog")
-
-
-@pytest.fixture(scope="module")
-def rita(served: Server) -> Client:
-    return served.reviewer("rita")
-
-
 def approved(provider: Client, rita: Client, **more: Any) -> dict[str, Any]:
     number = next(_NUMBERS)
     made = provider.registered(person(number), f"user{number}", **more)
