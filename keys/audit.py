@@ -34,10 +34,11 @@ _OUTBOX: Final = Bulk(store.audit_outbox)
 _COLUMNS: Final = itemgetter(*store.audit_outbox.c.keys())
 
 
-def oldest(connection: Connection) -> int | None:
-    """Return the minute, since 1970, of the oldest row that waits for the log; None where none waits."""
-    minute: int | None = connection.execute(select(func.min(store.audit_outbox.c.minute))).scalar_one()
-    return minute
+def waiting(connection: Connection) -> tuple[int, int] | None:
+    """Return the minutes, since 1970, of the oldest and the newest row that wait for the log; None where none waits."""
+    minute = store.audit_outbox.c.minute
+    oldest, newest = connection.execute(select(func.min(minute), func.max(minute))).one()
+    return None if oldest is None else (oldest, newest)
 
 
 def write(

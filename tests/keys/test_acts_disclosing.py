@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import delete, insert, text
 
-from keys import audit, disclosures, leaves, orders, record_keys
+from keys import audit, disclosures, leaves, orders, record_keys, store
 from keys.accounts import account_mac
 from keys.agent.acts import disclosing, draining, erasing, figures, holding
 from keys.agent.names import Limits
@@ -442,6 +442,30 @@ def test_a32_nothing_is_asked_approved_or_disclosed_while_what_was_done_does_not
     house.approve(MARIA, waiting)
     assert house.disclose()
     assert house.disclose("dis_2")
+
+
+@pytest.mark.parametrize("minutes_back", [11, 60, 60 * 24])
+def test_a32_a_clock_that_is_set_back_does_not_hide_what_waits_for_the_log(house: House, minutes_back: int) -> None:
+    house.approved()
+    house.now -= 60 * minutes_back
+    with pytest.raises(ConflictError, match="minutes behind"):
+        house.disclose()
+    house.after(60 * minutes_back)
+    assert house.disclose()
+
+
+def test_a32_rows_of_a_time_to_come_hide_nothing_either(house: House) -> None:
+    """Whoever can write the key store's outbox can hold decisions up so, and let none pass."""
+    house.approved()
+    row = {"id": bytes(16), "type": "x", "address": b"", "detail": b""}
+    with writing(house.engine) as connection:
+        connection.execute(insert(store.audit_outbox).values(minute=house.now // 60 + 600, **row))
+    with pytest.raises(ConflictError, match="minutes behind"):
+        house.disclose()
+    with writing(house.engine) as connection:
+        connection.execute(delete(store.audit_outbox).where(store.audit_outbox.c.id == bytes(16)))
+    house.now += 60 * 9
+    assert house.disclose(), "minutes that the log may take"
 
 
 def test_what_was_approved_is_void_once_the_account_leads_to_another_record_or_has_another_name(house: House) -> None:

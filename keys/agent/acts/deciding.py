@@ -124,11 +124,13 @@ class Deciding:
     def check_logged(self, connection: Connection) -> None:
         """Have nothing more decided while what was done does not reach the public log, whoever keeps it from there.
 
+        What waits is as old as the clock or another row that waits says: a clock that is set back makes nothing newer.
+
         Raises:
             ConflictError: the public log is behind.
         """
-        oldest, most = audit.oldest(connection), self.limits.unlogged_minutes
-        if oldest is not None and self.now() // 60 - oldest > most:
+        waiting, most, now = audit.waiting(connection), self.limits.unlogged_minutes, self.now() // 60
+        if waiting is not None and max(now, *waiting) - min(now, *waiting) > most:
             raise ConflictError(f"the public log is more than {most} minutes behind; see to it, then say this again")
 
     def check_open(self, state: State, request: Request) -> None:
