@@ -48,18 +48,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 ONE_IN: Final = 4
 """How many tests there are of those that hang on no database for each that a run of all with PostgreSQL draws."""
-_LONG = (
-    "tests/model/", "tests/http/test_crash_sweep.py", "tests/http/test_schemathesis.py", "tests/http/test_crashes.py",
-    "tests/http/test_postgresql_faults.py", "tests/http/test_processes.py", "tests/http/test_people.py",
-    "tests/cli/test_commands.py", "tests/http/test_backups.py", "tests/keys/test_seals_served.py",
-    "tests/keys/test_officers_served.py", "tests/http/test_matrix.py",
+_LONG: Final = (
+    "tests/model/", "tests/http/test_crash_sweep.py", "tests/http/test_imports.py", "tests/http/test_processes.py",
+    "tests/http/test_postgresql_faults.py", "tests/keys/test_seals_served.py", "tests/keys/test_officers_served.py",
+    "tests/http/test_backups.py", "tests/http/test_indistinguishable.py", "tests/http/test_schemathesis.py",
+    "tests/http/test_colluding.py", "tests/http/test_exchange.py", "tests/http/test_attacks_tampering.py",
+    "tests/http/test_backups_of_keys.py", "tests/http/test_officers.py", "tests/http/test_backups_killed.py",
+    "tests/http/test_restores", "tests/http/test_deepening.py", "tests/http/test_disclosures.py",
+    "tests/cli/test_commands.py", "tests/http/test_full_disks.py", "tests/http/test_store_faults.py",
+    "tests/http/test_rotation.py", "tests/http/test_crashes.py", "tests/http/test_people.py",
+    "tests/http/test_matrix.py",
 )  # fmt: skip
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest first, so that no process ends long after the others; take what the database has."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+    items.sort(key=_turn)
     drawn = _drawn(config, items)
     why = [_why_not(config, item, drawn) for item in items]
     config.hook.pytest_deselected(items=[item for item, reason in zip(items, why, strict=True) if reason])
@@ -67,6 +72,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[_LEFT_OUT] = left_out = dict(Counter(filter(None, why)))
     if hasattr(config, "workeroutput"):
         config.workeroutput["left_out"] = left_out
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return the place of a test's file among the longest, the longest first; the others come after them."""
+    return next((at for at, name in enumerate(_LONG) if item.nodeid.startswith(name)), len(_LONG))
 
 
 def _drawn(config: pytest.Config, items: Sequence[pytest.Item]) -> frozenset[str]:

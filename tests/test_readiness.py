@@ -17,14 +17,14 @@ def test_a_part_that_hangs_is_unavailable_in_time_and_is_not_asked_again_until_i
 
     def hanging() -> str:
         asked.append("once")
-        hangs.wait(5)
+        hangs.wait(30)
         return "ok"
 
     ready = Readiness({"quick": lambda: "ok", "hanging": hanging, "sealed": lambda: "sealed"})
     started = time.monotonic()
     for _ in range(3):
         assert ready.states() == {"quick": "ok", "hanging": "unavailable", "sealed": "sealed"}
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5, "and not as long as it hangs"
     assert asked == ["once"]
     hangs.set()
     end = time.monotonic() + 5

@@ -86,7 +86,7 @@ def test_a_backup_whose_agent_is_killed_at_any_write_is_whole_or_none(
         with killed_at(holders(fresh)["names"], at, output, (PAGES, SENT)):
             done = in_fork(["backup", str(folder), "--key-file", str(place.key_file)], environment)
         assert opens(folder, place.key_file) is (done.returncode == 0), done.stderr
-        assert eventually(lambda: is_ready(fresh) and len(holders(fresh)) == 2, 12)
+        assert eventually(lambda: is_ready(fresh) and len(holders(fresh)) == 2, 20)
         _again(place, folder, place.key_file, WHOLE)
         return output
 
@@ -134,7 +134,7 @@ def test_a_restore_that_is_killed_at_any_write_serves_nothing_and_said_again_it_
         assert not left, "what was built is in its place"
         return output
 
-    at_points(attempt, drawn, full=full, sampled=3)
+    at_points(attempt, drawn, full=full, sampled=2)
 
 
 def _is_whole(environment: dict[str, str]) -> None:
@@ -167,4 +167,4 @@ def test_a_restore_of_the_keys_that_is_killed_at_any_write_serves_nothing_and_sa
         assert server.sql("keys", "SELECT count(*) FROM record_key") == [(PEOPLE - 1,)], "who was erased is not back"
         return output
 
-    at_points(attempt, drawn, full=full, sampled=3)
+    at_points(attempt, drawn, full=full, sampled=2)

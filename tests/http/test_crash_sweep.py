@@ -339,7 +339,7 @@ def test_an_act_that_is_cut_off_on_any_write_has_one_effect(
                 with traced(victims, tmp_path / "trace", "-e", f"inject=pwrite64:signal=KILL:when={nth}"):
                     act.act()
                     hit[kind] += any(not Path(f"/proc/{pid}").exists() for pid in victims)
-                assert eventually(lambda: is_whole(server), 12)
+                assert eventually(lambda: is_whole(server), 20)
                 act.check()
                 if number % POINTS_A_LIFE == 0:
                     anew(server)

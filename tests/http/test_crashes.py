@@ -122,7 +122,7 @@ def back(server: Server, which: str) -> None:
         assert eventually(lambda: not server.processes()), "orphans"
         server.start()
     else:
-        assert eventually(lambda: is_whole(server), 12)
+        assert eventually(lambda: is_whole(server), 20)
 
 
 def settle(client: Client, tries: list[Try]) -> int:

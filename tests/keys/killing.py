@@ -113,7 +113,7 @@ def _is_traced(pid: int) -> bool:
         return True
 
 
-def at_points(run: Callable[[Point], Path], drawn: random.Random, *, full: bool, sampled: int = 2) -> None:
+def at_points(run: Callable[[Point], Path], drawn: random.Random, *, full: bool, sampled: int = 1) -> None:
     """Run an act to count its calls, then killed or stopped at each, or at some that are drawn, of all kinds.
 
     Args:
