@@ -1,9 +1,11 @@
 """Introspections that are answered from memory: whatever another process does, the next one knows of it."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,12 +13,16 @@ import httpx
 import pytest
 
 from tests import serving
+from tests.http.crashing import is_whole
+from tests.http.test_processes import eventually
 from tests.people import person
 from tests.serving import NO_TLS, Client, Server
 
 ASKED = 24
 """Enough, each on a connection of its own, that every worker is asked."""
 READERS = 4
+SECONDS = 6.0
+"""A little more than what a worker remembers is kept at most (`keys` are asked for again after five)."""
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +166,52 @@ def test_what_was_set_before_a_call_was_made_is_what_that_call_is_told(chat: Cli
         *_, current = (text for _, acknowledged, text in changes if acknowledged <= asked)
         under_way = {text for begun, acknowledged, text in changes if begun <= told and acknowledged > asked}
         assert scope in {current, *under_way}
+
+
+def _heals(served: Server, name: str, number: int) -> None:
+    """Check that all know within seconds what a command did, and from then on at the next call."""
+    shop, other = served.provider(f"{name}-shop"), served.provider(f"{name}-other")
+    one, two = shop.registered(person(number), name), other.registered(person(number + 1), name)
+    for client, made in ((shop, one), (other, two)):
+        assert {answer.status_code for answer in _all(client, made["token"])} == {200}
+    served.json("provider", "suspend", f"{name}-other")
+    time.sleep(SECONDS)
+    assert {answer.status_code for answer in _all(other, two["token"])} == {401}
+    body = {"token": one["token"], "rung": "suspend_updates", "until": "2031-01-01T00:00:00Z", "ground": "spam",
+            "facts": "x", "by": "mod-1"}  # fmt: skip
+    for _ in range(3):
+        assert b'"scope":"read"' in _bodies(shop, one["token"]).pop()
+        set_ = shop.post("/v1/sanctions", body)
+        assert set_.status_code == 201, set_.text
+        assert {b'"scope":""' in body for body in _bodies(shop, one["token"])} == {True}
+        assert shop.post(f"/v1/sanctions/{set_.json()['id']}/lift", {"reason": "mistake", "by": "mod-1"}).is_success
+    assert b'"scope":"read"' in _bodies(shop, one["token"]).pop()
+    served.json("provider", "suspend", f"{name}-shop")
+    assert {answer.status_code for answer in _all(shop, one["token"])} == {401}
+
+
+@pytest.mark.sqlite  # on PostgreSQL it is named, or there is none
+def test_a_file_of_changes_that_is_removed_while_serving_is_made_anew_and_all_go_over_to_it(fresh: Server) -> None:
+    chat = fresh.provider("remembered-removed")
+    one = chat.registered(person(81_100), "removed")
+    assert {answer.status_code for answer in _all(chat, one["token"])} == {200}
+    (fresh.home / serving.CHANGES).unlink()
+    _heals(fresh, "removed", 81_101)
+
+
+@pytest.mark.sqlite  # on PostgreSQL it is named, or there is none
+def test_a_file_of_changes_that_is_emptied_while_serving_ends_whoever_reads_it_and_all_is_told_again(
+    fresh: Server,
+) -> None:
+    chat = fresh.provider("remembered-emptied")
+    one = chat.registered(person(81_200), "emptied")
+    assert {answer.status_code for answer in _all(chat, one["token"])} == {200}
+    os.truncate(fresh.home / serving.CHANGES, 0)
+    for _ in range(8):  # some meet a worker that ends
+        with suppress(httpx.TransportError):
+            _asked(chat, one["token"])
+    assert eventually(lambda: is_whole(fresh), 20)
+    _heals(fresh, "emptied", 81_201)
 
 
 def test_a_sealed_vault_answers_nothing_from_memory(fresh: Server) -> None:

@@ -36,14 +36,15 @@ class Directory:
 
     def __init__(self, url: str, file: Path) -> None:
         engine = open_engine(url)
-        self.url, self.file, self.others = url, file, list[Directory]()
+        self.url, self.named, self.others = url, file, list[Directory]()
+        self.file = file if engine.dialect.name == "postgresql" else Path(f"{engine.url.database}.changes")
         found = of_store(engine, file)
         assert found is not None
         self.changes, self.store = found, Store(engine)
 
     def again(self) -> "Directory":
         """Open it once more, as another process does."""
-        self.others.append(Directory(self.url, self.file))
+        self.others.append(Directory(self.url, self.named))
         return self.others[-1]
 
 
@@ -248,6 +249,56 @@ def _read(directory: Directory, said: "Synchronized[int]", done: Event, kept: "S
         assert number >= least
     with kept.get_lock():
         kept.value += recalled
+
+
+def test_a_file_that_was_removed_is_made_anew_and_followed_by_all(directory: Directory) -> None:
+    reader, writer = directory.again(), directory.again()
+    stamp = reader.changes.stamp(ANNA)
+    assert stamp is not None
+    directory.file.unlink()
+    newcomer = directory.again()
+    with newcomer.store.writing() as unit:
+        standings.set_assurance(unit, ANNA, "document")
+    followed = reader.changes.stamp(ANNA)
+    assert followed is not None
+    assert not reader.changes.holds(stamp)
+    with writer.store.writing() as unit:
+        standings.set_assurance(unit, ANNA, "vault")
+    assert not reader.changes.holds(followed), "who wrote before it was removed is heard as well"
+    assert not newcomer.changes.holds(followed)
+
+
+def test_where_it_cannot_be_made_anew_nothing_is_kept_and_nothing_written(directory: Directory) -> None:
+    directory.file.unlink()
+    directory.file.mkdir()
+    assert directory.changes.stamp(ANNA) is None
+    with pytest.raises(SetupError, match="directory_changes"), directory.store.writing() as unit:
+        standings.set_assurance(unit, ANNA, "document")
+    directory.file.rmdir()
+    assert directory.changes.stamp(ANNA) is not None
+    with directory.store.reading() as unit:
+        found = standings.find(unit, ANNA)
+    assert found is not None
+    assert found.assurance == "none", "what is not told is not done"
+
+
+def test_no_stamp_of_before_holds_where_the_counters_begin_anew(directory: Directory) -> None:
+    """The file is emptied, as by a shell's redirection, and the same is written as before."""
+    stamps = [directory.changes.stamp(pid) for pid in (ANNA, BERT)]
+    os.truncate(directory.file, 0)
+    newcomer = directory.again()
+    newcomer.changes.over(newcomer.changes.begin(None))
+    for stamp in stamps:
+        assert stamp is not None
+        assert not directory.changes.holds(stamp)
+
+
+@pytest.mark.parametrize("size", [0, 8, 4096])
+def test_a_file_that_was_cut_off_as_it_was_made_is_made_whole(tmp_path: Path, size: int) -> None:
+    file = tmp_path / "counters"
+    file.write_bytes(bytes(size))
+    assert Changes(file, 0o600).stamp(ANNA) is not None
+    assert file.stat().st_size == changes._BYTES
 
 
 def test_another_file_is_not_taken_for_the_counters(tmp_path: Path) -> None:

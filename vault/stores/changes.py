@@ -6,6 +6,9 @@ One writes at a time, holding the store's write lock until its commit is decided
 decided too: a writer that was killed in between holds things up until the next one, whatever that writes; there is one
 every two seconds (`services/retention.py`).
 
+A file that is removed while processes run is made anew, and each goes over to it: who writes, with his next
+transaction; who reads, with his next reading of the store. What he keeps until then he read within five seconds.
+
 Guarantees: `stamp` is given only where no commit of these rows is under way, and `holds` until one begins. So what was
 read between the two is what reading now would give. Leaves to `keys.engine.Watch` that it is told of every write
 transaction, and to its owner that every process that writes names the same file.
@@ -17,6 +20,7 @@ import mmap
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -55,7 +59,7 @@ Stamp = tuple[int, int, int]
 class Changes:
     """The counters of one directory."""
 
-    __slots__ = ("_numbers",)
+    __slots__ = ("_file", "_mode", "_numbers", "_owner", "_place")
 
     def __init__(self, file: Path, mode: int, owner: tuple[int, int] = (-1, -1)) -> None:
         """Open the file; whoever comes first makes it, with this mode, for this user and group as far as he may.
@@ -63,28 +67,52 @@ class Changes:
         Raises:
             SetupError: it cannot be opened to be written, or is another file.
         """
+        self._file, self._mode, self._owner = file, mode, owner
+        self._open()
+
+    def _open(self) -> None:
+        file, mode = self._file, self._mode
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                size = os.fstat(descriptor).st_size
-                if size == 0:
+                found = os.fstat(descriptor)
+                if found.st_size < _BYTES and not any(os.pread(descriptor, _BYTES, 0)):  # or cut off as it was made
                     os.fchmod(descriptor, mode)
-                    _give(descriptor, *owner)
+                    _give(descriptor, *self._owner)
                     os.posix_fallocate(descriptor, 0, _BYTES)  # a hole that cannot be filled later would kill
-                elif size != _BYTES:
+                elif found.st_size != _BYTES:
                     raise SetupError(f"directory_changes: {file.name} is another file; name one that is not there")
-                shared = mmap.mmap(descriptor, _BYTES)
+                # Whole numbers at their own boundary: the processor reads and writes each in one.
+                numbers = memoryview(mmap.mmap(descriptor, _BYTES)).cast("Q")
+                if numbers[_NEXT] == 0:
+                    # Later than all numbers of a file before, so that no stamp of that time holds.
+                    numbers[_NEXT] = numbers[_OVER] = numbers[_EVERY] = time.time_ns()
                 fcntl.flock(descriptor, fcntl.LOCK_UN)  # the map keeps a copy of the descriptor, and the lock with it
             finally:
                 os.close(descriptor)
         except OSError:
             raise SetupError(f"directory_changes: {file.name} cannot be made or written by this user") from None
-        # Whole numbers at their own boundary: the processor reads and writes each in one.
-        self._numbers = memoryview(shared).cast("Q")
+        self._numbers, self._place = numbers, (found.st_dev, found.st_ino)
+
+    def _follow(self) -> None:
+        """Go over to the file that is there now.
+
+        Raises:
+            SetupError: it cannot be had.
+        """
+        with contextlib.suppress(OSError):
+            found = self._file.stat()
+            if (found.st_dev, found.st_ino) == self._place:
+                return
+        self._open()
 
     def stamp(self, pid: bytes) -> Stamp | None:
         """Return what tells later whether a standing, its accounts, its provider and client are as they are now."""
+        try:
+            self._follow()
+        except SetupError:
+            return None
         numbers, stripe = self._numbers, _stripe(pid)
         of_stripe, of_every = numbers[stripe], numbers[_EVERY]
         # Read last: what is over by now was over before anything that the caller reads next.
@@ -113,7 +141,12 @@ class Changes:
         self._numbers[_OVER] = max(self._numbers[_OVER], number)
 
     def settle(self) -> None:
-        """Say that all commits are over; with the store's write lock held."""
+        """Say that all commits are over; with the store's write lock held.
+
+        Raises:
+            SetupError: the file is not there any more, and cannot be had.
+        """
+        self._follow()
         self.over(self._numbers[_NEXT])
 
     def watch(self, engine: Engine) -> None:
