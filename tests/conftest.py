@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,11 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"sampled: says of one database what it says of the other; with PostgreSQL one in {ONE_IN} runs"
     )
+    config.addinivalue_line("markers", f"costly: takes long, and there are many alike: one in {ALIKE} runs of each")
     config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 
 ONE_IN: Final = 4
 """How many tests there are of those that hang on no database for each that a run of all with PostgreSQL draws."""
+ALIKE: Final = 3
+"""How many cases there are of each test that takes long for each that a run of all draws."""
 _LONG: Final = (
     "tests/model/", "tests/http/test_crash_sweep.py", "tests/http/test_imports.py", "tests/http/test_processes.py",
     "tests/http/test_postgresql_faults.py", "tests/keys/test_seals_served.py", "tests/keys/test_officers_served.py",
@@ -80,13 +84,18 @@ def _turn(item: pytest.Item) -> int:
 
 
 def _drawn(config: pytest.Config, items: Sequence[pytest.Item]) -> frozenset[str]:
-    """Return the tests that run of those that hang on no database: all with --full, and of what was named."""
+    """Return the tests that run of those that are sampled or costly: all with --full, and of what was named."""
     sampled = sorted(item.nodeid for item in items if item.get_closest_marker("sampled"))
+    costly = sorted(item.nodeid for item in items if item.get_closest_marker("costly"))
     if config.getoption("--full") or config.args != config.getini("testpaths"):
-        return frozenset(sampled)
+        return frozenset(sampled + costly)
     # The seed is that of the order: it is shown, the same for each process, and may be given again (--randomly-seed).
     by = random.Random(config.getoption("randomly_seed", 0))  # noqa: S311 - which tests, not keys
-    return frozenset(by.sample(sampled, -(-len(sampled) // ONE_IN)))
+    found = by.sample(sampled, -(-len(sampled) // ONE_IN))
+    for _, alike in groupby(costly, lambda nodeid: nodeid.partition("[")[0]):
+        cases = [*alike]
+        found += by.sample(cases, -(-len(cases) // ALIKE))
+    return frozenset(found)
 
 
 def _why_not(config: pytest.Config, item: pytest.Item, drawn: frozenset[str]) -> str:
@@ -94,6 +103,8 @@ def _why_not(config: pytest.Config, item: pytest.Item, drawn: frozenset[str]) ->
     marked = {mark.name for mark in item.iter_markers()}
     if "full_only" in marked and not config.getoption("--full"):
         return "run with --full"
+    if "costly" in marked and item.nodeid not in drawn:
+        return "take long, and others of their kind were drawn"
     if config.getoption("--database") == "sqlite":
         return "need PostgreSQL" if "postgresql" in marked else ""
     if "postgresql" in marked:

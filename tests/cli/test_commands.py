@@ -111,6 +111,7 @@ def test_the_commands_are_those_of_the_design_that_exist() -> None:
 
 
 @pytest.mark.once
+@pytest.mark.costly
 @pytest.mark.parametrize(("words", "completed"), [
     ("idvault re", {"report", "reseal", "restore", "retag", "reviewer"}), ("idvault provider su", {"suspend"}),
     ("idvault-keys ro", {"rotate"}), ("idvault-keys rotate fi", {"fingerprint"}),

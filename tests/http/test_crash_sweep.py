@@ -319,6 +319,7 @@ def writes(server: Server, act: Act, output: Path) -> dict[str, int]:
     return dict(most)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind_of_act", ACTS)
 @pytest.mark.timeout(3600)
 def test_an_act_that_is_cut_off_on_any_write_has_one_effect(

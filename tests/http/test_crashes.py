@@ -136,6 +136,7 @@ def settle(client: Client, tries: list[Try]) -> int:
     return sum(one.answer is None for one in tries)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("which", ["server", "worker", "names", "standing"])
 def test_killed_registrations_have_one_effect_each(crashing: Server, which: str, drawn: random.Random) -> None:
     chat = crashing.provider("chat")
@@ -163,6 +164,7 @@ def decisions(made: list[dict[str, Any]]) -> Iterator[Try]:
         yield Try(f"/v1/reviews/{registration['id']}/decision", body, 200)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("which", ["server", "worker", "names", "standing"])
 def test_killed_decisions_have_one_effect_each(crashing: Server, which: str, drawn: random.Random) -> None:
     """Two providers have the same people, so that decisions of one round unite persons as well."""

@@ -22,6 +22,8 @@ from tests.people import person
 from tests.serving import NO_TLS, Client, Server
 from vault.domain.clock import SystemClock
 
+pytestmark = pytest.mark.sampled
+
 __all__ = ["machines"]
 
 ORDER: Final[dict[str, Any]] = {

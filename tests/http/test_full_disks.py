@@ -68,6 +68,7 @@ COMMANDS: Final = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", COMMANDS)
 def test_on_a_full_disk_an_act_on_keys_is_refused_and_done_when_there_is_room(
     served: Server, tmp_path: Path, name: str
@@ -117,6 +118,7 @@ def test_a_backup_to_a_full_disk_says_so_and_leaves_nothing(served: Server, tmp_
     place.backup()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("whose", [(), ("--keys-alone",)], ids=["whole", "keys alone"])
 @pytest.mark.parametrize("full", ["home", "key file"])
 def test_a_backup_is_refused_where_the_homes_disk_or_the_key_files_is_full_and_the_former_key_file_stays(

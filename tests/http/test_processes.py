@@ -18,7 +18,7 @@ import pytest
 from keys.agent.settings import SOCKETS
 from tests.forking import is_agent
 from tests.people import person
-from tests.serving import BIN, NO_TLS, Client, Server
+from tests.serving import BIN, Client, Server
 
 pytestmark = pytest.mark.sqlite  # the stores are files that one process locks
 
@@ -45,11 +45,12 @@ def unstarted(tmp_path: Path) -> Iterator[Server]:
 
 
 def eventually(holds: Callable[[], bool], seconds: float = BASIC_SECONDS) -> bool:
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.02
     while time.monotonic() < end:
         if holds():
             return True
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.2)  # to look is work too, which keeps what is waited for from being done
     return holds()
 
 
@@ -87,10 +88,7 @@ def holders(server: Server) -> dict[str, int]:
 
 
 def is_ready(server: Server) -> bool:
-    try:
-        return httpx.get(server.url + "/readyz", verify=NO_TLS).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
+    return server.readiness() == httpx.codes.OK
 
 
 def _second(server: Server, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,8 @@ from keys.leaves import read
 from tests.people import person
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

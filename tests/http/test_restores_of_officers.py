@@ -21,6 +21,8 @@ from tests.http.test_officers import Machines, citizen
 from tests.http.test_rotation import keys
 from tests.serving import Server
 
+pytestmark = pytest.mark.sampled
+
 BANK: Final = ("provider", "add", "bank", "--sector", "bank.example")
 
 

@@ -125,6 +125,7 @@ def failing(pids: list[int], call: str, output: Path) -> Iterator[None]:
     assert "INJECTED" in output.read_text(), "the injection must really hit"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
 @pytest.mark.parametrize("which", ["workers", "names"])
 def test_a_disk_that_errs_refuses_the_write_and_nothing_else(tmp_path: Path, which: str, call: str) -> None:
@@ -144,6 +145,7 @@ def test_a_disk_that_errs_refuses_the_write_and_nothing_else(tmp_path: Path, whi
         assert server.stop() == 0
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("store", ["keys", "identity", "directory"])
 def test_a_store_that_another_holds_refuses_after_its_wait_and_recovers_by_itself(tmp_path: Path, store: str) -> None:
     with roughly_ended(tmp_path, IDVAULT_BUSY_SECONDS="1") as server:

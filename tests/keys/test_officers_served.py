@@ -457,6 +457,7 @@ class TakeOver(Init):
 ACTS: Final[tuple[type[Init], ...]] = (Init, Confirm, Unseal, Approve, Rekey, TakeOver)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", ACTS)
 @pytest.mark.timeout(3600)
 def test_an_officers_act_that_is_killed_at_any_write_is_done_or_not_and_shares_of_one_generation_open_all(

@@ -145,6 +145,7 @@ def _states(agent: Agent, purpose: str, sector: str) -> dict[int, str]:
     return {key["version"]: key["state"] for key in found if (key["purpose"], key["sector"]) == (purpose, sector)}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", ACTS)
 @pytest.mark.timeout(3600)
 def test_an_act_on_keys_that_is_killed_at_any_write_is_done_or_not_and_every_record_opens(

@@ -529,6 +529,7 @@ CHANGES: Final[tuple[type[Change], ...]] = (
 )  # fmt: skip
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", CHANGES)
 @pytest.mark.timeout(3600)
 def test_a22_a_change_of_the_seal_that_is_killed_at_any_write_leaves_one_that_opens(
