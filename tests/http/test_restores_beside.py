@@ -14,6 +14,7 @@ from tests.http.test_log import await_checkpoint
 from tests.keys.killing import FILES, PAGES, SENT, Point, at_points, errors_of, stopped_at
 from tests.people import person
 from tests.serving import BIN, Client, Server
+from vault import embedded
 from vault.unfinished import BUILD
 
 __all__ = ["place"]
@@ -136,3 +137,15 @@ def test_a_restore_amid_which_a_vault_is_made_is_not_written_over(
         return output
 
     at_points(attempt, drawn, full=full)
+
+
+@pytest.mark.sqlite  # a database has its vault from elsewhere
+def test_what_is_left_of_a_vault_that_was_never_put_in_its_place_is_not_put_over_one_that_came_back(
+    scene: Scene,
+) -> None:
+    """Whoever made it was killed when it was whole, and before the first of its files was moved."""
+    other = scene.place.empty_machine("left")
+    other.home.mkdir(mode=0o700)
+    embedded._build(other.home / embedded._BUILD, 1_800_000_000, officers=False)
+    run(other.environment, *scene.said[:-1])
+    scene.is_whole(other)

@@ -1,6 +1,8 @@
 """The officers' chain, carried out of a vault and into an older backup of it: in force is what was in force last."""
 
+import json
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +11,7 @@ import pytest
 import rfc8785
 from sqlalchemy import select, text
 
-from keys import ceremonies, store
+from keys import carrying, ceremonies, store
 from keys.agent.acts import enrolling
 from keys.carrying import Carried, carried_out, carry_in
 from keys.chain import Head, State
@@ -17,6 +19,7 @@ from keys.chains import FILE_NAME, RECORDED, Chain
 from keys.engine import open_engine, reading, writing
 from keys.entries import Key
 from keys.errors import BackupError, ChainError, ConflictError, ShareError
+from keys.frame import NO_KEY_ID, Purpose, open_frame, seal
 from keys.keyring import Keyring
 from keys.quorum import Kind
 from keys.restoring import root_of_ceremony
@@ -221,6 +224,36 @@ def test_a_file_that_was_altered_is_refused(room: Room, backup: Backup, fault: s
     with pytest.raises(BackupError, match="officers' file"):
         carry_in(backup.chain, Carried.parse(bytes(FAULTS[fault](exported(room)))), (), nobody)
     assert backup.state().head.number == 0
+
+
+def _opened(room: Room, carried: Carried) -> bytes:
+    ring = room.deciding.chain.keyring
+    place = carrying._place(ring.deployment, carried.head)
+    return open_frame(carrying._key(ring), Purpose.BACKUP, place, carried.sealed, key_id=NO_KEY_ID, version=0)
+
+
+def _sealed(room: Room, plain: bytes) -> Carried:
+    """Return a file of this content, as only whoever has the vault's key could make it."""
+    head, ring = room.state().head, room.deciding.chain.keyring
+    place = carrying._place(ring.deployment, head)
+    sealed = seal(carrying._key(ring), Purpose.BACKUP, place, plain, key_id=NO_KEY_ID, version=0)
+    return Carried(ring.deployment, head, sealed)
+
+
+def test_a_chain_that_lacks_a_record_or_has_one_twice_is_refused_whoever_sealed_it(room: Room, backup: Backup) -> None:
+    for limit in (7, 8, 9):
+        spent(room, limit)
+    said = json.loads(zlib.decompress(_opened(room, exported(room))))
+    for faulty in (
+        said["records"][:1] + said["records"][2:], said["records"][:2] + said["records"][1:], said["records"][:-1],
+        said["records"][1:], [*said["records"][:1], said["records"][2], said["records"][1], *said["records"][3:]],
+        [],
+    ):  # fmt: skip
+        with pytest.raises(BackupError, match="officers' file"):
+            carry_in(backup.chain, _sealed(room, zlib.compress(rfc8785.dumps(said | {"records": faulty}))), (), nobody)
+        assert backup.state().head.number == 0
+    whole = _sealed(room, zlib.compress(rfc8785.dumps(said)))
+    assert len(carry_in(backup.chain, whole, (), nobody)) == 3
 
 
 SAID: Final[dict[str, Any]] = {"v": 1, "deployment": "00" * 16, "number": 1, "digest": "00" * 32, "sealed": "AAAA"}
