@@ -13,6 +13,8 @@ from tests.http.test_rotation import keys
 from tests.people import person
 from tests.serving import Server
 
+pytestmark = pytest.mark.sampled
+
 __all__ = ["machines", "server"]
 
 CHAT = ("sector", "--sector", "chat.example")

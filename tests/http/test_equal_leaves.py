@@ -20,6 +20,8 @@ from vault import config
 from vault.stores import log
 from vault.wiring import build_sequencer
 
+pytestmark = pytest.mark.sampled
+
 Leaves = tuple[tuple[Any, ...], ...]
 GROUPS = ("known", "unknown")
 

@@ -28,6 +28,8 @@ from vault.errors import Kind, VaultError
 from vault.services.exchanging import Redeeming
 from vault.wiring import Vault
 
+pytestmark = pytest.mark.sampled
+
 SUBJECT = {"error": "invalid_request", "error_description": "the subject token is none that may be exchanged"}
 
 

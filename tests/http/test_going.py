@@ -11,6 +11,8 @@ from tests.http.test_backups import run
 from tests.people import ANNA, ANNA_BY_MRZ, WEI, WEI_BY_PASSPORT, person
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture(autouse=True)
 def _clean_afterwards(fresh: Server) -> Iterator[None]:

@@ -9,6 +9,8 @@ import pytest
 from tests.people import ANNA, WEI, person
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sampled
+
 NUMBER = {"scheme": "cn.uscc", "number": "91110000600037341L"}
 SPECIMEN: dict[str, Any] = {
     "legal_name": "样本有限公司", "form": "有限公司", "country": "CHN", "registration": NUMBER,

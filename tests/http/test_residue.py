@@ -26,6 +26,8 @@ from tests.people import person
 from tests.serving import Server
 from vault import config
 
+pytestmark = pytest.mark.sampled
+
 WORDS: Final = "correct horse battery staple of seven drawn words"
 
 

@@ -8,6 +8,8 @@ import pytest
 from tests.people import ANNA, ANNA_BY_MRZ, WEI, WEI_BY_PASSPORT
 from tests.serving import Server
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture(autouse=True)
 def _clean_afterwards(fresh: Server) -> Iterator[None]:

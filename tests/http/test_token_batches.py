@@ -21,6 +21,8 @@ from tests.http.exchanges import (
 from tests.people import ANNA, person
 from tests.serving import Client, Server
 
+pytestmark = pytest.mark.sampled
+
 REQUEST, TARGET, SCOPE = (
     {"status": 400, "error": code} for code in ("invalid_request", "invalid_target", "invalid_scope")
 )
