@@ -176,7 +176,7 @@ class Chain:
             return int(said["number"]), str(said["digest"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise ChainError(f"{FILE_NAME} cannot be read") from None
 
     def _mac(self, head: Head, *, behind: bool = False) -> bytes:

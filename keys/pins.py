@@ -134,7 +134,7 @@ class Pins:
             whole = signed and content == pins._content(signature)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             whole = False
         if not whole:
             raise OfficerError(f"{_beside(path).name}: not what this officer wrote; compare the agent's words anew")

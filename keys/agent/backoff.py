@@ -64,7 +64,7 @@ class BackOff:
             return int(said["failed"]), int(said["last"])
         except FileNotFoundError:
             return 0, 0
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return FREE + 30, int(self._path.stat().st_mtime)  # who spoils the file waits as long as there is
 
     def _write(self, failed: int) -> None:

@@ -17,6 +17,7 @@ its own.
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -38,6 +39,8 @@ _SET_BITS: Final = 15
 _GENERATION_BITS: Final = 32
 _NO_STRETCHING: Final = 0
 """What is shared is a random key: there is no passphrase to be slowed down."""
+_DEPLOYMENT_BYTES: Final = 16
+_HEX: Final = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
 _ROOT_LABEL: Final = b"idvault/v1/root"
 _SHARE_LABEL: Final = b"idvault/v1/share"
 
@@ -89,7 +92,8 @@ class Ceremony:
             texts = (record.root, *record.keys, *record.shares)
             whole = bytes(record) == raw
             whole &= len(set(record.keys)) == len(set(record.shares)) == len(officers)
-            whole &= all(type(one) is int for one in numbers) and all(isinstance(one, str) for one in texts)
+            whole &= all(type(one) is int for one in numbers) and all(_HEX.fullmatch(one) for one in texts)
+            whole &= (len(record.deployment), len(record.root)) == (_DEPLOYMENT_BYTES, 2 * KEY_BYTES)
         except (ValueError, KeyError, TypeError, RecursionError, rfc8785.CanonicalizationError):
             whole = False
         if not whole:

@@ -101,8 +101,11 @@ def test_the_wait_has_an_end_that_the_handbook_names() -> None:
     assert [wait_seconds(failed) for failed in (4, 100, 10_000)] == [0, 300, 300]
 
 
-def test_a_spoiled_count_is_the_longest_wait_and_not_for_ever(door: Door) -> None:
-    (door.home / FILE_NAME).write_text("{")
+@pytest.mark.parametrize(
+    "said", ["{", '{"failed":1e999,"last":0}', '{"failed":5,"last":1e999}', '{"failed":NaN,"last":0}', "[" * 100_000]
+)
+def test_a_spoiled_count_is_the_longest_wait_and_not_for_ever(door: Door, said: str) -> None:
+    (door.home / FILE_NAME).write_text(said)
     door.now = int((door.home / FILE_NAME).stat().st_mtime)
     with pytest.raises(BudgetError, match=f"wait {MOST_SECONDS} seconds"):
         door.guess(right=True)

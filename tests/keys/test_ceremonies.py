@@ -319,9 +319,10 @@ def test_a_key_store_put_back_to_an_earlier_state_is_told_by_the_file_beside_it(
     (tmp_path / "earlier.db").rename(tmp_path / "keys.db")
     with pytest.raises(ChainError, match="put back"):
         Chain(vault.engine, Keyring.under_root(vault.engine, root[0], root[1]), vault.home).state()
-    (tmp_path / FILE_NAME).write_bytes(b"{}")
-    with pytest.raises(ChainError, match="cannot be read"):
-        Chain(vault.engine, vault.keyring(), vault.home).state()
+    for spoiled in (b"{}", b'{"digest":"","number":1e999,"v":1}', b"[" * 100_000):
+        (tmp_path / FILE_NAME).write_bytes(spoiled)
+        with pytest.raises(ChainError, match="cannot be read"):
+            Chain(vault.engine, vault.keyring(), vault.home).state()
 
 
 def test_the_chain_is_read_without_the_root_key_and_nothing_but_its_end_is_taken_on_trust(vault: Vault) -> None:

@@ -1,6 +1,7 @@
 """What an officer's machine remembers: its file byte for byte, and that with one fault it is not his."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,5 +33,15 @@ def test_what_is_written_is_that_of_the_specification_and_reads_back(tmp_path: P
 @pytest.mark.parametrize("fault", list(VECTOR["faults"]))
 def test_with_one_fault_it_is_not_what_the_officer_wrote(tmp_path: Path, fault: str) -> None:
     (tmp_path / f"maria{SUFFIX}").write_text(VECTOR["faults"][fault])
+    with pytest.raises(OfficerError, match="not what this officer wrote"):
+        Pins.read(tmp_path / "maria", MARIA.card)
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-1e999"])
+def test_a_number_without_end_is_not_what_the_officer_wrote(tmp_path: Path, number: str) -> None:
+    whole = VECTOR["file"]
+    altered = re.sub(r'("generation": )\d+', rf"\g<1>{number}", whole)
+    assert altered != whole
+    (tmp_path / f"maria{SUFFIX}").write_text(altered)
     with pytest.raises(OfficerError, match="not what this officer wrote"):
         Pins.read(tmp_path / "maria", MARIA.card)

@@ -166,6 +166,8 @@ def test_a_record_has_one_spelling_and_tells_no_share() -> None:
     changes: list[dict[str, object]] = [
         {"v": 2}, {"threshold": 1}, {"threshold": "2"}, {"deployment": "x"}, {"officers": []},
         {"officers": said["officers"] * 6}, {"more": 1}, {"root": None}, {"generation": 0}, {"generation": -1},
+        {"root": "zz" * 32}, {"root": said["root"][:-2]}, {"root": said["root"].upper()}, {"deployment": "00"},
+        {"officers": [{**one, "share": "zz"} for one in said["officers"]]},
         {"generation": 1 << 32}, {"set": 1 << 15}, {"set": -1}, {"officers": [said["officers"][0]] * 3},
     ]  # fmt: skip
     for change in changes:
