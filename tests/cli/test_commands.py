@@ -200,7 +200,7 @@ def test_an_address_that_cannot_be_bound_ends_serve_with_one_line(home: Path, bi
     try:
         done = subprocess.run(
             [BIN / "idvault", "serve"], env=environment(home, IDVAULT_BIND=bind), capture_output=True, text=True,
-            check=False, timeout=8,
+            check=False, timeout=30,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise AssertionError("it goes on without an address") from None
