@@ -80,6 +80,13 @@ def test_who_has_not_the_secret_uses_up_nobodys_share(served: Server) -> None:
     assert _introspected(quiet).status_code == httpx.codes.OK
 
 
+def test_who_asks_for_what_he_may_not_is_limited_as_well(served: Server) -> None:
+    rita = served.reviewer("limited-rita")
+    assert _introspected(rita).json()["error"] == "unauthorized_client"
+    refused = _until_refused(rita, "POST", "/oauth/introspect")
+    assert refused.json()["error"] == "temporarily_unavailable"
+
+
 def test_refusals_are_counted_for_the_operator_and_leave_nothing_in_the_directory(served: Server, chat: Client) -> None:
     made = served.json("operator", "add", "limited")
     watcher = Client(served, made["client_id"], made["client_secret"])

@@ -3,7 +3,7 @@
 Who accepts `application/token-introspection+jwt` gets the same answer signed (RFC 9701), off the hot path.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -35,6 +35,13 @@ def is_plain(environ: Mapping[str, Any]) -> bool:
     )
 
 
+def _count_refused(refusal: VaultError, environ: dict[str, Any], client_id: str, count: Callable[[str], None]) -> None:
+    """Count a request that was refused to a client who is known: he proved who he is, and may not."""
+    if refusal.kind is Kind.FORBIDDEN:
+        environ[CLIENT_KEY] = client_id
+        count(client_id)
+
+
 def add_introspection(app: Flask, vault: "Vault") -> Ahead:
     """Add the route to an application, and return what answers it ahead of Flask."""
     limit_bytes, ask, count = vault.settings.max_body_bytes, vault.introspecting.introspect, vault.limiting.count
@@ -46,7 +53,11 @@ def add_introspection(app: Flask, vault: "Vault") -> Ahead:
         token = form.get("token")
         if token is None:
             raise VaultError(Kind.MALFORMED, "token is required")
-        answer = ask(client_id, secret, token, form.get("account"))
+        try:
+            answer = ask(client_id, secret, token, form.get("account"))
+        except VaultError as refusal:
+            _count_refused(refusal, environ, client_id, count)
+            raise
         environ[CLIENT_KEY] = client_id
         count(client_id)
         return answer
