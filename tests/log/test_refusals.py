@@ -54,6 +54,19 @@ def test_attempts_of_a_minute_become_one_leaf_once_the_minute_is_over(ledger: Le
     assert told(ledger)[-1] == ("scope", MINUTE + 1, 1)
 
 
+def test_a_flood_of_names_that_nobody_has_is_neither_remembered_nor_takes_the_stores_lock(ledger: Ledger) -> None:
+    """Whoever has no secret chooses what he calls himself."""
+    refusing = Refusing(ledger.directory, lambda: ledger.now)
+    with ledger.directory.writing():  # it has the lock
+        for number in range(50):
+            refusing.tell(f"cli_{number}", Refused.CREDENTIALS)
+        refusing.tell("x" * 2000, Refused.CREDENTIALS)
+        refusing.tell("cli_a\0", Refused.CREDENTIALS)
+    assert not refusing._seen
+    refusing.tell("cli_a", Refused.CREDENTIALS)
+    assert refusing._seen
+
+
 def test_a_flood_is_one_row_written_by_the_hundred(ledger: Ledger) -> None:
     refusing = Refusing(ledger.directory, lambda: ledger.now)
     written = [refusing._due("cli_a", Refused.CREDENTIALS, MINUTE, 1) for _ in range(3 * EACH + 20)]

@@ -27,6 +27,8 @@ from vault.stores.unit import Store
 EACH: Final = 100
 """Attempts of a minute that are written one by one; as many go together afterwards."""
 _ID_BYTES: Final = 16
+_ID_CHARACTERS: Final = 64
+"""More than any client's id has."""
 
 
 class Refused(StrEnum):
@@ -51,14 +53,26 @@ class Refusing:
     def tell(self, client_id: str, kind: Refused, count: int = 1) -> None:
         """Count attempts of a client, or of somebody who named it."""
         minute = self._now() // 60
-        due = self._due(client_id, kind, minute, count)
-        if not due:
-            return
         try:
+            # By a reading: who has no secret chooses what he calls himself, and as often as he likes.
+            if not self._is_known(client_id, kind):
+                return
+            due = self._due(client_id, kind, minute, count)
+            if not due:
+                return
             with self._directory.writing() as unit:
                 refusals.add(unit, client_id, kind.value, minute, random_bytes(_ID_BYTES), due)
         except Exception as error:  # noqa: BLE001 - the refusal is answered, whatever stands in the way of its row
             event("refusal_not_told", cause=type(error).__name__)
+
+    def _is_known(self, client_id: str, kind: Refused) -> bool:
+        """Tell whether there is such a client; one that was counted lately is."""
+        if (client_id, kind) in self._seen:
+            return True
+        if len(client_id) > _ID_CHARACTERS or not client_id.isprintable():
+            return False
+        with self._directory.reading() as unit:
+            return refusals.is_client(unit, client_id)
 
     def _due(self, client_id: str, kind: Refused, minute: int, count: int) -> int:
         """Return how many are to be written now: each of the first, then by the hundred."""

@@ -18,9 +18,14 @@ _WAITING: Final = Prepared(select(refusal).where(refusal.c.minute < bindparam("b
 _SETTLE: Final = Prepared(delete(refusal).where(refusal.c.id.in_(bindparam("ids", expanding=True))))
 
 
+def is_client(unit: Unit, client_id: str) -> bool:
+    """Tell whether there is a client of this id."""
+    return unit.execute(_KNOWN, {"client": client_id}).first() is not None
+
+
 def add(unit: Unit, client_id: str, kind: str, minute: int, row_id: bytes, count: int) -> bool:
     """Count refused attempts; False, and nothing counted, where there is no such client."""
-    if unit.execute(_KNOWN, {"client": client_id}).first() is None:
+    if not is_client(unit, client_id):
         return False
     row = {"client": client_id, "kind": kind, "minute": minute, "id": row_id, "count": count}
     unit.execute(_RAISE, row)
