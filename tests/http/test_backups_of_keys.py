@@ -15,6 +15,8 @@ from tests.http.test_officers import Machines, citizen
 from tests.people import person
 from tests.serving import Server
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:

@@ -284,6 +284,7 @@ def test_an_import_is_approved_in_groups_with_a_line_an_event_and_a_state_for_ea
     assert len(fresh.sql("identity", "select 1 from fingerprint")) == 2 * (many - 1)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("part", ["server", "agent"])
 def test_a_killed_approval_of_an_import_goes_on_and_approves_nobody_twice(
     fresh: Server, part: str, drawn: random.Random, *, full: bool
@@ -322,6 +323,7 @@ def _leaves(server: Server, kind: str) -> int:
     return len(server.sql("keys", f"select 1 from audit_outbox where type = '{kind}'"))  # noqa: S608 - our own constant
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("state", ["in_review", "legacy"])
 def test_a_chunk_whose_server_is_killed_stands_once_after_its_retry(
     fresh: Server, state: str, drawn: random.Random, *, full: bool

@@ -20,6 +20,8 @@ from tests.people import person
 from vault.backups import Backup
 from vault.stores import schema
 
+pytestmark = pytest.mark.sampled
+
 __all__ = ["place"]
 EARLIER: Final = {"directory": "0006", "identity": "0001", "keys": "0009", "log": "0003"}
 """Of version 0.1.0 of an autumn day, before providers had events."""
