@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.http.test_going import counts, delete
-from tests.people import ANNA, WEI, WEI_BY_PASSPORT
+from tests.people import ANNA, WEI, WEI_BY_PASSPORT, person
 from tests.serving import Client, Server
 from vault.wiring import Vault
 
@@ -61,3 +61,16 @@ def test_of_who_was_erased_meanwhile_nothing_comes_back(fresh: Server, approve: 
     late()
     assert counts(fresh) == before
     assert fresh.json("fsck", "--grace-minutes", "0")["clean"]
+
+
+def test_housekeeping_forgets_plans_that_nobody_can_have_in_hand_and_no_other(fresh: Server, vault: Vault) -> None:
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    tables = {"identity": "record_fence", "directory": "standing_fence"}
+    for number, long_ago in ((1, True), (2, False)):
+        rita.approve(chat.registered(person(number), f"user_{number}")["id"])
+        for store, table in tables.items():
+            if long_ago:
+                fresh.sql(store, f"UPDATE {table} SET day = day - 3")  # noqa: S608 - our own names
+    vault.housekeeping.once()
+    for store, table in tables.items():
+        assert fresh.sql(store, f"SELECT count(*) FROM {table}") == [(1,)], table  # noqa: S608 - our own names

@@ -34,16 +34,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert made.stop() == 0
 
 
-@pytest.fixture(scope="module")
-def chat(served: Server) -> Client:
-    return served.provider("remembered-chat")
-
-
-@pytest.fixture(scope="module")
-def reviewer(served: Server) -> Client:
-    return served.reviewer("remembered")
-
-
 def _asked(client: Client, token: str, secret: str = "", **more: str) -> httpx.Response:
     with httpx.Client(base_url=client.server.url, verify=NO_TLS) as fresh:
         return fresh.post("/oauth/introspect", data={"token": token, **more}, auth=(client.id, secret or client.secret))
@@ -95,10 +85,10 @@ def test_a_sanction_and_its_lifting_are_in_force_at_the_next_call_in_every_worke
         assert lifted.is_success, lifted.text
 
 
-def test_a_decision_a_new_account_and_an_erasure_are_known_at_the_next_call(chat: Client, reviewer: Client) -> None:
+def test_a_decision_a_new_account_and_an_erasure_are_known_at_the_next_call(chat: Client, rita: Client) -> None:
     one = chat.registered(person(81_002), "decided")
     assert all(b"publish" not in body for body in _bodies(chat, one["token"]))
-    reviewer.approve(one["id"])
+    rita.approve(one["id"])
     assert all(b"read publish" in body for body in _bodies(chat, one["token"]))
     made = chat.post("/v1/accounts", {"token": one["token"], "handle": "decided2", "kind": "public"})
     assert made.is_success, made.text

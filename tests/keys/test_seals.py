@@ -460,6 +460,14 @@ LIES: Final[list[tuple[str, Answer, type[SealError], str]]] = [
 ]
 
 
+def _transit(folder: Path, port: int) -> dict[str, str]:
+    """Return how a transit engine is reached there, with a token that nobody gave out."""
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text("s.specimen\n")
+    return {"url": f"http://127.0.0.1:{port}", "mount": "transit", "key": "k", "token_file": str(token)}
+
+
 def _hanging(_: BaseHTTPRequestHandler) -> None:
     """Say nothing for a minute."""
     time.sleep(60)
@@ -472,11 +480,8 @@ def _hanging(_: BaseHTTPRequestHandler) -> None:
 def test_a21_a_server_that_hangs_holds_a_call_no_longer_than_its_limit(
     tmp_path: Path, answer: Answer, seconds: int, words: str
 ) -> None:
-    token = tmp_path / "token"
-    token.touch(0o600)
-    token.write_text("s.specimen\n")
     with answering(answer) as port:
-        config = {"url": f"http://127.0.0.1:{port}", "mount": "transit", "key": "k", "token_file": str(token)}
+        config = _transit(tmp_path, port)
         begun = time.monotonic()
         with pytest.raises(SealUnreachableError, match=words):
             Sealed(TRANSIT, config, DEPLOYMENT, ROOT_ID, bytes(32), "vault:v1:AAAA").open(Automatic(TRANSIT, config))
@@ -487,11 +492,8 @@ def test_a21_a_server_that_hangs_holds_a_call_no_longer_than_its_limit(
 def test_a21_what_is_no_transit_engine_or_lies_opens_nothing_and_is_told_clearly(
     tmp_path: Path, answer: Answer, error: type[SealError], words: str
 ) -> None:
-    token = tmp_path / "token"
-    token.touch(0o600)
-    token.write_text("s.specimen\n")
     with answering(answer) as port:
-        config = {"url": f"http://127.0.0.1:{port}", "mount": "transit", "key": "k", "token_file": str(token)}
+        config = _transit(tmp_path, port)
         backend = Automatic(TRANSIT, config, seconds=2)
         begun = time.monotonic()
         with pytest.raises(error, match=words) as raised:
