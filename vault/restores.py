@@ -6,7 +6,7 @@ nothing that would be served, and a retry begins anew.
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -30,10 +30,10 @@ from vault.log.verify import BadLogError
 from vault.services.reading_log import LogReader
 from vault.services.refilling import Refilling
 from vault.services.restoring import Restoring
-from vault.stores import clients, copying, events, log, schema
+from vault.stores import claims, clients, copying, events, log, schema
 from vault.stores.copying import STORE_ERRORS
 from vault.stores.unit import Store
-from vault.unfinished import BUILD, PLACED
+from vault.unfinished import BUILD, NONCE, PLACED, nonce_in
 
 _REVOKING: Final = ("client.secret_dropped", "client.secret_rotated", "keys.destroyed", "operator.disabled",
                     "operator.removed", "provider.suspended", "reviewer.disabled")  # fmt: skip
@@ -46,6 +46,7 @@ def check_empty(settings: Settings) -> None:
 
     Raises:
         StartError: there is one, or its agent runs.
+        SetupError: the databases hold what no restore left that was cut off here.
     """
     if (settings.home / BUILD / _WHOLE).exists():
         return  # one that was whole, and not yet put in its place
@@ -54,10 +55,13 @@ def check_empty(settings: Settings) -> None:
     names = [*(f"{store}.db" for store in STORES), SEAL, OFFICER_HEAD, LOG_HEAD]
     if any((settings.home / name).exists() for name in names):
         raise StartError("the home folder holds a vault; a backup comes back where there is none")
-    if not settings.embedded and not (settings.home / BUILD).exists():
+    _check_own(settings)
+
+
+def _check_own(settings: Settings, *, filled: bool = False) -> None:
+    if not settings.embedded:
         with schema.opened({store: settings.store_url(store) for store in STORES}, settings.busy_seconds) as engines:
-            if not schema.are_empty(engines):
-                raise StartError("the databases are not empty; a backup comes back where there is no vault")
+            claims.check(engines, nonce_in(settings.home / BUILD / NONCE), filled=filled)
 
 
 def restore(
@@ -107,6 +111,7 @@ def _restored(
 ) -> dict[str, Any]:  # fmt: skip
     build = settings.home / BUILD
     if (build / _WHOLE).exists():
+        _check_own(settings, filled=True)
         _finish(settings)
         return {**backup.told(), "finished": "an earlier restore that was cut off at its end"}
     check_empty(settings)
@@ -136,7 +141,10 @@ def _begin(settings: Settings) -> None:
     with running.alone(settings.home / embedded.LOCK, "a vault is made here; a backup comes back where there is none"):
         check_empty(settings)
         embedded.forget_unmade(settings.home)
-        (settings.home / BUILD).mkdir(mode=0o700, exist_ok=True)
+        build = settings.home / BUILD
+        build.mkdir(mode=0o700, exist_ok=True)
+        if not settings.embedded and not (build / NONCE).exists():
+            replace_durably(build / NONCE, claims.nonce(), 0o600)
 
 
 def _unbuilt(settings: Settings) -> None:
@@ -144,9 +152,18 @@ def _unbuilt(settings: Settings) -> None:
     build = settings.home / BUILD
     if (build / _WHOLE).exists():
         return
-    shutil.rmtree(build, ignore_errors=True)
-    if not settings.embedded:
-        build.mkdir(mode=0o700)
+    if settings.embedded:
+        shutil.rmtree(build, ignore_errors=True)
+        return
+    with suppress(OSError):  # the next try does
+        _cleared(build)
+
+
+def _cleared(build: Path) -> None:
+    """Remove what an earlier try built, but what says whose the databases are."""
+    for left in build.iterdir():
+        if left.name != NONCE:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _built(
@@ -155,8 +172,7 @@ def _built(
 ) -> dict[str, Any]:  # fmt: skip
     """Have everything in its place in the build folder, or in the databases; return what became of it."""
     manifest, build = backup.manifest, settings.home / BUILD
-    for left in build.iterdir():  # by an earlier one that was killed
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    _cleared(build)
     for name in COPIED:
         shutil.copyfile(backup.folder / f"{name}.db", build / f"{name}.db")
         (build / f"{name}.db").chmod(0o600)
@@ -168,6 +184,7 @@ def _built(
     urls = built if settings.embedded else {store: settings.store_url(store) for store in STORES}
     with schema.opened(urls, settings.busy_seconds) as engines:
         if not settings.embedded:
+            claims.claim(engines, nonce_in(build / NONCE))
             _filled(engines, build, progress)
         put_back_backup_keys(engines["keys"], keeper.keys)
         restored = Restored.opened(engines["keys"], root, build, now)

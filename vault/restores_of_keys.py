@@ -26,10 +26,10 @@ from vault.config import Settings
 from vault.errors import StartError, VaultError
 from vault.restores import filled_alone, later_acts, told_to_resync
 from vault.services.reading_log import LogReader
-from vault.stores import copying, log, schema
+from vault.stores import claims, copying, log, schema
 from vault.stores.copying import STORE_ERRORS
 from vault.stores.unit import Store
-from vault.unfinished import FILLING, KEYS_BUILD
+from vault.unfinished import FILLING, KEYS_BUILD, nonce_in
 
 KEYS: Final = "keys"
 _FILE: Final = "keys.db"
@@ -46,6 +46,7 @@ def check_empty(settings: Settings) -> None:
 
     Raises:
         StartError: there is one, or its agent runs.
+        SetupError: the database holds what no restore left that was cut off here.
     """
     if running.agent_answers(settings):
         raise StartError("a vault runs here; stop it before its key store comes back")
@@ -53,11 +54,8 @@ def check_empty(settings: Settings) -> None:
         if (settings.home / _FILE).exists():
             raise StartError(f"{_FILE} is there; a key store comes back where there is none")
         return
-    if (settings.home / KEYS_BUILD / FILLING).exists():
-        return
     with schema.opened({KEYS: settings.store_url(KEYS)}, settings.busy_seconds) as engines:
-        if not schema.are_empty(engines):
-            raise StartError("the database of the key store is not empty; it comes back where there is none")
+        claims.check(engines, nonce_in(settings.home / KEYS_BUILD / FILLING))
 
 
 def restore(
@@ -190,7 +188,9 @@ def _put_in_place(settings: Settings, build: Path, progress: Progress) -> None:
         names.append(_FILE)  # last: with it there is a key store
     else:
         with schema.opened({KEYS: settings.store_url(KEYS)}, settings.busy_seconds) as engines:
-            (build / FILLING).touch()
+            if not (build / FILLING).exists():
+                replace_durably(build / FILLING, claims.nonce(), 0o600)
+            claims.claim(engines, nonce_in(build / FILLING))
             schema.emptied(engines[KEYS], KEYS)
             copying.copy_in(engines[KEYS], KEYS, build / _FILE, progress)
             put_back_backup_keys(engines[KEYS], _backup_keys(build / _FILE))

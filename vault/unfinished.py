@@ -12,7 +12,14 @@ PLACED: Final = ".restored"
 KEYS_BUILD: Final = ".restore-keys"
 """Where the key store alone is built."""
 FILLING: Final = "filling"
-"""Says there that what is in the database is a restore's, to be filled again."""
+"""Says there that what is in the database is a restore's, to be filled again; holds the nonce that marks it."""
+NONCE: Final = "nonce"
+"""The same in the folder of a whole vault; there from before the first row, to the end."""
+
+
+def nonce_in(path: Path) -> bytes:
+    """Return what marks the databases of a restore that was begun, or nothing where none was."""
+    return path.read_bytes() if path.exists() else b""
 
 
 def check(home: Path) -> None:
