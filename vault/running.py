@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -276,6 +277,25 @@ def end_with_parent() -> None:
 def _follow(parent: int) -> None:
     select.select([parent], [], [])
     os._exit(1)
+
+
+def end_forks_by_signals() -> None:
+    """Have what this process forks from now on end by SIGTERM and SIGINT until it handles them itself.
+
+    A fork has its parent's handlers, and one that merely tells the parent's loop to end would swallow there what ends
+    the fork. Both wait while it is made: none comes before it has given the handlers up.
+    """
+    both = (signal.SIGTERM, signal.SIGINT)
+
+    def default() -> None:
+        for number in both:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, both),
+        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, both), after_in_child=default,
+    )  # fmt: skip
 
 
 def told_to_end() -> int:

@@ -1,6 +1,7 @@
 """SIGTERM under load: what was acknowledged is there, and nothing was done for a caller who was not told of it."""
 
 import itertools
+import random
 import threading
 import time
 from collections import Counter
@@ -8,12 +9,15 @@ from collections import Counter
 import httpx
 import pytest
 
+from tests.forking import Serving
 from tests.people import person
 from tests.serving import NO_TLS, Client, Server
 
 pytestmark = pytest.mark.sampled
 
 SENDERS = 24
+STOP_SECONDS = 4.0
+"""What a stop takes at most without requests; who misses the signal is killed after ten."""
 BEFORE_ANY_ANSWER = ("Server disconnected without sending a response.", "[Errno 104] Connection reset by peer")
 """A connection that the server took just before it stopped, and closed with its request unread."""
 _people = itertools.count(1)
@@ -70,3 +74,24 @@ def test_a_stop_under_load_loses_nothing_that_was_acknowledged_and_hides_nothing
     fresh.start()
     for reg in acknowledged.values():
         assert chat.registration(reg)["state"] == "in_review"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.2, 0.4, 0.8])
+def test_a_stop_while_workers_are_started_anew_takes_no_longer_than_others(fresh: Server, seconds: float) -> None:
+    """A seal ends the workers; who is told to end while he is being started must not miss it."""
+    fresh.run("keys", "seal")
+    time.sleep(seconds)
+    begun = time.monotonic()
+    assert fresh.stop() == 0
+    assert time.monotonic() - begun < STOP_SECONDS
+
+
+def test_a_stop_while_it_is_being_started_takes_no_longer_than_others(fresh: Server, drawn: random.Random) -> None:
+    for _ in range(6):
+        fresh.stop()
+        fresh.process = Serving(fresh.environment, fresh.log, forks=fresh.forks_agent)
+        fresh.sessions.add(fresh.process.pid)
+        time.sleep(drawn.uniform(0.2, 2))
+        begun = time.monotonic()
+        fresh.stop()  # before it has a handler of its own it ends by the signal
+        assert time.monotonic() - begun < STOP_SECONDS

@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import click
 from granian import Granian
 from granian.constants import Interfaces
+from granian.server.common import AbstractServer
 
 from keys.agent.process import forbid_dumps
 from keys.engine import open_engine
@@ -57,6 +58,7 @@ def serve(role: str | None) -> None:
         os.umask(0o077)  # the counts, as all that a server makes, are for its own user alone
         metrics.begin(settings.home)
         forbid_dumps()  # a worker is born with it
+        running.end_forks_by_signals()
         _preload()
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
         event("serving", role=settings.role)
@@ -139,14 +141,15 @@ def _serve(settings: Settings) -> None:
         StartError: it does not stay up.
     """
     host, port = settings.address
-    short = 0
+    short, server = 0, None
     while short < _SHORT_LIVES:
-        started = time.monotonic()
+        started, before = time.monotonic(), server
         server = Granian(
             target="vault.worker:app", address=host, port=port, interface=Interfaces.WSGI, workers=settings.workers,
             blocking_threads=settings.threads, websockets=False, log_enabled=False, log_access=False,
             respawn_failed_workers=True, workers_kill_timeout=10,
         )  # fmt: skip
+        server.on_startup(partial(_hear_of, server, before))
         with contextlib.suppress(SystemExit):
             server.serve()
         if server.interrupt_signal:
@@ -154,3 +157,10 @@ def _serve(settings: Settings) -> None:
         event("server_restarted")
         short = short + 1 if time.monotonic() - started < _SHORT_LIFE_SECONDS else 0
     raise StartError("the workers do not stay up; their lines above say why")
+
+
+def _hear_of(server: AbstractServer[Any], before: AbstractServer[Any] | None) -> None:
+    """Have a server that has its handlers of signals end, where the one before it was told to since it gave up."""
+    if before is not None and before.interrupt_signal:
+        server.interrupt_signal = True
+        server.main_loop_interrupt.set()
