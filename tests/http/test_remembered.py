@@ -204,6 +204,45 @@ def test_a_file_of_changes_that_is_emptied_while_serving_ends_whoever_reads_it_a
     _heals(fresh, "emptied", 81_201)
 
 
+def test_where_the_file_of_changes_cannot_be_had_nothing_is_written_nothing_is_stale_and_all_goes_on_afterwards(
+    fresh: Server,
+) -> None:
+    """It is replaced by a folder: writes are refused as where the store is away, and done when they are said again."""
+    fresh.stop()
+    fresh.environment["IDVAULT_DIRECTORY_CHANGES"] = str(fresh.home / serving.CHANGES)
+    fresh.start()
+    chat, rita = fresh.provider("remembered-gone"), fresh.reviewer("rita")
+    one, waits, goes = (chat.registered(person(81_300 + n), f"gone{n}") for n in range(3))
+    body = {"token": one["token"], "rung": "suspend_updates", "until": "2031-01-01T00:00:00Z", "ground": "spam",
+            "facts": "x", "by": "mod-1"}  # fmt: skip
+    rita.reveal(waits["id"])
+    assert b'"scope":"read"' in _bodies(chat, one["token"]).pop()
+    (fresh.home / serving.CHANGES).unlink()
+    (fresh.home / serving.CHANGES).mkdir()
+    for _ in range(2):
+        refused = [
+            chat.post("/v1/sanctions", body), chat.register(person(81_303), "later", headers={"Idempotency-Key": "k1"}),
+            rita.decide(waits["id"]), chat.call("DELETE", f"/v1/registrations/{goes['id']}"),
+        ]  # fmt: skip
+        assert [answer.status_code for answer in refused] == [503] * 4, [answer.text for answer in refused]
+        assert all(answer.headers["Retry-After"] == "1" for answer in refused)
+        assert b'"scope":"read"' in _bodies(chat, one["token"]).pop(), "what is not told is not done"
+    fresh.run("provider", "suspend", "remembered-gone", code=1)
+    assert chat.registration(one["id"])["state"] == "in_review"
+    (fresh.home / serving.CHANGES).rmdir()
+    assert chat.post("/v1/sanctions", body).status_code == 201
+    assert {b'"scope":""' in told for told in _bodies(chat, one["token"])} == {True}
+    later = chat.register(person(81_303), "later", headers={"Idempotency-Key": "k1"})
+    assert later.status_code == 202, later.text
+    # What had begun in the key store is finished by whoever comes first: a retry, or housekeeping.
+    assert rita.decide(waits["id"]).status_code in {200, 409}
+    assert eventually(lambda: chat.registration(waits["id"])["state"] == "approved", 20)
+    assert {b"publish" in told for told in _bodies(chat, waits["token"])} == {True}
+    assert chat.call("DELETE", f"/v1/registrations/{goes['id']}").status_code in {204, 404}
+    assert _bodies(chat, goes["token"]) == {b'{"active":false}'}
+    assert fresh.json("fsck", "--grace-minutes", "0")["clean"]
+
+
 def test_a_sealed_vault_answers_nothing_from_memory(fresh: Server) -> None:
     chat = fresh.provider("remembered-sealed")
     one = chat.registered(person(81_005), "sealed")

@@ -16,7 +16,9 @@ from keys.driver import Prepared
 from keys.engine import open_engine
 from keys.errors import SetupError
 from tests.fresh import fresh_store
-from vault.errors import VaultError
+from tests.http.test_full_disks import disk
+from tests.http.test_store_faults import fill
+from vault.errors import Kind, VaultError
 from vault.stores import changes, clients, sanctions, standings
 from vault.stores.changes import Changes, Stamp, of_store
 from vault.stores.directory import account, audit_outbox, provider, review, standing
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 ANNA, BERT, CARL, DORA = (bytes([n]) * 16 for n in (1, 2, 3, 4))
 WRITES, WRITERS, READERS = 60, 2, 2
+_NOBODY = 65_534
 _fork = multiprocessing.get_context("fork")
 
 
@@ -268,12 +271,75 @@ def test_a_file_that_was_removed_is_made_anew_and_followed_by_all(directory: Dir
     assert not newcomer.changes.holds(followed)
 
 
+def test_who_goes_over_to_another_file_ends_what_all_keep_by_the_one_before(directory: Directory) -> None:
+    readers, writer = [directory.again() for _ in range(2)], directory.again()
+    stamps = [reader.changes.stamp(ANNA) for reader in readers]
+    directory.file.unlink()
+    with writer.store.writing() as unit:
+        standings.set_assurance(unit, ANNA, "document")
+    for reader, stamp in zip(readers, stamps, strict=True):
+        assert stamp is not None
+        assert not reader.changes.holds(stamp)
+        assert reader.changes.stamp(ANNA) is not None
+
+
+@pytest.mark.once
+def test_who_has_the_file_goes_on_with_it_when_it_is_nobodys_any_more_and_who_comes_then_is_refused(
+    tmp_path: Path,
+) -> None:
+    """Permission is taken away: those who run tell each other as before, and who cannot tell them does not start."""
+    file, told = tmp_path / "counters", Changes(tmp_path / "counters", 0o600)
+    os.chown(file, _NOBODY, _NOBODY)
+    tmp_path.chmod(0o755)
+
+    def write_and_come_again() -> None:
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+        mine = Changes(Path(file.name), 0o600)
+        os.chown(file.name, _NOBODY, _NOBODY)
+        Path(file.name).chmod(0)
+        mine.settle()
+        mine.over(mine.begin([ANNA]))
+        with pytest.raises(SetupError, match="directory_changes"):
+            Changes(Path(file.name), 0o600)
+
+    stamps = {pid: told.stamp(pid) for pid in (ANNA, DORA)}
+    os.chdir(tmp_path)
+    assert _ended(write_and_come_again) == 0
+    assert [told.holds(stamp) for stamp in stamps.values() if stamp] == [False, True]
+    assert told.stamp(ANNA) is not None
+
+
+@pytest.mark.once
+def test_on_a_full_disk_the_file_serves_as_before_and_is_made_anew_when_there_is_room(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", 2**20) as folder:
+        file = folder / "counters"
+        writer, reader = (Changes(file, 0o600) for _ in range(2))
+        fill(folder)
+        stamps = {pid: reader.stamp(pid) for pid in (ANNA, BERT)}
+        writer.settle()
+        writer.over(writer.begin([ANNA]))
+        assert [reader.holds(stamp) for stamp in stamps.values() if stamp] == [False, True]
+        kept = reader.stamp(ANNA)
+        assert kept is not None
+        file.unlink()
+        filler = fill(folder)  # what it took is free
+        assert reader.stamp(ANNA) is None
+        with pytest.raises(SetupError, match="directory_changes"):
+            writer.settle()
+        filler.unlink()
+        writer.settle()
+        assert not reader.holds(kept)
+        assert reader.stamp(ANNA) is not None
+
+
 def test_where_it_cannot_be_made_anew_nothing_is_kept_and_nothing_written(directory: Directory) -> None:
     directory.file.unlink()
     directory.file.mkdir()
     assert directory.changes.stamp(ANNA) is None
-    with pytest.raises(SetupError, match="directory_changes"), directory.store.writing() as unit:
+    with pytest.raises(VaultError) as refused, directory.store.writing() as unit:
         standings.set_assurance(unit, ANNA, "document")
+    assert refused.value.kind is Kind.UNAVAILABLE
     directory.file.rmdir()
     assert directory.changes.stamp(ANNA) is not None
     with directory.store.reading() as unit:

@@ -7,7 +7,9 @@ decided too: a writer that was killed in between holds things up until the next 
 every two seconds (`services/retention.py`).
 
 A file that is removed while processes run is made anew, and each goes over to it: who writes, with his next
-transaction; who reads, with his next reading of the store. What he keeps until then he read within five seconds.
+transaction; who reads, with his next reading of the store, which is soon: the first who goes over ends what all keep by
+the old one. Where a new process was first, what another keeps until then he read within five seconds. A file that
+cannot be made anew is as good as a store that cannot be written.
 
 Guarantees: `stamp` is given only where no commit of these rows is under way, and `holds` until one begins. So what was
 read between the two is what reading now would give. Leaves to `keys.engine.Watch` that it is told of every write
@@ -30,6 +32,7 @@ from sqlalchemy import Connection, Engine, event
 from keys.arrays import Octets
 from keys.engine import WATCH, WATCHED
 from keys.errors import SetupError
+from vault.errors import Kind, VaultError
 from vault.stores.directory import account, client, metadata, provider, standing
 
 STRIPES: Final = 4096
@@ -49,6 +52,7 @@ _OF_PID: Final = re.compile(
 _ADDS: Final = re.compile(r"\s*(?:INSERT|COPY)\b(?!.*\bDO UPDATE\b)", re.DOTALL)
 _MAKES: Final = re.compile(r'\s*(?:INSERT INTO|COPY) "?\w+"? \("?pid"?, (?!.*\bON CONFLICT\b)', re.DOTALL)
 """What adds rows whose first column is a pid, or fails."""
+_NOBODY_IS_TOLD: Final = "the directory's file of changes cannot be made or written now; nothing was lost, try again"
 _READ: Final = frozenset(table.name for table in (client, provider, standing, account))
 """The tables that introspections read."""
 _ROWS: Final = frozenset((standing.name, account.name))
@@ -105,7 +109,9 @@ class Changes:
             found = self._file.stat()
             if (found.st_dev, found.st_ino) == self._place:
                 return
+        before = self._numbers
         self._open()
+        before[_NEXT] = before[_EVERY] = before[_NEXT] + 1  # whoever reads those still is to follow too
 
     def stamp(self, pid: bytes) -> Stamp | None:
         """Return what tells later whether a standing, its accounts, its provider and client are as they are now."""
@@ -229,8 +235,15 @@ class _Watched:
             self._touched = None
 
     def commits(self) -> None:
-        """Take a number, if anything was touched that is read; whoever died before he could say so is over."""
-        self._changes.settle()
+        """Take a number, if anything was touched that is read; whoever died before he could say so is over.
+
+        Raises:
+            VaultError: nobody can be told; it is refused as where the store itself cannot be written.
+        """
+        try:
+            self._changes.settle()
+        except SetupError:
+            raise VaultError(Kind.UNAVAILABLE, _NOBODY_IS_TOLD, retry_after_seconds=1) from None
         if self._touched is None or self._touched:
             self._number = self._changes.begin(self._touched)
 
