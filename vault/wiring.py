@@ -241,10 +241,10 @@ def build(
     engines = {
         name: open_engine(settings.store_url(name), busy_seconds=settings.busy_seconds) for name in settings.role_stores
     }
+    changed = changes.of_store(engines["directory"], settings.directory_changes)  # before it has any connection
     schema.check_all(engines)
     stores = {name: Store(engine) for name, engine in engines.items()}
     directory, identity = stores["directory"], stores.get("identity", AbsentStore())
-    changed = changes.of_store(engines["directory"], settings.directory_changes)
     sockets = {
         name: AgentClient(str(settings.sockets / f"{name}.sock"), observe=observe)
         for name in ("directory", "identity", "exchange", "officer", "log", "message")

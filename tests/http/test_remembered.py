@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests import serving
+from tests.forking import in_fork
 from tests.http.crashing import is_whole
 from tests.http.test_processes import eventually
 from tests.people import person
@@ -241,6 +242,33 @@ def test_where_the_file_of_changes_cannot_be_had_nothing_is_written_nothing_is_s
     assert chat.call("DELETE", f"/v1/registrations/{goes['id']}").status_code in {204, 404}
     assert _bodies(chat, goes["token"]) == {b'{"active":false}'}
     assert fresh.json("fsck", "--grace-minutes", "0")["clean"]
+
+
+@pytest.mark.postgresql  # beside a SQLite directory the file is found, whatever is set
+def test_whoever_would_write_without_telling_those_who_remember_is_refused(served: Server, chat: Client) -> None:
+    one = chat.registered(person(81_400), "untold")
+    assert len(_bodies(chat, one["token"])) == 1
+    said = ("provider", "add", "untold", "--sector", "untold.example")
+    for other in ("", str(served.home / "another.changes")):
+        untold = in_fork(said, served.environment | {"IDVAULT_DIRECTORY_CHANGES": other})
+        assert untold.returncode == 1
+        assert "directory_changes: another process" in untold.stderr
+    served.run(*said)
+    untold = in_fork(("provider", "suspend", "untold"), served.environment | {"IDVAULT_DIRECTORY_CHANGES": ""})
+    assert untold.returncode == 1
+    assert len(_bodies(chat, one["token"])) == 1
+
+
+@pytest.mark.postgresql
+def test_whoever_would_remember_beside_those_who_do_not_tell_is_refused(fresh: Server) -> None:
+    fresh.provider("before")
+    named = fresh.environment | {"IDVAULT_DIRECTORY_CHANGES": str(fresh.home / serving.CHANGES)}
+    refused = in_fork(("provider", "suspend", "before"), named)
+    assert refused.returncode == 1
+    assert "directory_changes: another process" in refused.stderr
+    fresh.stop()
+    done = in_fork(("provider", "suspend", "before"), named, forks=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_sealed_vault_answers_nothing_from_memory(fresh: Server) -> None:

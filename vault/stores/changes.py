@@ -33,6 +33,7 @@ from keys.arrays import Octets
 from keys.engine import WATCH, WATCHED
 from keys.errors import SetupError
 from vault.errors import Kind, VaultError
+from vault.stores import tellers
 from vault.stores.directory import account, client, metadata, provider, standing
 
 STRIPES: Final = 4096
@@ -177,9 +178,10 @@ def of_store(engine: Engine, file: Path) -> Changes | None:
         store = Path(engine.url.database or "").resolve()
         like = store.stat()
         made = Changes(store.with_name(store.name + ".changes"), stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
-    elif file == Path():
-        return None
     else:
+        tellers.bind(engine, file)
+        if file == Path():
+            return None
         made = Changes(file, _MODE)
     made.watch(engine)
     return made

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from keys import migrating, store
 from keys.engine import open_engine, reading
-from keys.errors import SetupError
+from keys.errors import SetupError, UnavailableError
 from vault.stores import directory, identity, log
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -144,6 +144,6 @@ def answers(engine: Engine) -> bool:
     try:
         with reading(engine) as connection:
             connection.execute(text("select 1"))
-    except SQLAlchemyError:
+    except (SQLAlchemyError, UnavailableError):
         return False
     return True
