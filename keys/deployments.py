@@ -4,9 +4,11 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from keys import store
 from keys.engine import reading
-from keys.entries import ROOT_PURPOSES, STANDING_KEK, STANDING_PURPOSES, root_key, write_key
+from keys.entries import KEK, ROOT_PURPOSES, STANDING_KEK, STANDING_PURPOSES, root_key, write_key
 from keys.errors import SetupError
-from keys.primitives import Secret
+from keys.primitives import Mac, Secret, expand_sha256
+from keys.rows import LABEL
+from keys.uses import values
 
 
 def deployment_of(engine: Engine) -> bytes:
@@ -35,5 +37,7 @@ def create(connection: Connection, deployment: bytes, root_id: bytes, root: Secr
     connection.execute(insert(store.deployment).values(id=deployment, created=now))
     wrapper = root_key(root_id, root)
     made = {purpose: write_key(connection, deployment, wrapper, purpose, "", now) for purpose in ROOT_PURPOSES}
+    mac = Mac(expand_sha256(made["map"].secret, LABEL))
+    connection.execute(insert(store.key_use).values(values(mac, made[KEK].id, 0)))
     for purpose in STANDING_PURPOSES:
         write_key(connection, deployment, made[STANDING_KEK], purpose, "", now)

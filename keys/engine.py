@@ -7,6 +7,7 @@ import importlib
 import random
 import select
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -56,6 +57,21 @@ _SNAPSHOT: Final[Mapping[str, str]] = {
     "sqlite": "BEGIN",
     "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 }
+
+
+class _Here(threading.local):
+    """What this thread is in the midst of."""
+
+    def __init__(self) -> None:
+        self.written = list[Engine]()
+
+
+_here: Final = _Here()
+
+
+def is_written_here(engine: Engine) -> bool:
+    """Tell whether this thread is in a write transaction of an engine, in which another one would wait for itself."""
+    return engine in _here.written
 
 
 class Watch(Protocol):
@@ -224,6 +240,7 @@ def unbegun(engine: Engine) -> Iterator[Connection]:
         watched: Callable[[], Watch] | None = connection.get_execution_options().get(WATCHED)
         watch = None if watched is None else watched()
         connection.info[WATCH] = watch
+        _here.written.append(engine)
         try:
             yield connection
             if not connection.info.pop(COMMITTED, False):
@@ -238,6 +255,7 @@ def unbegun(engine: Engine) -> Iterator[Connection]:
                 watch.over()
             raise
         finally:
+            _here.written.remove(engine)
             if not connection.invalidated:
                 connection.info.pop(WATCH, None)
         if watch is not None:

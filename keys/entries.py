@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, insert, select, update
 
 from keys import store
+from keys.errors import UsesError
 from keys.frame import Place, Purpose, Stencil, key_named_in, open_frame, seal
 from keys.primitives import KEY_BYTES, SIV_KEY_BYTES, Expander, P256Signer, Secret, random_bytes
 from keys.states import State
@@ -37,6 +38,8 @@ class Key:
     id: bytes
     state: State
     secret: Secret
+    spend: Callable[[int], None] | None = field(default=None, repr=False, compare=False)
+    """Counts how often it seals, and refuses: `keys.uses`. A key encryption key without it seals nothing."""
     _expander: Expander = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -44,12 +47,28 @@ class Key:
         object.__setattr__(self, "_expander", Expander(self.secret))
 
     def seal(self, purpose: Purpose, place: Place, plaintext: bytes, salt: bytes = b"") -> bytes:
-        """Return a frame that names this key; `salt` as in `frame.seal`."""
+        """Return a frame that names this key; `salt` as in `frame.seal`.
+
+        Raises:
+            UsesError, UnavailableError: it may not seal now; see `keys.uses.Uses.take`.
+        """
+        self._use(1)
         return seal(self._expander, purpose, place, plaintext, key_id=self.id, version=self.version, salt=salt)
 
-    def sealer(self, purpose: Purpose, place: Place) -> Callable[[bytes, bytes], bytes]:
-        """Return what seals many a plaintext, each at the row of its own address, as `seal` does."""
+    def sealer(self, purpose: Purpose, place: Place, count: int) -> Callable[[bytes, bytes], bytes]:
+        """Return what seals so many plaintexts, each at the row of its own address, as `seal` does.
+
+        Raises:
+            UsesError, UnavailableError: it may not seal so many now.
+        """
+        self._use(count)
         return partial(Stencil(purpose, place, key_id=self.id, version=self.version).seal, self._expander)
+
+    def _use(self, count: int) -> None:
+        if self.spend is not None:
+            self.spend(count)
+        elif self.purpose == KEK:
+            raise UsesError("a key encryption key whose uses nobody counts seals nothing")
 
     def open(self, purpose: Purpose, place: Place, sealed: bytes) -> bytes:
         """Return the plaintext of a frame of this key.

@@ -166,6 +166,13 @@ class BudgetError(KeysError):
     default = "the budget of this act is used up; wait or ask the officers to raise it"
 
 
+class UsesError(KeysError):
+    """A version of the key encryption key may seal no more, or it is not known how often it did; the rest goes on."""
+
+    kind = "uses"
+    default = "the key encryption key has sealed as often as it may: rotate it, idvault-keys rotate kek"
+
+
 class CapError(KeysError):
     """A person would have more accounts of a kind than the provider's cap allows; nothing was changed."""
 
@@ -204,7 +211,7 @@ BY_KIND: dict[str, type[KeysError]] = {
     cls.kind: cls
     for cls in (
         KeysError, OpenError, SealedError, LockdownError, RefusedError, ConflictError, HeldError, BusyError,
-        CandidatesError, MissingError, EndedError, BudgetError, CapError, ProofError, NoteError,
+        CandidatesError, MissingError, EndedError, BudgetError, UsesError, CapError, ProofError, NoteError,
         ProtocolError, UnavailableError, SetupError, SealError, SealUnreachableError, BackupError, OfficerError,
         ShareError,
         QuorumError, ChainError, MessageError,

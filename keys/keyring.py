@@ -11,6 +11,7 @@ second line.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from threading import RLock
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from keys import store
 from keys.deployments import deployment_of
 from keys.engine import reading
 from keys.entries import (
+    KEK,
     MAX_VERSION,
     ROOT_PURPOSES,
     SECTOR_PURPOSES,
@@ -36,8 +38,10 @@ from keys.errors import ConflictError, EndedError, MissingError, OpenError, Setu
 from keys.frame import Purpose, key_named_in
 from keys.links import Links
 from keys.primitives import Mac, Secret, expand_sha256
+from keys.rows import LABEL
 from keys.states import MAY_PROCESS, MAY_PROTECT, State, check_transition
 from keys.tokens import DirectoryTokens, PairwiseTokens
+from keys.uses import MOST, Uses
 
 
 class Keyring:
@@ -46,7 +50,8 @@ class Keyring:
     Owned by the holder's process; entries are replaced whole by `reload`, never edited, so readers need no lock.
     """
 
-    def __init__(self, engine: Engine, deployment: bytes, wrapping: Key, connection: Connection | None = None) -> None:
+    def __init__(self, engine: Engine, deployment: bytes, wrapping: Key, connection: Connection | None = None,
+                 kek_uses: int = MOST) -> None:  # fmt: skip
         self._engine, self.deployment, self.wrapping = engine, deployment, wrapping  # for `names` the root key
         self.changing = RLock()
         """Held by whoever writes entries, for the span of his transaction."""
@@ -55,6 +60,8 @@ class Keyring:
         self._active: dict[tuple[str, str], list[Key]] = {}
         self._macs: dict[tuple[str, bytes], Mac] = {}
         self._links: dict[str, Links] = {}
+        self.uses = Uses(engine, partial(self.mac, "map", LABEL), kek_uses)
+        """Of each version of `kek`."""
         self.reload(connection)
 
     @classmethod
@@ -78,14 +85,14 @@ class Keyring:
         return cls(connection.engine, bytes(deployment), root_key(root_id, root), connection)
 
     @classmethod
-    def under_root(cls, engine: Engine, root_id: bytes, root: Secret) -> Self:
-        """Return the keyring of the holder `names`: everything.
+    def under_root(cls, engine: Engine, root_id: bytes, root: Secret, kek_uses: int = MOST) -> Self:
+        """Return the keyring of the holder `names`: everything; `kek_uses` is how often one version of `kek` may seal.
 
         Raises:
             SetupError: the key store has no deployment, or a key is missing.
             OpenError: the root key is not of this key store.
         """
-        keyring = cls(engine, deployment_of(engine), root_key(root_id, root))
+        keyring = cls(engine, deployment_of(engine), root_key(root_id, root), kek_uses=kek_uses)
         keyring._check((*ROOT_PURPOSES, *STANDING_PURPOSES))
         return keyring
 
@@ -134,7 +141,8 @@ class Keyring:
                 continue
             place = place_of(self.deployment, row.id, row.purpose, row.scope, row.version, row.state)
             secret = Secret(wrapper.open(Purpose.KEYRING, place, row.sealed))
-            key = Key(row.purpose, row.scope, row.version, row.id, State(row.state), secret)
+            spend = partial(self.uses.take, row.id) if row.purpose == KEK else None
+            key = Key(row.purpose, row.scope, row.version, row.id, State(row.state), secret, spend)
             keys.setdefault((row.purpose, row.scope), {})[row.version] = key
             if row.purpose == STANDING_KEK:
                 wrapping[row.id] = key
@@ -305,6 +313,8 @@ class Keyring:
         if old.version >= MAX_VERSION:
             raise ConflictError("a key has at most 255 versions")
         key = write_key(connection, self.deployment, self._wrapper_of(purpose), purpose, scope, now, old.version + 1)
+        if purpose == KEK:
+            self.uses.begin(connection, key.id)
         if former is not State.ACTIVE:
             self.move(connection, old, former)
         return key
@@ -357,7 +367,8 @@ class Keyring:
         """Bring a key store of an earlier version up to this one, within the caller's transaction. Idempotent.
 
         A standing key that lies under the root key is sealed anew under the standing key encryption key, so that the
-        holder `standing` finds it; a purpose that is new gets its first key.
+        holder `standing` finds it; a purpose that is new gets its first key; what a migration began to count is
+        signed.
 
         Returns:
             The purposes of the keys written.
@@ -369,6 +380,7 @@ class Keyring:
                 wrapper = self.wrapping if purpose in ROOT_PURPOSES else standing
                 write_key(connection, self.deployment, wrapper, purpose, "", now)
                 written.append(purpose)
+        self.uses.sign(connection)
         return written
 
     @contextmanager

@@ -5,7 +5,7 @@
 Guarantees: wrapped keys open at their record alone, and live for the span of one act.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from keys import records
@@ -83,12 +83,16 @@ def draw(
 
 
 def draw_all(
-    keyring: Keyring, sector: str, wanted: Iterable[tuple[bytes, Mapping[str, int]]], minute: int, state: State
+    keyring: Keyring, sector: str, wanted: Sequence[tuple[bytes, Mapping[str, int]]], minute: int, state: State
 ) -> list[tuple[Opened, bytes]]:
-    """Do what `draw` does for many (pid, fields): what their frames have in common is made once."""
+    """Do what `draw` does for many (pid, fields): what their frames have in common is made once.
+
+    Raises:
+        UsesError: the key encryption key may not seal so many more.
+    """
     kek = keyring.current("kek")
-    wrapping = kek.sealer(Purpose.WRAP, place_of(keyring, b"", "wrapped"))
-    sealing = keyring.current("map").sealer(Purpose.UID, place_of(keyring, b"", "uid"))
+    wrapping = kek.sealer(Purpose.WRAP, place_of(keyring, b"", "wrapped"), len(wanted))
+    sealing = keyring.current("map").sealer(Purpose.UID, place_of(keyring, b"", "uid"), len(wanted))
     drawn = []
     for pid, fields in wanted:
         rid, uid, keys = random_bytes(records.RID_BYTES), random_bytes(records.UID_BYTES), random_bytes(2 * KEY_BYTES)

@@ -200,6 +200,7 @@ class Restored:
             earlier = Keyring.of_earlier_version(engine, root.id, root.secret)
             with writing(engine) as connection:
                 earlier.complete(connection, now())
+                earlier.uses.restored(connection)
             keyring = Keyring.under_root(engine, root.id, root.secret)
         except OpenError:
             raise BackupError("the key store of this backup opens under another root key") from None

@@ -4,7 +4,7 @@ Guarantees: a wrapped key is read back under the new version before the old one 
 since it was read is left for the next batch; a batch is done whole or not at all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
@@ -68,6 +68,10 @@ _MANY: Final = Prepared(
 )  # fmt: skip
 
 
+Seal = Callable[[bytes, bytes], bytes]
+"""Seals the keys of the row at an address."""
+
+
 class Batch(NamedTuple):
     """What became of a batch of records."""
 
@@ -87,13 +91,24 @@ class Wrapping:
     current: Key
     keys: Mapping[int, Key]
     rows: Secret
+    uses: int
+    """How often a version may seal."""
 
     @classmethod
     def of(cls, keyring: Keyring) -> Self:
         """Return that of a keyring."""
-        return cls(keyring.deployment, keyring.current(KEK), dict(keyring.versions(KEK)), key_of_rows(keyring))
+        current, keys = keyring.current(KEK), dict(keyring.versions(KEK))
+        return cls(keyring.deployment, current, keys, key_of_rows(keyring), keyring.uses.limit)
 
-    def sealed_anew(self, place: Place, wrapped: bytes) -> bytes:
+    def sealer(self, table: str, count: int) -> Seal:
+        """Return what seals the keys of so many rows of a table under the current version.
+
+        Raises:
+            UsesError: it may not seal so many; none of its uses is taken.
+        """
+        return self.current.sealer(Purpose.WRAP, Place(self.deployment, table, b"", "wrapped"), count)
+
+    def sealed_anew(self, seal: Seal, place: Place, wrapped: bytes) -> bytes:
         """Return wrapped keys under the current version.
 
         Raises:
@@ -105,7 +120,7 @@ class Wrapping:
         if former is None or former.id != key_id:
             raise MissingError("no key encryption key of that version")
         secret = former.open(Purpose.WRAP, place, wrapped)
-        sealed = self.current.seal(Purpose.WRAP, place, secret)
+        sealed = seal(place.address, secret)
         if not equal(self.current.open(Purpose.WRAP, place, sealed), secret):
             raise OpenError
         return sealed
@@ -132,30 +147,33 @@ def rewrap_records(engine: Engine, wrapping: Wrapping, after: bytes, until: byte
         after: rid that the batch begins behind, or nothing.
         until: rid that it ends with, or nothing.
         most: how many records at most.
+
+    Raises:
+        UsesError: the current version may not seal so many; nothing of the batch is done.
     """
     bounds = {"version": wrapping.current.version, "after": after, "until": until or _ALL, "most": most}
     with reading(engine) as connection:
         rows: Sequence[Any] = run(connection, _NEXT.on(connection, **bounds))[0].rows
     if not rows:
         return Batch(0, b"", 0)
-    mac, changes = Mac(wrapping.rows), []
+    mac, changes, seal = Mac(wrapping.rows), [], wrapping.sealer(_RECORD_TABLE, len(rows))
     for row in rows:
         with suppress(OpenError, MissingError):
-            changes.append(_changed(wrapping, mac, row))
+            changes.append(_changed(wrapping, seal, mac, row))
     with writing(engine) as connection:
         done = _write(connection, changes)
     last = bytes(rows[-1].rid) if len(rows) == most else b""
     return Batch(_KEYS_A_RECORD * done, last, len(rows) - len(changes))
 
 
-def _changed(wrapping: Wrapping, mac: Mac, row: Sequence[Any]) -> tuple[Any, ...]:
+def _changed(wrapping: Wrapping, seal: Seal, mac: Mac, row: Sequence[Any]) -> tuple[Any, ...]:
     """Return what `_CHANGED` names. The row is read as it lies: making a record of it costs as much as a frame."""
     values = list(row)
     if not equal(mac_of_row(mac, _RECORD_TABLE, values[:-1]), values[-1]):
         raise OpenError
     rid = values[_AT["rid"]]
     place = Place(wrapping.deployment, _RECORD_TABLE, rid, "wrapped")
-    values[_AT["wrapped"]] = wrapping.sealed_anew(place, values[_AT["wrapped"]])
+    values[_AT["wrapped"]] = wrapping.sealed_anew(seal, place, values[_AT["wrapped"]])
     values[_AT["kek_version"]] = wrapping.current.version
     values[-1] = mac_of_row(mac, _RECORD_TABLE, values[:-1])
     return rid, row[_AT["kek_version"]], row[-1], *_written(values)
@@ -179,14 +197,18 @@ def rewrap_evidence(engine: Engine, wrapping: Wrapping) -> tuple[int, int]:
 
     Returns:
         How many keys were sealed, and how many pieces were altered: those stay as they are.
+
+    Raises:
+        UsesError: the current version may not seal so many; nothing is done.
     """
     table, kek, changes, mac = store.evidence_key, wrapping.current, [], Mac(wrapping.rows)
     query = select(table).where(func.substr(_EVIDENCE.wrapped, _KEY_ID_AT, len(kek.id)) != kek.id)
     with reading(engine) as connection:
         rows = connection.execute(query).all()
+    seal = wrapping.sealer(_EVIDENCE_TABLE, len(rows))
     for row in rows:
         with suppress(OpenError, MissingError):
-            changes.append((row, _changed_evidence(wrapping, mac, row)))
+            changes.append((row, _changed_evidence(wrapping, seal, mac, row)))
     done = 0
     for begin in range(0, len(changes), _EVIDENCE_BATCH):
         with writing(engine) as connection:
@@ -196,9 +218,11 @@ def rewrap_evidence(engine: Engine, wrapping: Wrapping) -> tuple[int, int]:
     return done, len(rows) - len(changes)
 
 
-def _changed_evidence(wrapping: Wrapping, mac: Mac, row: Any) -> dict[str, bytes]:  # noqa: ANN401 - a SQL row
+def _changed_evidence(
+    wrapping: Wrapping, seal: Seal, mac: Mac, row: Any  # noqa: ANN401 - a SQL row
+) -> dict[str, bytes]:  # fmt: skip
     if not equal(mac_of_row(mac, _EVIDENCE_TABLE, (row.rid, row.name, row.wrapped, row.views)), row.mac):
         raise OpenError
     place = Place(wrapping.deployment, _EVIDENCE_TABLE, row.rid + row.name.encode(), "wrapped")
-    wrapped = wrapping.sealed_anew(place, row.wrapped)
+    wrapped = wrapping.sealed_anew(seal, place, row.wrapped)
     return {"wrapped": wrapped, "mac": mac_of_row(mac, _EVIDENCE_TABLE, (row.rid, row.name, wrapped, row.views))}

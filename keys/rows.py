@@ -6,21 +6,23 @@ What a row MAC cannot show is a whole row put back as it once was; the log's che
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
 from keys.errors import OpenError
 from keys.frame import length_prefixed
-from keys.keyring import Keyring
 from keys.primitives import Mac, Secret, equal, expand_sha256
 
-_LABEL = b"idvault/v1/rows"
+if TYPE_CHECKING:
+    from keys.keyring import Keyring
+
+LABEL: Final = b"idvault/v1/rows"
 
 
-def row_mac(keyring: Keyring, table: str, values: Iterable[object]) -> bytes:
+def row_mac(keyring: "Keyring", table: str, values: Iterable[object]) -> bytes:
     """Return the MAC of one row, 32 bytes; `values` in the table's column order, without the MAC itself."""
-    return mac_of_row(keyring.mac("map", _LABEL), table, values)
+    return mac_of_row(keyring.mac("map", LABEL), table, values)
 
 
 def mac_of_row(mac: Mac, table: str, values: Iterable[object]) -> bytes:
@@ -29,17 +31,17 @@ def mac_of_row(mac: Mac, table: str, values: Iterable[object]) -> bytes:
     return mac.of(length_prefixed(table.encode(), *[pack(value) for value in values]))
 
 
-def key_of_rows(keyring: Keyring) -> Secret:
+def key_of_rows(keyring: "Keyring") -> Secret:
     """Return the key that row MACs are made with."""
-    return expand_sha256(keyring.current("map").secret, _LABEL)
+    return expand_sha256(keyring.current("map").secret, LABEL)
 
 
-def with_mac(keyring: Keyring, table: str, columns: Mapping[str, object]) -> dict[str, Any]:
+def with_mac(keyring: "Keyring", table: str, columns: Mapping[str, object]) -> dict[str, Any]:
     """Return what is written of one row: its columns in the table's order, and their MAC."""
     return {**columns, "mac": row_mac(keyring, table, columns.values())}
 
 
-def checked(keyring: Keyring, table: str, row: Iterable[Any]) -> tuple[Any, ...]:
+def checked(keyring: "Keyring", table: str, row: Iterable[Any]) -> tuple[Any, ...]:
     """Return the values of a row whose last column is its MAC, without it.
 
     Raises:

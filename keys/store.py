@@ -29,6 +29,14 @@ key = Table(
     Column("created", BigInteger, nullable=False),
 )
 
+key_use = Table(
+    "key_use",
+    metadata,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("used", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+
 # On PostgreSQL partitioned by kek_version, so its primary key there is (rid, kek_version): adr/0010.
 record_key = Table(
     "record_key",

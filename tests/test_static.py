@@ -51,6 +51,7 @@ PUBLIC: Final = frozenset(
         ("vault/stores/standings.py", "account.c.external_hash == handles.short_hash(owner, external_id)"),
         ("keys/rewrapping.py", "_RECORD.mac == _lists.c.read_mac"),
         ("keys/rewrapping.py", "_EVIDENCE.mac == row.mac"),
+        ("keys/uses.py", "_USE.mac == _UNSIGNED"),
         ("vault/stores/standings.py", "local_tag.c.tag == tag"),
         ("vault/stores/standings.py", "local_tag.c.tag == row.tag"),
         ("vault/stores/standings.py", "person_tag.c.tag == old"),

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     TOO_MANY_REQUESTS = "too-many-requests"
     SEALED = "sealed"
     LOCKDOWN = "lockdown"
+    KEY_USED_UP = "key-used-up"
     OVERLOADED = "overloaded"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"

@@ -34,6 +34,7 @@ from keys.messages import MAX_BYTES, Said, answer, heard
 from keys.officers import Card
 from keys.primitives import HYBRID_SEED_BYTES, Ed25519Signer, HybridReceiver, Secret, random_bytes
 from keys.quorum import Policy
+from keys.uses import by_version
 
 NEW: Final = "new"
 _MOST_HEARD: Final = 20_000
@@ -53,6 +54,8 @@ class Desk:
     """sealed, lockdown or open; of a vault that has no keys yet it is told as new."""
     control: Callable[[str], Mapping[str, Any]]
     unsealing: Unsealing
+    kek_uses: int
+    """How often a version of the key encryption key may seal."""
     deciding: Deciding | None = None
     """Once names are open."""
     _receiver: HybridReceiver = field(init=False)
@@ -259,6 +262,7 @@ class Desk:
             "policy": plain_policy(Policy(0) if chain is None else chain.policy),
             "by_officers": self.deciding is not None and self.deciding.by_officers,
             "keys": self._ages(),
+            "uses": self._uses(),
             "budgets": dict(chain.budgets) if chain else {},
             "requests": [] if self.deciding is None else self.deciding.listed(),
             "now": int(time.time()),
@@ -285,6 +289,12 @@ class Desk:
         with reading(self.engine) as connection:
             rows = connection.execute(newest.group_by(key.purpose).order_by(key.purpose)).all()
         return [{"purpose": purpose, "version": version, "created": created} for purpose, version, created in rows]
+
+    def _uses(self) -> list[dict[str, int]]:
+        """Return {version, uses, limit} of each version of the key encryption key, as the rows stand."""
+        with reading(self.engine) as connection:
+            found = by_version(connection)
+        return [{"version": version, "uses": used, "limit": self.kek_uses} for version, used in sorted(found.items())]
 
     def _seal(self, said: Said) -> Mapping[str, Any]:
         """Close names and standing at once, at one officer's word."""

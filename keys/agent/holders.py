@@ -98,7 +98,13 @@ class _Names:
         unsealing = Unsealing(self.engine, self.settings.home, _now, self._open_by_officers)
         identity = open_identity(self.settings.home / FILE_NAME)
         self.desk = Desk(
-            self.engine, identity, lambda: self.settings.seal_kind, lambda: self.state, self.control, unsealing
+            self.engine,
+            identity,
+            lambda: self.settings.seal_kind,
+            lambda: self.state,
+            self.control,
+            unsealing,
+            self.settings.limits.kek_uses,
         )
         refusal = LockdownError if self.state == LOCKDOWN else SealedError
         for door in self.doors.values():
@@ -227,7 +233,7 @@ class _Names:
         if not self.settings.development:
             with writing(self.engine) as connection:
                 Keyring.of_earlier_version(self.engine, root_id, root).complete(connection, _now())
-        return Keyring.under_root(self.engine, root_id, root)
+        return Keyring.under_root(self.engine, root_id, root, self.settings.limits.kek_uses)
 
 
 def _control(control: Control, verb: str, _args: Mapping[str, Any], _: Dialogue) -> dict[str, Any]:

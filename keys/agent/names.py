@@ -19,6 +19,7 @@ from keys.record_keys import Opened
 from keys.records import Assurance, Record
 from keys.rows import checked
 from keys.tokens import PID_BYTES
+from keys.uses import MOST
 
 if TYPE_CHECKING:
     from keys.agent.acts.deciding import Deciding
@@ -48,6 +49,8 @@ class Limits:
     """How long the recipient of a disclosure can fetch its package."""
     backup_keep_days: int = 90
     """How long a backup can be restored after its backup key was replaced; then that key is destroyed."""
+    kek_uses: int = MOST
+    """How often one version of the key encryption key may seal."""
     unlogged_minutes: int = 10
     """How long what was done may wait for the public log before officers' requests are not taken, nor carried out."""
 

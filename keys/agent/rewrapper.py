@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Engine
@@ -24,14 +25,17 @@ from keys.agent.wire import error_of, receive, send
 from keys.engine import open_engine, repeated
 from keys.entries import KEK, Key
 from keys.errors import KeysError, UnavailableError
-from keys.primitives import Secret
+from keys.primitives import Mac, Secret
 from keys.rewrapping import Batch, Wrapping, rewrap_records
 from keys.states import State
+from keys.uses import Uses
 
 NAME: Final = "idvault-rewrap"
 _IDLE_SECONDS: Final = 5.0
 _BUSY_SECONDS: Final = 60
 _NICENESS: Final = 10
+_USES: Final = 4096
+"""How many uses one sets aside at a time: there are several, and each lives for a sweep."""
 
 
 class _Process:
@@ -81,6 +85,7 @@ class Rewrappers:
 
         Raises:
             UnavailableError: the process ended; said again, the batch is done.
+            UsesError: the newest version may not seal so many.
         """
         process = self._taken(wrapping.current.version) or _Process(engine, wrapping)
         try:
@@ -124,15 +129,18 @@ def _told(wrapping: Wrapping) -> dict[str, Any]:
         for key in wrapping.keys.values()
     ]
     return {"deployment": wrapping.deployment, "keys": keys, "current": wrapping.current.version,
-            "rows": wrapping.rows.expose_cleartext()}  # fmt: skip
+            "rows": wrapping.rows.expose_cleartext(), "uses": wrapping.uses}  # fmt: skip
 
 
-def _wrapping(told: Mapping[str, Any]) -> Wrapping:
+def _wrapping(engine: Engine, told: Mapping[str, Any]) -> Wrapping:
+    rows = Secret(told["rows"])
+    uses = Uses(engine, partial(Mac, rows), told["uses"], _USES)
     keys = {
-        one["version"]: Key(KEK, "", one["version"], one["id"], State(one["state"]), Secret(one["secret"]))
+        one["version"]: Key(KEK, "", one["version"], one["id"], State(one["state"]), Secret(one["secret"]),
+                            partial(uses.take, one["id"]))
         for one in told["keys"]
-    }
-    return Wrapping(told["deployment"], keys[told["current"]], keys, Secret(told["rows"]))
+    }  # fmt: skip
+    return Wrapping(told["deployment"], keys[told["current"]], keys, rows, told["uses"])
 
 
 def _end_with(holder: socket.socket) -> None:
@@ -166,7 +174,8 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(holder,), daemon=True).start()
     with suppress(UnavailableError, OSError):  # the holder ended
         told = receive(holder)
-        engine, wrapping = open_engine(told["url"], busy_seconds=_BUSY_SECONDS), _wrapping(told)
+        engine = open_engine(told["url"], busy_seconds=_BUSY_SECONDS)
+        wrapping = _wrapping(engine, told)
         while True:
             send(holder, _answered(engine, wrapping, receive(holder)))
 

@@ -16,16 +16,18 @@ from keys.agent.names import Limits
 from keys.errors import SetupError
 from keys.seals.configs import AUTOMATIC, DEVELOPMENT
 from keys.seals.sealed import FILE_NAME, kind_at
+from keys.uses import MOST as MOST_USES
 
 SOCKETS: Final = ("directory", "identity", "exchange", "officer", "outbox", "log", "message")
 MATCH_TICK_SECONDS: Final = 3600
 """The common tick where no setting names one; with the development seal it is 0."""
-MOST: Final[Mapping[str, int]] = {"handoff_seconds": 300, "match_tick_seconds": 86_400}
+MOST: Final[Mapping[str, int]] = {"handoff_seconds": 300, "match_tick_seconds": 86_400, "kek_uses": MOST_USES}
 """The greatest value of a limit; a hand-off lives five minutes at most."""
 LEAST: Final[Mapping[str, int]] = {"match_tick_seconds": 0}
 """The least value of a limit, where it is not 1."""
 _PREFIX: Final = "IDVAULT_"
 _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_LIMIT: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 _UIDS: Final = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*", re.ASCII)
 _LIMITS: Final = {_PREFIX + one.name.upper(): one.name for one in fields(Limits)}
 _DOORS: Final = {f"{_PREFIX}{name.upper()}_SOCKET_{what}": name for name in SOCKETS for what in ("UIDS", "GID")}
@@ -92,7 +94,7 @@ def limits(environment: Mapping[str, str], *, development_seal: bool) -> Limits:
         if variable in environment:
             least, most = LEAST.get(name, 1), MOST.get(name, 10**9 - 1)
             text = environment[variable]
-            if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+            if not _LIMIT.fullmatch(text) or not least <= int(text) <= most:
                 raise SetupError(f"{variable}: a whole number from {least} to {most}")
             given[name] = int(text)
     return Limits(**{"match_tick_seconds": 0 if development_seal else MATCH_TICK_SECONDS, **given})

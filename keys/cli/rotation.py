@@ -22,6 +22,7 @@ from keys.agent.client import AgentClient
 from keys.agent.settings import socket_folder
 from keys.cli.backup import idvault
 from keys.cli.seat import failing, home_option, json_option, sockets_option
+from keys.uses import to_rotate
 
 PURPOSES: Final = ("kek", "token", "link", "fingerprint", "signing", "log")
 EXIT_BAD: Final = 4
@@ -64,21 +65,28 @@ def _show(found: Mapping[str, Any], text: str, *, as_json: bool) -> None:
 @click.command("keys")
 @_beside_agent
 def list_keys(home: Path, sockets: Path | None, *, as_json: bool) -> None:
-    """List all keys by purpose, sector and version, with their states (NIST SP 800-57) and days."""
+    """List all keys by purpose, sector and version, with their states (NIST SP 800-57) and days.
+
+    Of each version of `kek` it says how many records lie under it, and how often it sealed: at most, for uses are set
+    aside before they are made. From nine tenths of IDVAULT_KEK_USES on it says that it is to be rotated.
+    """
     with failing():
         found = _asked(home, sockets, "keys.list", {})
     if as_json:
         click.echo(orjson.dumps(found).decode())
         return
     table = Table()
-    for column in ("purpose", "sector", "version", "state", "since", "records"):
+    for column in ("purpose", "sector", "version", "state", "since", "records", "uses"):
         table.add_column(column)
     for key in found["keys"]:
         day = datetime.fromtimestamp(key["created"], UTC).date().isoformat()
-        table.add_row(
-            key["purpose"], key["sector"], str(key["version"]), key["state"], day, str(key.get("records", ""))
-        )
+        used = ("unknown" if key["uses"] is None else str(key["uses"])) if "uses" in key else ""
+        records = str(key.get("records", ""))
+        table.add_row(key["purpose"], key["sector"], str(key["version"]), key["state"], day, records, used)
     Console().print(table)
+    for key in found["keys"]:
+        if key["state"] == "active" and "uses" in key and (why := to_rotate(key["uses"], key["limit"])):
+            click.echo(f"idvault-keys: kek version {key['version']} {why}: idvault-keys rotate kek", err=True)
 
 
 @click.command()

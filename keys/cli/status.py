@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from keys.quorum import kept_by
+from keys.uses import to_rotate
 
 PROOF_DAYS: Final = 90
 """After which an officer should prove anew that his share opens."""
@@ -39,6 +40,10 @@ def to_dos(found: Mapping[str, Any], now: int) -> list[Due]:
             name = _ROTATES.get(key["purpose"])
             how = f"idvault-keys rotate {name}, beside the agent" if name else "rotate, which this version cannot yet"
             dues.append(Due(_day(due), f"key {key['purpose']}: {how}"))
+    for one in found["uses"][-1:]:  # the newest version; the others seal nothing any more
+        if why := to_rotate(one["uses"], one["limit"]):
+            what = f"key kek version {one['version']} {why}: idvault-keys rotate kek, beside the agent"
+            dues.append(Due(_day(now), what))
     dues += [
         Due(_day(one["expires"]), f"request {one['id']} ({one['kind']}): {one['missing']} more must approve it")
         for one in found["requests"] if one["state"] == "pending"
@@ -67,6 +72,7 @@ def lines(found: Mapping[str, Any], now: int) -> list[str]:
     for key in found["keys"]:
         days = (now - key["created"]) // _DAY_SECONDS
         told.append(f"key       {key['purpose']} version {key['version']}: {days} of {CRYPTOPERIOD_DAYS} days")
+    told += [f"uses      kek version {one['version']}: {one['uses']} of {one['limit']}" for one in found["uses"]]
     if found["policy"].get("by_officers"):
         now_so = "they did" if found["by_officers"] else "they did not: seal and unseal it first"
         kinds = ", ".join(found["policy"]["by_officers"])

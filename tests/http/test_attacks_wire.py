@@ -21,6 +21,7 @@ KINDS = {
     "method-not-allowed": 405, "conflict": 409, "handle-taken": 409, "candidates-changed": 409, "leased": 409,
     "decided": 409, "idempotency-running": 409, "idempotency-mismatch": 422, "length-required": 411, "too-large": 413,
     "unsupported-media-type": 415, "client-limit": 429, "too-many-requests": 429, "sealed": 503, "lockdown": 503,
+    "key-used-up": 503,
     "unavailable": 503, "internal": 500,
 }  # fmt: skip
 JSON = {"Content-Type": "application/json"}

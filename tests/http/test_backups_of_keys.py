@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from keys.uses import RESTORED
 from tests import serving
 from tests.http.test_backups import Place, is_clean, logged, moved, run, told
 from tests.http.test_log import await_checkpoint
@@ -65,7 +66,7 @@ def test_a_lost_key_store_comes_back_and_who_was_erased_since_stays_erased(place
     server.provider("bank")
     for purpose in ("age", "fraud"):
         server.json("provider", "allow-exchange", "chat", "bank", "--purpose", purpose, "--basis", "consent")
-    folder = backed_up(place)
+    folder, [(used,)] = backed_up(place), server.sql("keys", "SELECT used FROM key_use")
     server.json("provider", "revoke-exchange", "chat", "bank", "--purpose", "age")
     assert chat.call("DELETE", f"/v1/registrations/{people[0]['id']}").status_code == httpx.codes.NO_CONTENT
     assert chat.call("DELETE", f"/v1/registrations/{people[2]['id']}").status_code == httpx.codes.NO_CONTENT
@@ -84,6 +85,7 @@ def test_a_lost_key_store_comes_back_and_who_was_erased_since_stays_erased(place
     assert rita.reveal(people[3]["id"], "legal_name")["fields"]["legal_name"] == person(3)["legal_name"]
     assert chat.introspect(people[0]["token"]) == {"active": False}
     assert server.sql("keys", "SELECT count(*) FROM record_key") == [(2,)]
+    assert server.sql("keys", "SELECT used FROM key_use") == [(used + RESTORED,)], "what was sealed since is not known"
     rita.approve(people[3]["id"])
     chat.registered(person(9), "name9")
     told(server)

@@ -91,6 +91,8 @@ class KeyStore:
         row = {"purpose": purpose, "scope": scope, "version": version, "id": key_id, "state": state}
         with writing(self.engine) as connection:
             connection.execute(insert(tables.key), {**row, "sealed": sealed, "created": NOW})
+            if purpose == entries.KEK:
+                self.keyring.uses.begin(connection, key_id)
 
     def execute(self, statement: str, **values: object) -> None:
         """Do what an attacker with the store would do."""

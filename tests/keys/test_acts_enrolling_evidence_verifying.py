@@ -191,10 +191,12 @@ def test_verify_own_counts_every_row_that_does_not_hold(store: KeyStore) -> None
         "statement_key": {"rows": 0, "bad": 0}, "request": {"rows": 0, "bad": 0},
         "officer_record": {"rows": 0, "bad": 0}, "disclosure": {"rows": 0, "bad": 0},
         "deepening": {"rows": 0, "bad": 0}, "hold": {"rows": 0, "bad": 0}, "ended": {"rows": 0, "bad": 0},
+        "key_use": {"rows": 1, "bad": 0},
     }  # fmt: skip
     store.execute("UPDATE record_key SET state = 'verified'")
     store.execute("UPDATE reviewer SET state = 'disabled'")
     store.execute("UPDATE evidence_key SET views = 1")
+    store.execute("UPDATE key_use SET used = 0")
     store.execute("UPDATE key SET state = 'suspended' WHERE purpose = 'map'")
     bad = {name: table["bad"] for name, table in _act(verifying.verify_own, store.names())["tables"].items()}
     assert bad == {
@@ -211,4 +213,5 @@ def test_verify_own_counts_every_row_that_does_not_hold(store: KeyStore) -> None
         "deepening": 0,
         "hold": 0,
         "ended": 0,
+        "key_use": 1,
     }

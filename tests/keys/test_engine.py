@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from keys import migrating
 from keys import store as tables
-from keys.engine import open_engine, reading, writing
+from keys.engine import is_written_here, open_engine, reading, writing
 from keys.errors import SetupError
 from tests.keys.stores import KeyStore
 
@@ -109,3 +109,18 @@ def test_the_history_makes_the_tables_that_the_code_knows_and_takes_them_away_ag
     migrating.upgrade(engine, migrating.KEYS)
     assert migrating.current(engine) == migrating.head(migrating.KEYS)
     engine.dispose()
+
+
+def test_a_thread_knows_which_stores_it_is_writing_to_itself(store: KeyStore) -> None:
+    other, seen = open_engine(str(store.engine.url)), list[bool]()
+    with writing(store.engine):
+        assert is_written_here(store.engine)
+        assert not is_written_here(other), "of another engine it is not told"
+        elsewhere = threading.Thread(target=lambda: seen.append(is_written_here(store.engine)))
+        elsewhere.start()
+        elsewhere.join()
+    assert seen == [False]
+    with pytest.raises(KeyError), writing(store.engine):
+        raise KeyError
+    assert not is_written_here(store.engine)
+    other.dispose()

@@ -20,6 +20,7 @@ from keys.keyring import Keyring
 from keys.primitives import Mac
 from keys.states import MAY_PROCESS, MAY_PROTECT, TRANSITIONS, State, check_transition
 from keys.tokens import PairwiseTokens, Pseudonym
+from keys.uses import BLOCK, MOST
 from tests.fresh import in_words_of, refusing
 from tests.keys.stores import BANK, NOW, SHOP, KeyStore, at_once, dialogue, registered
 
@@ -182,7 +183,7 @@ def test_a_record_that_changed_since_it_was_read_waits_for_the_next_pass(store: 
     rotate(store)
     wrapping = rewrapping.Wrapping.of(store.keyring)
     [row] = store.rows("record_key")
-    change = rewrapping._changed(wrapping, Mac(wrapping.rows), row)
+    change = rewrapping._changed(wrapping, wrapping.sealer("keys.record_key", 1), Mac(wrapping.rows), row)
     with writing(store.engine) as connection:
         record = records.load(connection, store.keyring, made.rid)
         records.change(connection, store.keyring, record, state=records.State.VERIFIED)
@@ -243,7 +244,7 @@ def test_a_process_that_seals_anew_ends_when_its_holder_does_or_when_nothing_com
     process._socket.close()  # as the kernel does for a holder that was killed
     assert process._popen.wait(10) == 0
     names.rewrappers._idle.popitem()[1].cancel()
-    monkeypatch.setattr(rewrapper, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(rewrapper, "_IDLE_SECONDS", 1.0)
     act(rotating.rewrap, names, after=bytes(16), until=b"", batch=1)
     [process] = names.rewrappers._idle
     process._popen.wait(10)
@@ -267,7 +268,7 @@ def test_a_process_that_seals_anew_is_killed_and_its_batch_is_done_when_said_aga
 def test_a_rewrapper_knows_no_key_that_it_does_not_need(store: KeyStore) -> None:
     told = rewrapper._told(rewrapping.Wrapping.of(store.keyring))
     assert {key["id"] for key in told["keys"]} == {key.id for key in store.keyring.versions("kek").values()}
-    assert set(told) == {"deployment", "keys", "current", "rows"}
+    assert set(told) == {"deployment", "keys", "current", "rows", "uses"}
     assert told["rows"] not in {secret.expose_cleartext() for secret in store.keyring.secrets("map").values()}
 
 
@@ -377,6 +378,8 @@ def test_the_list_of_keys_says_versions_states_and_how_many_records_lie_under_ea
     rotate(store)
     keks = [key for key in act(rotating.keys_listed, store.names())["keys"] if key["purpose"] == "kek"]
     assert keks == [
-        {"purpose": "kek", "sector": "", "version": 1, "state": "deactivated", "created": NOW, "records": 1},
-        {"purpose": "kek", "sector": "", "version": 2, "state": "active", "created": NOW, "records": 0},
-    ]
+        {"purpose": "kek", "sector": "", "version": 1, "state": "deactivated", "created": NOW, "records": 1,
+         "uses": BLOCK, "limit": MOST},
+        {"purpose": "kek", "sector": "", "version": 2, "state": "active", "created": NOW, "records": 0,
+         "uses": 0, "limit": MOST},
+    ]  # fmt: skip

@@ -40,7 +40,7 @@ MAY: Final = {
         "handoff": COME_AND_GO, "intent_lock": COME_AND_GO, "audit_outbox": COME_AND_GO,
         "leaf_count": ALL, "log_head": KEEP, "ceremony": ALL, "share": ALL, "officer_record": ADD,
         "officer_head": KEEP, "request": ALL, "approval": ALL,
-        "disclosure": ALL, "hold": ALL, "resealed": ALL, "deepening": KEEP, "ended": COME_AND_GO,
+        "disclosure": ALL, "hold": ALL, "resealed": ALL, "deepening": KEEP, "key_use": KEEP, "ended": COME_AND_GO,
     },
     "idvault_log": {"leaf": READ, "tile": READ, "checkpoint": READ, "daily": READ, "tally": READ,
                     "drained": READ},

@@ -38,6 +38,7 @@ def test_each_kind_is_shown_as_problem_details(vault: StubVault, http: FlaskClie
         (key_errors.LockdownError(), Kind.LOCKDOWN, "temporarily_unavailable"),
         (key_errors.SealedError(), Kind.SEALED, "temporarily_unavailable"),
         (key_errors.UnavailableError(), Kind.UNAVAILABLE, "temporarily_unavailable"),
+        (key_errors.UsesError(), Kind.KEY_USED_UP, "temporarily_unavailable"),
         (key_errors.BudgetError(), Kind.TOO_MANY_REQUESTS, "temporarily_unavailable"),
         (key_errors.ConflictError(), Kind.CONFLICT, "invalid_request"),
         (key_errors.RefusedError(), Kind.INTERNAL, "server_error"),

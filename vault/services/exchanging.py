@@ -32,12 +32,15 @@ HANDOFF_TYPE: Final = "urn:idvault:token-type:handoff"
 INVALID_REQUEST: Final[dict[str, Any]] = {"status": 400, "error": "invalid_request"}
 INVALID_TARGET: Final[dict[str, Any]] = {"status": 400, "error": "invalid_target"}
 INVALID_SCOPE: Final[dict[str, Any]] = {"status": 400, "error": "invalid_scope"}
+USED_UP: Final[dict[str, Any]] = {"status": 503, "error": "temporarily_unavailable"}
+"""Told apart from what passes by itself where there is a way to say so."""
 _OUTCOMES: Final[Mapping[str, dict[str, Any]]] = {
     "subject": INVALID_REQUEST,
     "target": INVALID_TARGET,
     "scope": INVALID_SCOPE,
     "budget": {"status": 429, "error": "temporarily_unavailable"},
     "busy": {"status": 503, "error": "temporarily_unavailable"},
+    "uses": USED_UP,
     "refused": {"status": 500, "error": "server_error"},
 }
 """By the agent's reason; `refused` means that rows were changed by another hand, if it is not the work of a moment."""

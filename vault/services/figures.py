@@ -52,6 +52,8 @@ class Figures:
         return {
             "budget_used": {(kind,): one["used"] for kind, one in budgets.items()},
             "budget_fullest_ratio": {(kind,): one["fullest"] for kind, one in budgets.items()},
+            "kek_uses": {(str(version),): used for version, used in told["kek"].items()},
+            "kek_uses_ratio": {(str(version),): used / told["kek_limit"] for version, used in told["kek"].items()},
             "intents_open": {(): told["intents"]},
             "intent_oldest_seconds": {(): max(0, now - oldest) if oldest else 0},
             **_outbox("keys", told["outbox"], told["outbox_minute"], now),

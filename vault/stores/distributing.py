@@ -29,7 +29,7 @@ COPIED: Final = {
     "directory": frozenset({"client", "provider", "import"}),
     "keys": frozenset({
         "deployment", "key", "reviewer", "agreement", "budget", "log_head", "ceremony", "share", "officer_record",
-        "officer_head", "request", "approval", "deepening",
+        "officer_head", "request", "approval", "deepening", "key_use",
     }),
     "log": frozenset[str](),
 }  # fmt: skip

@@ -40,10 +40,12 @@ PROBLEMS: Final[dict[Kind, tuple[int, str]]] = {
     Kind.TOO_MANY_REQUESTS: (429, "Too many requests"),
     Kind.SEALED: (503, "The vault is sealed"),
     Kind.LOCKDOWN: (503, "Names are closed by lockdown"),
+    Kind.KEY_USED_UP: (503, "The key that seals records may seal no more"),
     Kind.OVERLOADED: (503, "The vault has more requests than it can serve now"),
     Kind.UNAVAILABLE: (503, "A part of the vault cannot be reached"),
     Kind.INTERNAL: (500, "The vault failed"),
 }
+ROTATE_DETAIL: Final = "nothing was done; the operator of the vault rotates the key: idvault-keys rotate kek"
 INCIDENT_DETAIL: Final = "give the incident id to the operator of the vault"
 _INCIDENT_BYTES: Final = 8
 _UNAVAILABLE_RETRY_SECONDS: Final = 1
@@ -53,6 +55,7 @@ _KEY_KINDS: Final[tuple[tuple[type[key_errors.KeysError], Kind], ...]] = (
     (key_errors.LockdownError, Kind.LOCKDOWN),
     (key_errors.SealedError, Kind.SEALED),
     (key_errors.UnavailableError, Kind.UNAVAILABLE),
+    (key_errors.UsesError, Kind.KEY_USED_UP),
     (key_errors.CapError, Kind.CAP_REACHED),
     (key_errors.BudgetError, Kind.TOO_MANY_REQUESTS),
     (key_errors.HeldError, Kind.HELD),
@@ -96,7 +99,8 @@ def refusal_of(error: Exception) -> Refusal:
     for cls, kind in _KEY_KINDS:
         if isinstance(error, cls):
             retry = _UNAVAILABLE_RETRY_SECONDS if kind is Kind.UNAVAILABLE else None
-            return Refusal(VaultError(kind, retry_after_seconds=retry))
+            detail = ROTATE_DETAIL if kind is Kind.KEY_USED_UP else ""
+            return Refusal(VaultError(kind, detail, retry_after_seconds=retry))
     return Refusal(VaultError(Kind.INTERNAL), _incident(error))
 
 

@@ -31,8 +31,11 @@ def evidence(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
         ConflictError: the registration is not open.
         BudgetError: viewed as often as a review may.
         MissingError: no such piece.
+        UsesError: the key encryption key may seal no more.
     """
     use, name = text(args, "use"), text(args, "name", max_chars=32)
+    if use == "seal":
+        names.keyring.uses.prepare(names.keyring.current("kek").id)
     with writing(names.engine) as connection:
         standing = check_standing(names, connection, args.get("standing"))
         record = standing.record

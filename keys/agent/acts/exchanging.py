@@ -43,6 +43,8 @@ class Refusal(StrEnum):
     BUDGET = "budget"
     BUSY = "busy"
     """Another act on the same person is under way; try again."""
+    USES = "uses"
+    """It needs a record, whose keys the key encryption key may not seal any more; nothing of it was done."""
     REFUSED = "refused"
     """The rows shown do not agree: between two stores of another act, or because somebody changed them."""
 

@@ -13,24 +13,27 @@ from keys.agent.wire import Dialogue
 from keys.chains import head_of, seen
 from keys.engine import reading
 from keys.errors import ChainError
+from keys.uses import by_version
 
 _HOUR_SECONDS: Final = 3600
 
 
 def figures(engine: Engine, limits: Limits, now: Callable[[], int], _args: Args, _: Dialogue) -> dict[str, Any]:
-    """Return {budgets: {kind: {used, fullest}}, intents, intent_oldest, outbox, outbox_minute}.
+    """Return {budgets: {kind: {used, fullest}}, intents, intent_oldest, outbox, outbox_minute, kek, kek_limit}.
 
     `used` sums all budgets of a kind in this hour, `fullest` is the greatest part of its limit that one of them used.
+    `kek` is how often each version of the key encryption key was used, `kek_limit` how often each may be.
     Oldest times are in seconds, or minutes, since 1970; 0 where there is nothing.
     """
     intent, outbox = store.intent, store.audit_outbox
     with reading(engine) as connection:
         intents, oldest = connection.execute(select(func.count(), func.min(intent.c.created)).select_from(intent)).one()
         rows, minute = connection.execute(select(func.count(), func.min(outbox.c.minute)).select_from(outbox)).one()
+        used = by_version(connection)
         budgets = _budgets(connection, _raised(engine, connection, limits), now() // _HOUR_SECONDS)
     return {
         "budgets": budgets, "intents": intents, "intent_oldest": oldest or 0, "outbox": rows,
-        "outbox_minute": minute or 0,
+        "outbox_minute": minute or 0, "kek": used, "kek_limit": limits.kek_uses,
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from keys.agreements import Agreement
 from keys.bulk import insert_last
 from keys.driver import begun, run
 from keys.engine import reading, writing
-from keys.errors import BusyError, ConflictError, KeysError, MissingError, ProtocolError, RefusedError
+from keys.errors import BusyError, ConflictError, KeysError, MissingError, ProtocolError, RefusedError, UsesError
 from keys.grouping import Group
 from keys.handoffs import Handoff
 from keys.primitives import random_bytes
@@ -101,7 +101,11 @@ def redeem(
     unclear = {uid for (_, uid), standing in living.items() if standing is None}
     here = {at: item for at, item in items.items() if item.person in living}
     _consume(names, here, living, _held(names, unclear), answers, consume or partial(_consumed, names))
-    intent = _draw(names, {at: item for at, item in items.items() if at not in here}, dialogue, answers)
+    others = {at: item for at, item in items.items() if at not in here}
+    try:
+        intent = _draw(names, others, dialogue, answers)
+    except UsesError:  # what was consumed by now is answered
+        answers, intent = answers | {at: refused(Refusal.USES) for at in others}, None
     return {"items": [answers[at] for at in range(len(wishes))]} | ({} if intent is None else {"intent": intent})
 
 

@@ -202,16 +202,21 @@ def _note(names: Names, connection: Connection, kind: str) -> None:
 
 
 def keys_listed(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
-    """Return {keys: [{purpose, sector, version, state, created}]}, and how many sealed keys lie under each kek."""
+    """Return {keys: [{purpose, sector, version, state, created}]}.
+
+    Of each kek also {records: how many lie under it, uses: how often it sealed at most, limit: how often it may};
+    `uses` is None where its row is missing or was altered.
+    """
     key = store.key.c
     with reading(names.engine) as connection:
-        rows = connection.execute(select(key.purpose, key.scope, key.version, key.state, key.created)
+        rows = connection.execute(select(key.purpose, key.scope, key.version, key.id, key.state, key.created)
                                   .order_by(key.purpose, key.scope, key.version)).all()  # fmt: skip
         count = select(store.record_key.c.kek_version, func.count()).group_by(store.record_key.c.kek_version)
         held: dict[int, int] = {row[0]: row[1] for row in connection.execute(count)}
+        used, limit = names.keyring.uses.told(connection), names.keyring.uses.limit
     keys: list[dict[str, Any]] = []
     for row in rows:
         listed = {"purpose": row.purpose, "sector": row.scope, "version": row.version, "state": row.state}
-        more = {"records": held.get(row.version, 0)} if row.purpose == KEK else {}
-        keys.append(listed | {"created": row.created} | more)
+        more = {"records": held.get(row.version, 0), "uses": used.get(row.id), "limit": limit}
+        keys.append(listed | {"created": row.created} | (more if row.purpose == KEK else {}))
     return {"keys": keys}

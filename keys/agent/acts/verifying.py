@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from keys import ended, handoffs, records, statements, store
+from keys import ended, handoffs, records, statements, store, uses
 from keys.agent.acts import deepening
 from keys.agent.acts.matching import ask_records, asked_tags, open_sealed, read_fingerprint
 from keys.agent.arguments import Args, listed, mapping, octets, sealed_fields, text
@@ -138,10 +138,12 @@ def verify_own(names: Names, _args: Args, _: Dialogue) -> dict[str, Any]:
             "deepening": lambda row: deepening.check(names.keyring, row),
             "hold": lambda row: Hold.from_row(names.keyring, row),
             "ended": lambda row: ended.check(names.keyring, row),
+            "key_use": names.keyring.uses.check,
         }
         result = {name: _count(connection, name, check) for name, check in tables.items()}
         rows, bad = names.keyring.verify()
         result["key"] = {"rows": rows, "bad": bad}
+        result["key_use"]["bad"] += uses.lacking(connection)
         result["officer_record"] = _officers(names, connection)
         waiting = len(connection.execute(select(store.intent.c.id)).all())
     return {"tables": result, "intents": waiting}

@@ -4,7 +4,7 @@ GRANT SELECT ON alembic_version TO idvault_keys;
 GRANT SELECT, INSERT ON deployment, officer_record TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE ON key, officer_head TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ceremony, share, request, approval, disclosure, hold, resealed TO idvault_keys;
-GRANT SELECT, INSERT, UPDATE ON reviewer, agreement, budget, deepening TO idvault_keys;
+GRANT SELECT, INSERT, UPDATE ON reviewer, agreement, budget, deepening, key_use TO idvault_keys;
 GRANT SELECT, INSERT, UPDATE, DELETE ON record_key, evidence_key, intent TO idvault_keys;
 GRANT SELECT, INSERT, DELETE ON person, statement_key, handoff, intent_lock, ended TO idvault_keys;
 GRANT EXECUTE ON FUNCTION record_key_partition(bigint), record_key_partition_drop(bigint) TO idvault_keys;

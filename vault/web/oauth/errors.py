@@ -16,6 +16,7 @@ _CODES: Final[dict[Kind, str]] = {
     Kind.TOO_MANY_REQUESTS: "temporarily_unavailable",
     Kind.SEALED: "temporarily_unavailable",
     Kind.LOCKDOWN: "temporarily_unavailable",
+    Kind.KEY_USED_UP: "temporarily_unavailable",
     Kind.OVERLOADED: "temporarily_unavailable",
     Kind.UNAVAILABLE: "temporarily_unavailable",
     Kind.INTERNAL: "server_error",

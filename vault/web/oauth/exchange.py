@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from keys.errors import RefusedError
+from keys.errors import RefusedError, UsesError
 from keys.tokens import HANDOFF
 from vault.errors import Kind, VaultError
-from vault.services.exchanging import HANDOFF_TYPE, PSEUDONYM_TYPE, Opening, Redeeming
+from vault.services.exchanging import HANDOFF_TYPE, PSEUDONYM_TYPE, USED_UP, Opening, Redeeming
 from vault.services.refusing import Refused
 from vault.web.oauth.errors import OAuthError
 
@@ -49,6 +49,8 @@ def exchanged(vault: "Vault", client: "Client", form: Mapping[str, str]) -> dict
         raise _refusal(code, Refused.AGREEMENT if code in {_TARGET, _SCOPE} else None)
     if outcome["status"] == 429:  # noqa: PLR2004 - the budget's status
         raise VaultError(Kind.TOO_MANY_REQUESTS, "the hand-offs that were agreed for this hour are used up")
+    if outcome is USED_UP:
+        raise UsesError
     if outcome["status"] == 503:  # noqa: PLR2004 - another act on the same person
         raise VaultError(Kind.UNAVAILABLE, "try again in a moment", retry_after_seconds=1)
     raise RefusedError

@@ -38,6 +38,8 @@ _GAUGES: Final[Mapping[str, tuple[str, Labels]]] = {
     "store_up": ("Whether a store can be used", ("store",)),
     "budget_used": ("What was used this hour of all budgets of a kind", ("kind",)),
     "budget_fullest_ratio": ("The part of its limit that the fullest budget of a kind used", ("kind",)),
+    "kek_uses": ("How often a version of the key encryption key sealed, at most", ("version",)),
+    "kek_uses_ratio": ("The part of its limit that a version of the key encryption key used", ("version",)),
     "reviews_open": ("Reviews that wait", ("kind",)),
     "review_oldest_seconds": ("How long the oldest of them waits", ("kind",)),
     "outbox_rows": ("Audit rows that wait for the log", ("store",)),
