@@ -26,7 +26,8 @@ CALLS: Final = (PAGES, SENT, *FILES)
 PEOPLE: Final = 3
 IS_MADE: Final = ("a vault is made", "holds a vault", "a vault runs here", "not empty")
 WINS: Final = "wins"
-STARTS: Final = (("db", "upgrade"), ("serve",))
+UPGRADE: Final = ("db", "upgrade")
+STARTS: Final = (UPGRADE, ("serve",))
 """Commands that make a vault where there is none."""
 
 
@@ -217,3 +218,65 @@ def is_not_written_over(said: tuple[str, ...], first: Server, other: Server) -> 
     assert again.returncode == 1, again.stderr
     assert "another" in again.stderr, again.stderr
     assert other.sql("keys", "SELECT id, sealed FROM key ORDER BY id") == before
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_upgrade_amid_a_restore_into_databases_waits_or_is_refused(
+    scene: Scene, drawn: random.Random, *, elsewhere: bool, full: bool
+) -> None:
+    """The restore stands still at a write; one is drawn; all with --full. The upgrade is said there or elsewhere."""
+
+    def attempt(at: Point) -> Path:
+        output, name = scene.place.folder / "trace", f"{at.call}{at.nth}"
+        first = scene.place.empty_machine(f"restored-{name}")
+        second = beside(scene, first, f"upgraded-{name}") if elsewhere else first
+        with stopped_at([BIN / "idvault", *scene.said], of_stores(first), at, output, CALLS) as restore:
+            stands = _stands(restore, first)
+            upgraded = in_fork(UPGRADE, of_stores(second))
+        if stands:
+            assert upgraded.returncode == 1, upgraded.stderr
+            assert any(words in upgraded.stderr for words in ("wait until it", "say idvault restore again"))
+            assert restore.wait() == 0, errors_of(output).read_text()
+        told = outcome(restore.wait(), errors_of(output).read_text()), outcome(upgraded.returncode, upgraded.stderr)
+        is_one_vault(scene, told, first, second)
+        return output
+
+    at_points(attempt, drawn, full=full)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_restore_amid_an_upgrade_of_its_databases_waits_or_is_refused(
+    scene: Scene, drawn: random.Random, *, elsewhere: bool, full: bool
+) -> None:
+    """The upgrade, which makes a vault, stands still at a write; one is drawn; all with --full."""
+
+    def attempt(at: Point) -> Path:
+        output, name = scene.place.folder / "trace", f"{at.call}{at.nth}"
+        first = scene.place.empty_machine(f"upgraded-{name}")
+        second = beside(scene, first, f"restored-{name}") if elsewhere else first
+        with stopped_at([BIN / "idvault", *UPGRADE], of_stores(first), at, output, CALLS) as upgrade:
+            restored = in_fork(scene.said, of_stores(second))
+        told = outcome(restored.returncode, restored.stderr), outcome(upgrade.wait(), errors_of(output).read_text())
+        is_one_vault(scene, told, second, first)
+        return output
+
+    at_points(attempt, drawn, full=full)
+
+
+def beside(scene: Scene, first: Server, name: str) -> Server:
+    """Return another home folder for the same databases."""
+    other = Server(scene.place.folder / name)
+    other.databases = first.databases
+    return other
+
+
+def is_one_vault(scene: Scene, told: tuple[str, str], restored: Server, upgraded: Server) -> None:
+    """Check that what a restore, or an upgrade, said it had made is there, and whole."""
+    assert WINS in told, told
+    if told[0] == WINS:
+        scene.is_whole(restored)
+        return
+    assert any(words in told[0] for words in ("wait until it", "nothing is used", *IS_MADE)), told
+    assert run(of_stores(upgraded), "fsck")["clean"], "the new one is whole"

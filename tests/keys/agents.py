@@ -23,9 +23,9 @@ from tests.keys.stores import NOW, migrated
 WAIT_SECONDS = 20.0
 
 
-def until(holds: Callable[[], object], what: str) -> None:
+def until(holds: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
     """Wait until something holds."""
-    end = time.monotonic() + WAIT_SECONDS
+    end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"not in time: {what}"
         time.sleep(0.02)

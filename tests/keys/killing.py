@@ -38,6 +38,8 @@ class Point(NamedTuple):
 NOWHERE: Final = Point()
 _KILLED: Final = "killed by SIGKILL"
 _STOPPED: Final = "--- stopped by SIGSTOP ---"
+_TRACED_SECONDS: Final = 60.0
+"""What a command takes at most that is traced, on a machine that others use too."""
 
 
 @contextmanager
@@ -87,7 +89,7 @@ def stopped_at(
     with errors_of(output).open("w") as errors:
         process = subprocess.Popen([*tracer, *command], env=environment, stdout=subprocess.DEVNULL, stderr=errors)
     try:
-        until(lambda: process.poll() is not None or _stopped(output), "it stands still, or has ended")
+        until(lambda: process.poll() is not None or _stopped(output), "it stands still, or has ended", _TRACED_SECONDS)
         yield process
     finally:
         for pid in _stopped(output):
