@@ -103,8 +103,8 @@ _KINDS: Final[dict[type, type[Octets] | type[Texts] | type[Numbers]]] = {bytes: 
 
 
 def array(values: Sequence[Any]) -> Any:  # noqa: ANN401 - one of the three, or the list where nothing tells which
-    """Return a list as it is sent, by the type of its first value; one of the three as it is."""
+    """Return a list as it is sent, by the type of its first value that is not None; one of the three as it is."""
     if isinstance(values, Octets | Texts | Numbers):
         return values
-    kind = _KINDS.get(type(values[0])) if values else None
+    kind = next((_KINDS.get(type(value)) for value in values if value is not None), None)
     return values if kind is None else kind(values)

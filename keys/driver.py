@@ -5,10 +5,11 @@ on a connection that each slot of work keeps; one that was lost is opened anew. 
 caller's, within his transaction if he has one, and takes several statements in one round trip.
 """
 
+import importlib
 import re
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -36,6 +37,10 @@ _BY_KEY: Final = """
 """
 """Statements of the hot paths look rows up by their keys, in tables of any size: one plan for all calls. Left to itself
 the server plans those that take lists anew for each call, which costs more than running them."""
+
+
+_PIPELINE: Final = "idvault_pipeline"
+"""What a connection's `info` holds for as long as the driver's connection is the same."""
 
 
 class StoreError(UnavailableError):
@@ -143,15 +148,12 @@ class Prepared:
 class Driver:
     """One store's driver connections: one a slot of work or thread, opened at first use, and anew after it was lost."""
 
-    __slots__ = ("_cursors", "_dialect", "_engine", "_errors", "_kept", "_options")
+    __slots__ = ("_dialect", "_engine", "_errors", "_kept")
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._dialect, self._kept = engine, engine.dialect, Kept()
         # The driver's own errors, and SQLAlchemy's where a connection is opened through its pool.
         self._errors: tuple[type[Exception], ...] = (engine.dialect.loaded_dbapi.Error, SQLAlchemyError)
-        postgresql = engine.dialect.name == "postgresql"
-        self._cursors: dict[str, Any] = {"binary": True} if postgresql else {}
-        self._options: dict[str, Any] = {"prepare": True} if postgresql else {}
 
     def all(self, prepared: Prepared, **values: Any) -> list[Any]:  # noqa: ANN401 - what columns hold
         """Return all rows of a statement; none where one of its lists is empty.
@@ -162,45 +164,37 @@ class Driver:
         compiled = prepared.of(self._dialect)
         if not all(values[name] for name in compiled.many):
             return []
-        text, given = compiled.fitted(values)
+        step = Step(*compiled.fitted(values), prepared.row)
         try:
-            rows = self._run(text, given)
+            return self._run(step)
         except _LostError:  # reading again changes nothing
-            rows = self._run(text, given)
-        return list(map(prepared.row, rows))
+            return self._run(step)
 
     def close(self) -> None:
         """Close the connection that is kept here."""
         held = self._held()
         if held is not None:
             self._kept.here().held = None
-            held[0].close()
+            held.close()
 
-    def _held(self) -> tuple[PoolProxiedConnection, Any] | None:
-        held: tuple[PoolProxiedConnection, Any] | None = getattr(self._kept.here(), "held", None)
+    def _held(self) -> PoolProxiedConnection | None:
+        held: PoolProxiedConnection | None = getattr(self._kept.here(), "held", None)
         return held
 
-    def _run(self, text: str, values: Any) -> list[Any]:  # noqa: ANN401 - as the driver takes them
-        with self._cursor() as cursor:
-            rows: list[Any] = cursor.execute(text, values, **self._options).fetchall()
-        return rows
-
-    @contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        """Lend the cursor that is kept here; whatever goes wrong with it, the connection goes too."""
+    def _run(self, step: Step) -> list[Any]:
+        """Run a statement on the connection that is kept here; whatever goes wrong with it, the connection goes."""
         held = self._held()
         try:
             if held is None:
-                connection = self._engine.raw_connection()
-                held = self._kept.here().held = (connection, connection.cursor(**self._cursors))
-                if self._options:
-                    held[1].execute(_BY_KEY)
-            yield held[1]
+                held = self._kept.here().held = self._engine.raw_connection()
+                if self._dialect.name == "postgresql":
+                    _speak(self._dialect, held, (Step(_BY_KEY, ()),))
+            return _speak(self._dialect, held, (step,))[0].rows
         except self._errors:
             self._kept.here().held = None
-            lost = held is not None and getattr(held[0].driver_connection, "broken", False)
+            lost = held is not None and getattr(held.driver_connection, "broken", False)
             if held is not None:
-                held[0].invalidate()
+                held.invalidate()
             raise (_LostError if lost else StoreError) from None
 
 
@@ -277,28 +271,29 @@ def tell(connection: Connection, text: str, values: Any) -> None:  # noqa: ANN40
 
 
 def _run(connection: Connection, before: Sequence[str], steps: Sequence[Step], after: Sequence[str]) -> list[Outcome]:
-    driver: Any = connection.connection.driver_connection
-    postgresql = connection.dialect.name == "postgresql"
     for step in steps:
         tell(connection, step.text, step.values)
     watch: Watch | None = connection.info.get(WATCH)
     if after and watch is not None:
         watch.commits()
+    commands = [Step(text, ()) for text in before], [Step(text, ()) for text in after]
     with driver_errors(connection):
-        if not postgresql:
-            for command in before:
-                driver.execute(command)
-            outcomes = [_outcome(step, _executed(driver.cursor(), step)) for step in steps]
-            for command in after:
-                driver.execute(command)
-            return outcomes
-        with driver.pipeline() if len(before) + len(steps) + len(after) > 1 else nullcontext():
-            for command in before:
-                driver.execute(command)
-            cursors = [driver.cursor(binary=True).execute(step.text, step.values, prepare=True) for step in steps]
-            for command in after:
-                driver.execute(command)
-        return [_outcome(step, cursor) for step, cursor in zip(steps, cursors, strict=True)]
+        outcomes = _speak(connection.dialect, connection.connection, (*commands[0], *steps, *commands[1]))
+    return outcomes[len(before) : len(before) + len(steps)]
+
+
+def _speak(dialect: Dialect, connection: PoolProxiedConnection, steps: Sequence[Step]) -> list[Outcome]:
+    """Run statements on a connection as its driver takes them; its errors are the driver's own."""
+    driver: Any = connection.driver_connection
+    if dialect.name != "postgresql":
+        return [_outcome(step, _executed(driver.cursor(), step)) for step in steps]
+    if not steps:
+        return []
+    pipeline = connection.info.get(_PIPELINE)
+    if pipeline is None:
+        made = importlib.import_module("keys.pipeline")
+        pipeline = connection.info[_PIPELINE] = made.Pipeline(driver)
+    return [Outcome(*answer) for answer in pipeline.run([(step.text, step.values, step.row) for step in steps])]
 
 
 def _executed(cursor: Any, step: Step) -> Any:  # noqa: ANN401 - the driver's own

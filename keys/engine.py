@@ -3,7 +3,6 @@
 SQLite is set to lose nothing that was committed and to overwrite what is deleted; a missing file is never created.
 """
 
-import importlib
 import random
 import select
 import sqlite3
@@ -145,13 +144,13 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
 
 
 def _postgresql(url: URL, busy_seconds: int) -> Engine:
-    importlib.import_module("keys.dumpers")  # here alone: it imports the driver
     # A commit is on disk when it returns (synchronous_commit), whatever the server's own setting says.
     # Rows are looked up by their keys: plans that are made while a table is empty serve it when it is large.
     options = (
         f"-c lock_timeout={busy_seconds}s -c synchronous_commit=on -c enable_seqscan=off -c application_name=idvault"
     )
-    arguments = {"connect_timeout": busy_seconds, "options": options, **_KEEPALIVE}
+    # The driver deallocates all that is prepared on a connection, ours too, once it prepared something itself.
+    arguments = {"connect_timeout": busy_seconds, "options": options, "prepare_threshold": None, **_KEEPALIVE}
     engine = _engine(url.set(drivername=_PSYCOPG), connect_args=arguments)
     event.listen(engine, "checkout", _peek)
     return engine

@@ -47,6 +47,8 @@ _OUTCOMES: Final[Mapping[str, dict[str, Any]]] = {
 _AGAIN: Final = ("busy", "refused")
 _TRIES: Final = 20
 _WAIT_SECONDS: Final = 0.05
+_GATHER_SECONDS: Final = 0.006
+"""How long single exchanges wait for those that were answered together before: a fourth of what one takes then."""
 Given = dict[int, dict[str, Any]]
 """What the agent gave, by the place of the item."""
 Attempting = Callable[[Client, dict[int, Any]], Given]
@@ -125,7 +127,8 @@ class Exchanging:
             return attempt(client, wishes)
         [(at, wish)] = wishes.items()
         line = attempt.__name__, client.id
-        group = self._groups.setdefault(line, Group(partial(_joined, attempt), _REFUSALS))
+        group = Group(partial(_joined, attempt), _REFUSALS, gather_seconds=_GATHER_SECONDS, prompt=True)
+        group = self._groups.setdefault(line, group)
         return {at: group.do((client, wish))}
 
     def _until_settled(
