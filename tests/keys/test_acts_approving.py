@@ -131,9 +131,69 @@ def test_whose_rows_do_not_agree_or_who_is_not_in_review_is_left_to_the_act_for_
     assert approved(vault, item(vault, busy)) == {"approved": [], "matched": []}
 
 
-def test_an_organisation_is_left_to_the_act_for_one(vault: Vault) -> None:
-    company = vault.register({"legal_name": ANNA["legal_name"], "mandate": FieldValue(b"{}", (bytes(16),))})
-    assert approved(vault, item(vault, company)) == {"approved": [], "matched": []}
+def organisation(vault: Vault, number: int, of: Registration | None = None) -> tuple[Registration, Registration]:
+    """Return an organisation and its representative, a person of the same number; its mandate may be another's."""
+    by, stated = vault.register(_person(number)), b"%d" % number
+    fields = {
+        "legal_name": FieldValue(b'"O"', (b"O" + stated,)),
+        "registration": FieldValue(b'{"number":"' + stated + b'"}', (b"lei", b"UTO", stated)),
+        "mandate": FieldValue(b"{}", ((of or by).rid,)),
+    }
+    return vault.register(fields), by
+
+
+def item_of(vault: Vault, both: tuple[Registration, Registration], **more: object) -> dict[str, object]:
+    return item(vault, both[0], representative=both[1].evidence(vault.store), **more)
+
+
+def test_an_organisation_is_approved_with_its_representative_as_it_would_be_alone(vault: Vault) -> None:
+    both, person = organisation(vault, 1), vault.register(_person(2))
+    shown = {"standing": both[0].evidence(vault.store), "representative": both[1].evidence(vault.store)}
+    alone = vault.run(reviewing.review_decide, **{**DECIDE, **shown, "reviewer": "vault", "alone": True})
+    with writing(vault.store.engine) as connection:
+        intents.close(connection, alone["intent"])
+    for one in both:
+        put_in(vault.store, one.rid, state=State.IN_REVIEW)
+    # A cap is one of the organisation's accounts: its representative has none of this registration.
+    together = approved(vault, item_of(vault, both, caps=[CAP]), item(vault, person))
+    assert together["approved"] == [0, 1]
+    for one in both:
+        assert shapes(vault, together["plan"], one.pid) == shapes(vault, alone["plan"], one.pid)
+    first, again, _ = [row for row in vault.store.rows("audit_outbox") if row.type == "registration.decided"]
+    assert first.address == again.address == both[0].rid + both[1].rid
+    assert (first.minute, len(first.detail)) == (again.minute, len(again.detail))
+    assert vault.run(reviewing.unite, intent=together["intent"]) == {}
+    assert {(_record(vault, one).state, _record(vault, one).assurance) for one in both} == {
+        (State.VERIFIED, Assurance.VAULT)
+    }
+
+
+def test_an_organisation_whose_rows_are_not_of_one_registration_is_left_to_the_act_for_one(vault: Vault) -> None:
+    both, person = organisation(vault, 1), vault.register(_person(2))
+    others, returned = organisation(vault, 3, of=person), organisation(vault, 4)
+    put_in(vault.store, returned[1].rid, state=State.RETURNED)
+    items = [
+        item(vault, both[0]), item_of(vault, (both[0], person)), item_of(vault, (person, both[1])),
+        item_of(vault, others), item_of(vault, (both[0], both[0])), item_of(vault, returned),
+    ]  # fmt: skip
+    assert approved(vault, *items) == {"approved": [], "matched": []}
+    assert {_record(vault, one).state for one in (*both, person, *others)} == {State.IN_REVIEW}
+
+
+def test_an_organisation_is_left_where_it_or_its_representative_matches_somebody(vault: Vault) -> None:
+    known = vault.register(_person(1))
+    vault.approve(known, "vault")
+    represented, first, second = organisation(vault, 1), organisation(vault, 2), organisation(vault, 2)
+    told = approved(vault, *(item_of(vault, both) for both in (represented, first, second)))
+    assert (told["approved"], told["matched"]) == ([1], [0]), "of two alike in one call the later one waits"
+    assert {_record(vault, one).state for one in (*represented, *second)} == {State.IN_REVIEW}
+
+
+def test_officers_word_counts_an_organisation_with_its_representative_once(vault: Vault) -> None:
+    subject = {"subject": "imp_1", "client": "prov", "sector": SHOP, "count": 2, "method": "provider_attested"}
+    by = vault.run(enrolling.bulk, **subject)["reviewer"]
+    made = [organisation(vault, number) for number in (1, 2)]
+    assert approved(vault, *(item_of(vault, both) for both in made), reviewer=by)["approved"] == [0, 1]
 
 
 def test_a_cap_that_an_approval_would_pass_leaves_the_case(vault: Vault) -> None:

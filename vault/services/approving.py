@@ -139,19 +139,22 @@ class Approving:
 
     def _items(self, rows: Sequence[ReviewRow]) -> list[dict[str, Any]]:
         """Return what the act is told of each: all of them of one provider."""
+        pids = {row.pid for row in rows} | {row.representative for row in rows if row.representative is not None}
         with self._directory.reading() as unit:
-            found, owned = batches.find(unit, {row.pid for row in rows}), batches.accounts(unit, {r.pid for r in rows})
+            found, owned = batches.find(unit, pids), batches.accounts(unit, {row.pid for row in rows})
             owner = clients.find(unit, rows[0].provider) if rows else None
         policy: Mapping[str, Any] = owner.policy if owner is not None else {}
-        there = [row for row in rows if row.pid in found]
-        shown = self._linking.evidence_of([found[row.pid] for row in there])
+        there = [row for row in rows if {row.pid, row.representative or row.pid} <= found.keys()]
+        standings = [found[pid] for row in there for pid in (row.pid, row.representative) if pid is not None]
+        shown = dict(zip((one.pid for one in standings), self._linking.evidence_of(standings), strict=True))
         return [
             {
-                "standing": evidence,
+                "standing": shown[row.pid],
+                "representative": shown.get(row.representative or b""),
                 "caps": caps_of(policy, row, owned.get(row.pid, [])),
                 "memo": {"reg": row.reg, "attempt": row.attempt, "pid": row.pid, "account": row.account},
             }
-            for row, evidence in zip(there, shown, strict=True)
+            for row in there
         ]
 
     def _approved(self, client: Client, reg: bytes, method: str) -> bool:
@@ -165,9 +168,9 @@ class Approving:
 
 
 def _is_plain(row: ReviewRow, client: Client, now: int) -> bool:
-    """Tell whether a case is a person's, with no reviewer at work on it: an organisation has a representative."""
+    """Tell whether a case is a registration's, with no reviewer at work on it."""
     held = row.lease_by not in {None, client.id} and (row.lease_until or 0) > now
-    return row.kind == "identity" and row.representative is None and not held
+    return row.kind == "identity" and not held
 
 
 def _officers(reviewer: str) -> Client:
