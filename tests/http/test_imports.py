@@ -324,6 +324,27 @@ def test_an_import_of_organisations_is_approved_in_groups_with_those_who_represe
                      ).json() == {"approved": 0, "left": left}  # fmt: skip
 
 
+def test_a_call_ends_in_its_time_also_where_each_is_decided_alone_and_none_is_told_of_twice(fresh: Server) -> None:
+    """One person represents them all: whoever comes after the first is asked for alone."""
+    fresh.stop()
+    fresh.environment["IDVAULT_IMPORT_STEP_SECONDS"] = "1"
+    fresh.start()
+    chat, rita, many = fresh.provider("chat"), fresh.reviewer("rita"), 40
+    imported = begin(chat)["id"]
+    stands(chat, imported, 1, [organisation(at, representative=person(1)) for at in range(many)])
+    made = listed(chat, f"/v1/imports/{imported}/results", 100)
+    approved, left, calls, more = 0, list[str](), 0, dict[str, str]()
+    while calls == 0 or more:
+        begun = time.monotonic()
+        told = rita.post(f"/v1/imports/{imported}/decision",
+                         {"decision": "approved", "method": "provider_attested", **more}).json()  # fmt: skip
+        assert time.monotonic() - begun < 8
+        approved, left, calls = approved + told["approved"], left + told["left"], calls + 1
+        more = {"cursor": told["next"]} if "next" in told else {}
+    assert (approved, left) == (1, [one["id"] for one in made[1:]])
+    assert calls > 1
+
+
 @pytest.mark.costly
 @pytest.mark.parametrize("part", ["server", "agent"])
 def test_a_killed_approval_of_an_import_goes_on_and_approves_nobody_twice(

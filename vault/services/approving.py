@@ -94,22 +94,32 @@ class Approving:
                     following = self._importing.cursor(_LISTING, client, (chunk.number, at))
                     return {"approved": approved, "left": left, "next": following}
                 regs = [Ids.of(chunk.ids, one).reg for one in range(at, min(at + TOGETHER, chunk.rows))]
-                told = self._decided(client, regs, method)
+                told, stopped = self._decided(client, regs, method, end)
                 approved += sum(told.values())
-                left += [str(RegistrationId(reg)) for reg, is_approved in told.items() if not is_approved]
+                left += [str(RegistrationId(reg)) for reg in regs[:stopped] if told.get(reg) is False]
+                if stopped is not None:  # who is after it is seen again, and told of then
+                    following = self._importing.cursor(_LISTING, client, (chunk.number, at + stopped))
+                    return {"approved": approved, "left": left, "next": following}
             number, place = chunk.number + 1, 0
 
-    def _decided(self, client: Client, regs: Sequence[bytes], method: str) -> dict[bytes, bool]:
-        """Return, of those registrations that are in review, whether each was approved now."""
+    def _decided(
+        self, client: Client, regs: Sequence[bytes], method: str, end: float
+    ) -> tuple[dict[bytes, bool], int | None]:
+        """Return, of those registrations that are in review, whether each was approved now; and where it stopped.
+
+        One at least of those who are decided alone comes before the end.
+        """
         rows = self._open(regs)
         told = self._approved_together(client, list(rows.values()), method) if rows else {}
         alone = [reg for reg in rows if reg not in told]
         if alone:
             self._linking.finish_due()  # what a crash left half-way is approved by this
         still_open = self._open(alone) if alone else {}
-        for reg in still_open:
+        for done, reg in enumerate(still_open):
+            if done and time.monotonic() > end:
+                return told, regs.index(reg)
             told[reg] = self._approved(client, reg, method)
-        return {reg: told[reg] for reg in rows if reg in told}
+        return told, None
 
     def _open(self, regs: Sequence[bytes]) -> dict[bytes, ReviewRow]:
         with self._directory.reading() as unit:
