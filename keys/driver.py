@@ -236,6 +236,8 @@ def begun(engine: Engine, *steps: Step) -> Iterator[tuple[Connection, list[Outco
     """
     with unbegun(engine) as connection:
         yield connection, _run(connection, BEGIN[engine.dialect.name], steps, ())
+        if COMMITTED not in connection.info:
+            end(connection)
 
 
 def once(engine: Engine, *steps: Step) -> list[Outcome]:
@@ -245,11 +247,13 @@ def once(engine: Engine, *steps: Step) -> list[Outcome]:
         DBAPIError: one failed, and nothing of them stands; or what became of the commit is not known.
     """
     with unbegun(engine) as connection:
-        begin = BEGIN[engine.dialect.name]
-        if connection.info[WATCH] is not None:  # who watches is told of the commit with the write lock held
-            _run(connection, begin, (), ())
+        begin, watch = BEGIN[engine.dialect.name], connection.info[WATCH]
+        _tell(connection, steps)
+        if watch is not None and not watch.silent():  # who watches is told of the commit with the write lock held
+            _send(connection, begin, (), ())
             begin = ()
-        outcomes = _run(connection, begin, steps, ("COMMIT",))
+            watch.commits()
+        outcomes = _send(connection, begin, steps, ("COMMIT",))
         connection.info[COMMITTED] = True
     return outcomes
 
@@ -271,14 +275,22 @@ def tell(connection: Connection, text: str, values: Any) -> None:  # noqa: ANN40
 
 
 def _run(connection: Connection, before: Sequence[str], steps: Sequence[Step], after: Sequence[str]) -> list[Outcome]:
-    for step in steps:
-        tell(connection, step.text, step.values)
+    _tell(connection, steps)
     watch: Watch | None = connection.info.get(WATCH)
     if after and watch is not None:
         watch.commits()
-    commands = [Step(text, ()) for text in before], [Step(text, ()) for text in after]
+    return _send(connection, before, steps, after)
+
+
+def _tell(connection: Connection, steps: Sequence[Step]) -> None:
+    for step in steps:
+        tell(connection, step.text, step.values)
+
+
+def _send(connection: Connection, before: Sequence[str], steps: Sequence[Step], after: Sequence[str]) -> list[Outcome]:
+    first, last = [Step(text, ()) for text in before], [Step(text, ()) for text in after]
     with driver_errors(connection):
-        outcomes = _speak(connection.dialect, connection.connection, (*commands[0], *steps, *commands[1]))
+        outcomes = _speak(connection.dialect, connection.connection, (*first, *steps, *last))
     return outcomes[len(before) : len(before) + len(steps)]
 
 

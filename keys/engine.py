@@ -79,6 +79,9 @@ class Watch(Protocol):
     def ran(self, text: str, values: Any) -> None:  # noqa: ANN401 - as the driver takes them
         """Take a statement that is about to be run past SQLAlchemy."""
 
+    def silent(self) -> bool:
+        """Tell whether nobody is to be told of the commit of what was taken so far: then `commits` may be left out."""
+
     def commits(self) -> None:
         """Do what comes before the commit, while the store's write lock is held; if it raises, there is none."""
 

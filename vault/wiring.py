@@ -47,7 +47,7 @@ from vault.services.record_receipts import RecordReceipts
 from vault.services.refilling import Refilling
 from vault.services.refusing import Refusing
 from vault.services.registering import Registering
-from vault.services.remembering import Remembering
+from vault.services.remembering import RememberedClients, Remembering
 from vault.services.reporting import Reporting
 from vault.services.retagging import Retagging
 from vault.services.retention import Retention
@@ -275,7 +275,7 @@ def build(
         keys=keys,
         agent=sockets,
         officer=sockets["officer"],
-        access=AccessControl(settings, directory, keys, now),
+        access=AccessControl(settings, directory, keys, RememberedClients(directory, changed), now),
         limiting=Limiting(settings.client_requests_per_second),
         introspecting=Introspecting(settings, directory, keys, memory, now),
         registering=registering,

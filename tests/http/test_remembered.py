@@ -116,6 +116,36 @@ def test_what_a_command_does_to_a_provider_is_known_at_the_next_call(served: Ser
     assert {answer.status_code for answer in _all(blog, one["token"])} == {200}
 
 
+def test_who_is_no_client_any_more_gets_no_token_at_the_next_call_in_any_worker(served: Server) -> None:
+    brief = served.provider("remembered-brief")
+    former = brief.secret
+
+    def asked(secret: str) -> int:
+        with httpx.Client(base_url=served.url, verify=NO_TLS) as fresh:
+            form = {"grant_type": "client_credentials"}
+            return fresh.post("/oauth/token", data=form, auth=(brief.id, secret)).status_code
+
+    def statuses(secret: str) -> set[int]:
+        with ThreadPoolExecutor(4) as pool:
+            return set(pool.map(asked, [secret] * ASKED))
+
+    for _ in range(3):
+        assert statuses(former) == {200}
+        served.json("provider", "suspend", "remembered-brief")
+        assert statuses(former) == {401}
+        served.json("provider", "renew", "remembered-brief")
+    brief.secret = served.json("provider", "rotate-secret", "remembered-brief")["client_secret"]
+    assert statuses(former) | statuses(brief.secret) == {200}
+    assert brief.call("DELETE", "/v1/provider/secrets").is_success
+    assert statuses(former) | statuses("wrong") == {401}
+    assert statuses(brief.secret) == {200}
+    # Past the service: what is remembered is given for five seconds more, and no longer.
+    served.sql_untold("directory", "UPDATE client SET state = 'disabled' WHERE id = ?", brief.id)
+    assert 200 in statuses(brief.secret)
+    time.sleep(SECONDS)
+    assert statuses(brief.secret) == {401}
+
+
 def test_what_was_set_before_a_call_was_made_is_what_that_call_is_told(chat: Client) -> None:
     one = chat.registered(person(81_004), "raced")
     changes: list[tuple[float, float, str]] = [(0.0, 0.0, "read")]

@@ -13,6 +13,7 @@ from keys.tokens import JTI_BYTES, Access
 from vault.config import Settings
 from vault.errors import Kind, VaultError
 from vault.services.held_keys import HeldKeys
+from vault.services.remembering import RememberedClients
 from vault.stores import clients
 from vault.stores.clients import Bearer, ClientRow
 from vault.stores.unit import Store
@@ -67,8 +68,10 @@ def secret_holds(row: Credentials | None, secret: str, now: int) -> bool:
 class AccessControl:
     """Authenticates clients and issues their access tokens."""
 
-    def __init__(self, settings: Settings, directory: Store, keys: HeldKeys, now: Callable[[], int]) -> None:
-        self._settings, self._directory, self._keys, self._now = settings, directory, keys, now
+    def __init__(
+        self, settings: Settings, directory: Store, keys: HeldKeys, known: RememberedClients, now: Callable[[], int]
+    ) -> None:
+        self._settings, self._directory, self._keys, self._known, self._now = settings, directory, keys, known, now
         self._bearers = Group[tuple[str, bytes], Bearer | None](self._find_bearers, (), most=settings.blocking_threads)
 
     def authenticate(self, client_id: str, secret: str) -> Client:
@@ -77,7 +80,7 @@ class AccessControl:
         Raises:
             VaultError: unknown, disabled or wrong; which of them is not told.
         """
-        row = clients.known(self._directory, client_id)
+        row = self._known.known(client_id)
         # An unknown client costs the same comparison.
         right = secret_holds(row, secret, self._now())
         if row is None or not right or not self._enabled(row):

@@ -23,9 +23,14 @@ from keys.primitives import random_bytes
 from vault.domain.clock import epoch, from_text
 from vault.domain.scopes import Ladder
 from vault.services.held_keys import HeldKeys
+from vault.stores import clients
 from vault.stores.changes import Changes, Stamp
+from vault.stores.clients import ClientRow
+from vault.stores.unit import Store
 
 _KEY_BYTES: Final = 32
+_FRESH_SECONDS: Final = 5.0
+"""How long what was changed past the service may go unnoticed."""
 Holder = Callable[[], bool]
 """Tells whether the key holder that it was made of is still there."""
 Answer = dict[str, object]
@@ -110,6 +115,35 @@ class Remembering:
         if len(kept) >= self._entries:
             del kept[next(iter(kept))]
         kept[key] = _Kept(answer, moment, now, min((time for time in deciding(rows) if time > now), default=math.inf))
+
+
+class RememberedClients:
+    """Rows of clients with their providers: all that proves a client, for as long as no commit touched any of them.
+
+    What was changed by hand, past the service, is known after five seconds, as it is of introspections.
+    """
+
+    def __init__(self, directory: Store, changes: Changes | None) -> None:
+        self._directory, self._changes = directory, changes
+        self._kept: dict[str, tuple[ClientRow, Stamp, float]] = {}
+
+    def known(self, client_id: str) -> ClientRow | None:
+        """Return a client by its id.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        if self._changes is None:
+            return clients.known(self._directory, client_id)
+        kept = self._kept.get(client_id)
+        if kept is not None and monotonic() < kept[2] and self._changes.holds(kept[1]):
+            return kept[0]
+        fresh_until = monotonic() + _FRESH_SECONDS
+        stamp = self._changes.stamp(None)  # before the row is read
+        row = clients.known(self._directory, client_id)
+        if row is not None and stamp is not None:  # names that nobody has would fill the memory
+            self._kept[client_id] = row, stamp, fresh_until
+        return row
 
 
 def deciding(rows: Sequence[Any]) -> Iterator[int]:

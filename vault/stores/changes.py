@@ -3,8 +3,8 @@
 A file of counters in memory that all of them share. Who writes the directory takes the next number before each commit
 that touches what introspections read, and marks the rows with it; after the commit it says how far commits are over.
 One writes at a time, holding the store's write lock until its commit is decided, so whatever has a lower number is
-decided too: a writer that was killed in between holds things up until the next one, whatever that writes; there is one
-every two seconds (`services/retention.py`).
+decided too: a writer that was killed in between holds things up until the next one, unless that touches nothing that is
+read and goes in one round trip (`keys.driver.once`); there is one every two seconds (`services/retention.py`).
 
 A file that is removed while processes run is made anew, and each goes over to it: who writes, with his next
 transaction; who reads, with his next reading of the store, which is soon: the first who goes over ends what all keep by
@@ -114,13 +114,16 @@ class Changes:
         self._open()
         before[_NEXT] = before[_EVERY] = before[_NEXT] + 1  # whoever reads those still is to follow too
 
-    def stamp(self, pid: bytes) -> Stamp | None:
-        """Return what tells later whether a standing, its accounts, its provider and client are as they are now."""
+    def stamp(self, pid: bytes | None) -> Stamp | None:
+        """Return what tells later whether a standing, its accounts, its provider and client are as they are now.
+
+        Without a standing: whether providers and clients are.
+        """
         try:
             self._follow()
         except SetupError:
             return None
-        numbers, stripe = self._numbers, _stripe(pid)
+        numbers, stripe = self._numbers, _EVERY if pid is None else _stripe(pid)
         of_stripe, of_every = numbers[stripe], numbers[_EVERY]
         # Read last: what is over by now was over before anything that the caller reads next.
         over = numbers[_OVER]
@@ -235,6 +238,10 @@ class _Watched:
             self._touched |= pids
         else:
             self._touched = None
+
+    def silent(self) -> bool:
+        """Tell whether nothing was touched that is read."""
+        return self._touched == set()
 
     def commits(self) -> None:
         """Take a number, if anything was touched that is read; whoever died before he could say so is over.
