@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from keys import handoffs, intents, migrating, records
+from keys.driver import Step, run
 from keys.engine import open_engine, reading, snapshot
 from keys.keyring import Keyring
 from tests.databases import Cluster
@@ -221,7 +222,8 @@ def test_a_plan_that_was_made_while_the_store_was_empty_finds_handles_by_their_k
     migrating.upgrade(engine, HISTORIES["directory"])
     with reading(engine) as connection:
         step = standings.taking(connection, "cli_1", [f"user{number}" for number in range(500)])
-        plan = connection.exec_driver_sql("EXPLAIN (FORMAT JSON) " + step.text, step.values).scalar_one()[0]["Plan"]
+        [outcome] = run(connection, Step("EXPLAIN (FORMAT JSON) " + step.text, step.values))
+    plan = outcome.rows[0][0][0]["Plan"]
     [found] = [node["Index Cond"] for node in nodes(plan) if "Index Cond" in node]
     assert "key = " in found
     engine.dispose()
