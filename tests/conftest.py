@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 
-ONE_IN: Final = 4
+ONE_IN: Final = 6
 """How many tests there are of those that hang on no database for each that a run of all with PostgreSQL draws."""
 ALIKE: Final = 3
 """How many cases there are of each test that takes long for each that a run of all draws."""
