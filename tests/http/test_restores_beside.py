@@ -228,9 +228,7 @@ def test_an_upgrade_amid_a_restore_into_databases_waits_or_is_refused(
     """The restore stands still at a write; one is drawn; all with --full. The upgrade is said there or elsewhere."""
 
     def attempt(at: Point) -> Path:
-        output, name = scene.place.folder / "trace", f"{at.call}{at.nth}"
-        first = scene.place.empty_machine(f"restored-{name}")
-        second = beside(scene, first, f"upgraded-{name}") if elsewhere else first
+        output, first, second = homes(scene, at, elsewhere=elsewhere)
         with stopped_at([BIN / "idvault", *scene.said], of_stores(first), at, output, CALLS) as restore:
             stands = _stands(restore, first)
             upgraded = in_fork(UPGRADE, of_stores(second))
@@ -253,9 +251,7 @@ def test_a_restore_amid_an_upgrade_of_its_databases_waits_or_is_refused(
     """The upgrade, which makes a vault, stands still at a write; one is drawn; all with --full."""
 
     def attempt(at: Point) -> Path:
-        output, name = scene.place.folder / "trace", f"{at.call}{at.nth}"
-        first = scene.place.empty_machine(f"upgraded-{name}")
-        second = beside(scene, first, f"restored-{name}") if elsewhere else first
+        output, first, second = homes(scene, at, elsewhere=elsewhere)
         with stopped_at([BIN / "idvault", *UPGRADE], of_stores(first), at, output, CALLS) as upgrade:
             restored = in_fork(scene.said, of_stores(second))
         told = outcome(restored.returncode, restored.stderr), outcome(upgrade.wait(), errors_of(output).read_text())
@@ -265,11 +261,15 @@ def test_a_restore_amid_an_upgrade_of_its_databases_waits_or_is_refused(
     at_points(attempt, drawn, full=full)
 
 
-def beside(scene: Scene, first: Server, name: str) -> Server:
-    """Return another home folder for the same databases."""
-    other = Server(scene.place.folder / name)
-    other.databases = first.databases
-    return other
+def homes(scene: Scene, at: Point, *, elsewhere: bool) -> tuple[Path, Server, Server]:
+    """Return where a trace goes, an empty machine, and a home for its databases: the same, or another one."""
+    name = f"{at.call}{at.nth}"
+    first = scene.place.empty_machine(f"first-{name}")
+    second = first
+    if elsewhere:
+        second = Server(scene.place.folder / f"second-{name}")
+        second.databases = first.databases
+    return scene.place.folder / "trace", first, second
 
 
 def is_one_vault(scene: Scene, told: tuple[str, str], restored: Server, upgraded: Server) -> None:
