@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from keys.driver import Prepared
+from keys.driver import Prepared, once
 from keys.engine import open_engine
 from keys.errors import SetupError
 from tests.fresh import fresh_store
@@ -73,9 +73,11 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
         one.store.close()
 
 
+_NEXT = Prepared(update(standing).where(standing.c.pid == bindparam("of")).values(generation=bindparam("next")))
+
+
 def _prepared(unit: Unit) -> None:
-    statement = Prepared(update(standing).where(standing.c.pid == bindparam("of")).values(generation=bindparam("next")))
-    run(unit, statement.on(unit, of=ANNA, next=7))
+    run(unit, _NEXT.on(unit, of=ANNA, next=7))
 
 
 _OF_ANNA: dict[str, Callable[[Unit], object]] = {
@@ -137,6 +139,29 @@ def test_a_commit_ends_the_stamps_of_whom_it_touches_and_no_others(
     held = [stamp is not None and directory.changes.holds(stamp) for stamp in stamps]
     assert held == [anna, bert]
     assert None not in {directory.changes.stamp(pid) for pid in (ANNA, BERT)}, "and it is over"
+
+
+def _stamped(directory: Directory, pid: bytes) -> Stamp:
+    stamp = directory.changes.stamp(pid)
+    assert stamp is not None
+    return stamp
+
+
+def test_a_commit_in_one_round_trip_ends_the_stamps_of_whom_it_touches(directory: Directory) -> None:
+    stamps = {pid: _stamped(directory, pid) for pid in (ANNA, BERT)}
+    once(directory.store.engine, _NEXT.on(directory.store, of=ANNA, next=7))
+    assert [directory.changes.holds(stamp) for stamp in stamps.values()] == [False, True]
+    assert directory.changes.stamp(ANNA) is not None
+
+
+def test_one_that_touches_nobody_says_nothing_of_a_commit_that_is_under_way(directory: Directory) -> None:
+    """It has no lock yet when it is sent, so it cannot know whether others are over."""
+    bert, number = _stamped(directory, BERT), directory.changes.begin([ANNA])
+    directory.store.insert(*standings.adding([_newcomer(CARL)]))
+    assert directory.changes.stamp(ANNA) is None
+    assert directory.changes.holds(bert)
+    directory.changes.over(number)
+    assert directory.changes.stamp(ANNA) is not None
 
 
 def test_what_is_rolled_back_holds_nothing_up(directory: Directory) -> None:
