@@ -141,10 +141,7 @@ def _begin(settings: Settings) -> None:
     with running.alone(settings.home / embedded.LOCK, "a vault is made here; a backup comes back where there is none"):
         check_empty(settings)
         embedded.forget_unmade(settings.home)
-        build = settings.home / BUILD
-        build.mkdir(mode=0o700, exist_ok=True)
-        if not settings.embedded and not (build / NONCE).exists():
-            replace_durably(build / NONCE, claims.nonce(), 0o600)
+        (settings.home / BUILD).mkdir(mode=0o700, exist_ok=True)
 
 
 def _unbuilt(settings: Settings) -> None:
@@ -152,11 +149,10 @@ def _unbuilt(settings: Settings) -> None:
     build = settings.home / BUILD
     if (build / _WHOLE).exists():
         return
-    if settings.embedded:
-        shutil.rmtree(build, ignore_errors=True)
-        return
     with suppress(OSError):  # the next try does
         _cleared(build)
+        if not (build / NONCE).exists():
+            build.rmdir()
 
 
 def _cleared(build: Path) -> None:
@@ -184,6 +180,8 @@ def _built(
     urls = built if settings.embedded else {store: settings.store_url(store) for store in STORES}
     with schema.opened(urls, settings.busy_seconds) as engines:
         if not settings.embedded:
+            if not (build / NONCE).exists():
+                replace_durably(build / NONCE, claims.nonce(), 0o600)
             claims.claim(engines, nonce_in(build / NONCE))
             _filled(engines, build, progress)
         put_back_backup_keys(engines["keys"], keeper.keys)

@@ -14,7 +14,7 @@ KEYS_BUILD: Final = ".restore-keys"
 FILLING: Final = "filling"
 """Says there that what is in the database is a restore's, to be filled again; holds the nonce that marks it."""
 NONCE: Final = "nonce"
-"""The same in the folder of a whole vault; there from before the first row, to the end."""
+"""The same in the folder of a whole vault; there from before the first row in a database, to the end."""
 
 
 def nonce_in(path: Path) -> bytes:
