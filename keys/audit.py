@@ -14,10 +14,11 @@ from struct import Struct
 from typing import Any, Final
 
 import msgpack
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Column, Connection, func, select
 
 from keys import bulk, leaves, store
 from keys.bulk import Bulk, Rows
+from keys.driver import Speaking, Step
 from keys.frame import SALT_BYTES, Place, Purpose, length_prefixed, seal
 from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
@@ -153,3 +154,8 @@ def write_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
 def adding(rows: Sequence[Mapping[str, Any]]) -> Rows:
     """Return audit rows as they are inserted together with others."""
     return Rows(_OUTBOX, [_COLUMNS(row) for row in rows])
+
+
+def beside(speaking: Speaking, rows: Mapping[bytes, Mapping[str, Any]], key: Column[Any]) -> Step:
+    """Return the statement that writes audit rows, by the keys of what they are about, where that still stands."""
+    return _OUTBOX.beside(speaking, [(one, _COLUMNS(row)) for one, row in rows.items()], key)

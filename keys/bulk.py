@@ -65,6 +65,21 @@ class Bulk:
             return Step(self._unnest, [kind(column) for kind, column in zip(self._lists, columns, strict=True)])
         return Step(self._insert, list(map(tuple, rows)), each=True)
 
+    def beside(self, store: Speaking, rows: Sequence[tuple[Any, Sequence[Any]]], key: Column[Any]) -> Step:
+        """Return the insertion of (value, row) of those rows alone whose value stands in a column of another table."""
+        names, other = self._names, key.table.name
+        if store.dialect.name == "postgresql":
+            kind = _TYPES[type(key.type)]
+            source = f"{names} FROM unnest({self._arrays}, %s::{kind}[]) AS given ({names}, beside)"
+            columns = zip(*(row for _, row in rows), strict=True)
+            lists = [listed(column, values) for column, values in zip(self._columns, columns, strict=True)]
+            place, values, each = "beside", [*lists, listed(key, [one for one, _ in rows])], False
+        else:
+            source, place = ", ".join("?" * len(self._columns)), "?"
+            values, each = [(*row, one) for one, row in rows], True
+        stands = f'EXISTS (SELECT 1 FROM "{other}" WHERE "{other}"."{key.name}" = {place})'  # noqa: S608 - names of our own schema
+        return Step(f'INSERT INTO "{self._table.name}" ({names}) SELECT {source} WHERE {stands}', values, each=each)
+
     def _copy(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         driver: Any = connection.connection.driver_connection
         tell(connection, self._statement.decode(), rows)
@@ -88,9 +103,12 @@ class Bulk:
         return f'COPY "{self._table.name}" ({self._names}) FROM STDIN (FORMAT BINARY)'.encode()
 
     @cached_property
+    def _arrays(self) -> str:
+        return ", ".join(f"%s::{name}[]" for name in self._types)
+
+    @cached_property
     def _unnest(self) -> str:
-        arrays = ", ".join(f"%s::{name}[]" for name in self._types)
-        return f'INSERT INTO "{self._table.name}" ({self._names}) SELECT * FROM unnest({arrays}) {self._conflict}'  # noqa: S608 - names of our own schema
+        return f'INSERT INTO "{self._table.name}" ({self._names}) SELECT * FROM unnest({self._arrays}) {self._conflict}'  # noqa: S608 - names of our own schema
 
     @cached_property
     def _insert(self) -> str:

@@ -1,8 +1,8 @@
 """Statements compiled once and run by the driver: for the hot paths. SQLAlchemy's own way costs several times as much.
 
-On PostgreSQL each statement is prepared, and its values and rows go in binary form. `Driver` reads, a round trip each,
-on a connection that each slot of work keeps; one that was lost is opened anew. `run` works on a connection of the
-caller's, within his transaction if he has one, and takes several statements in one round trip.
+On PostgreSQL each statement is prepared, and its values and rows go in binary form, those of several statements in one
+round trip. `Driver` reads on a connection that each slot of work keeps; one that was lost is opened anew. `run` works
+on a connection of the caller's, within his transaction if he has one.
 """
 
 import importlib
@@ -164,11 +164,18 @@ class Driver:
         compiled = prepared.of(self._dialect)
         if not all(values[name] for name in compiled.many):
             return []
-        step = Step(*compiled.fitted(values), prepared.row)
+        return self.each(Step(*compiled.fitted(values), prepared.row))[0]
+
+    def each(self, *steps: Step) -> list[list[Any]]:
+        """Return all rows of each of these statements, which only read: one round trip on PostgreSQL.
+
+        Raises:
+            StoreError: the store cannot be read now.
+        """
         try:
-            return self._run(step)
+            return self._run(steps)
         except _LostError:  # reading again changes nothing
-            return self._run(step)
+            return self._run(steps)
 
     def close(self) -> None:
         """Close the connection that is kept here."""
@@ -181,15 +188,15 @@ class Driver:
         held: PoolProxiedConnection | None = getattr(self._kept.here(), "held", None)
         return held
 
-    def _run(self, step: Step) -> list[Any]:
-        """Run a statement on the connection that is kept here; whatever goes wrong with it, the connection goes."""
+    def _run(self, steps: Sequence[Step]) -> list[list[Any]]:
+        """Run statements on the connection that is kept here; whatever goes wrong with it, the connection goes."""
         held = self._held()
         try:
             if held is None:
                 held = self._kept.here().held = self._engine.raw_connection()
                 if self._dialect.name == "postgresql":
                     _speak(self._dialect, held, (Step(_BY_KEY, ()),))
-            return _speak(self._dialect, held, (step,))[0].rows
+            return [outcome.rows for outcome in _speak(self._dialect, held, steps)]
         except self._errors:
             self._kept.here().held = None
             lost = held is not None and getattr(held.driver_connection, "broken", False)

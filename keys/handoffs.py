@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgpack
 from sqlalchemy import Connection, bindparam, delete, select
 
-from keys import store
+from keys import audit, store
 from keys.bulk import Bulk, Rows
 from keys.driver import Outcome, Prepared, Speaking, Step, run
 from keys.errors import KeysError, OpenError
@@ -25,17 +25,16 @@ from keys.keyring import Keyring
 from keys.primitives import random_bytes
 from keys.tokens import HANDOFF_BYTES, handoff_hash, handoff_text
 
-_ROWS: Final = Bulk(store.handoff)
-_COLUMNS: Final = itemgetter(*store.handoff.c.keys())
+_TABLE: Final = store.handoff
+_ROWS: Final = Bulk(_TABLE)
+_COLUMNS: Final = itemgetter(*_TABLE.c.keys())
 _RANDOM_BYTES: Final = HANDOFF_BYTES + SALT_BYTES
 _RANDOM: Final = Struct(f"{HANDOFF_BYTES}s{SALT_BYTES}s").iter_unpack
-_EXPIRE: Final = delete(store.handoff).where(store.handoff.c.expires <= bindparam("now"))
+_EXPIRE: Final = delete(_TABLE).where(_TABLE.c.expires <= bindparam("now"))
 _EXPIRED: Final = Prepared(_EXPIRE)
-_FIND: Final = Prepared(select(store.handoff).where(store.handoff.c.hash.in_(bindparam("hashes", expanding=True))))
+_FIND: Final = Prepared(select(_TABLE).where(_TABLE.c.hash.in_(bindparam("hashes", expanding=True))))
 _CONSUME: Final = Prepared(
-    delete(store.handoff)
-    .where(store.handoff.c.hash.in_(bindparam("hashes", expanding=True)))
-    .returning(store.handoff.c.hash)
+    delete(_TABLE).where(_TABLE.c.hash.in_(bindparam("hashes", expanding=True))).returning(_TABLE.c.hash)
 )
 
 
@@ -122,6 +121,11 @@ def _intact(keyring: Keyring, row: Any) -> Handoff | None:  # noqa: ANN401 - a S
         return from_row(keyring, row)
     except KeysError:
         return None
+
+
+def noting(store: Speaking, rows: Mapping[bytes, Mapping[str, Any]]) -> Step:
+    """Return the statement that writes audit rows, by hash, of the hand-offs that are still there; see `consuming`."""
+    return audit.beside(store, rows, _TABLE.c.hash)
 
 
 def consuming(store: Speaking, digests: Iterable[bytes]) -> Step:

@@ -329,7 +329,7 @@ def test_a_call_ends_in_its_time_also_where_each_is_decided_alone_and_none_is_to
     fresh.stop()
     fresh.environment["IDVAULT_IMPORT_STEP_SECONDS"] = "1"
     fresh.start()
-    chat, rita, many = fresh.provider("chat"), fresh.reviewer("rita"), 40
+    chat, rita, many = fresh.provider("chat"), fresh.reviewer("rita"), 150
     imported = begin(chat)["id"]
     stands(chat, imported, 1, [organisation(at, representative=person(1)) for at in range(many)])
     made = listed(chat, f"/v1/imports/{imported}/results", 100)

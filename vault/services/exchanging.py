@@ -237,14 +237,19 @@ class Exchanging:
             return self._tagged(args["values"])
         if what != "exchange":
             raise ProtocolError(f"the agent asked for {what}, which an exchange does not give")
-        rows = batches.find_all(self._directory, args["tokens"])
+        directory, tags = self._directory, args["tags"]
+        taking = [exchanges.TAKEN.on(directory, tags=of_sector) for of_sector in tags.values()]
+        rows, *taken = directory.rows_of(batches.finding(directory, args["tokens"]), *taking)
         now = self._now()
-        good = [{"pid": row.pid, "generation": row.generation} for row in rows.values() if _is_active(row, now)]
-        return {"tokens": good, "tags": {sector: self._tagged(tags) for sector, tags in args["tags"].items()}}
+        good = [{"pid": row.pid, "generation": row.generation} for row in rows if _is_active(row, now)]
+        shown = {sector: self._shown(tags[sector], found) for sector, found in zip(tags, taken, strict=True)}
+        return {"tokens": good, "tags": shown}
 
     def _tagged(self, tags: list[bytes]) -> object:
+        return self._shown(tags, self._directory.rows(exchanges.TAKEN, tags=tags))
+
+    def _shown(self, tags: list[bytes], rows: Sequence[Any]) -> object:
         """Return the standings with these person tags; what is more than a standing alone the slower way."""
-        rows = self._directory.rows(exchanges.TAKEN, tags=tags)
         shown = gathered(rows)
         if not all(one.alone and one.rows[0].link for one in shown.values()):
             return self._linking.answers("tags", {"values": tags})

@@ -25,7 +25,11 @@ def _available() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError):
-        raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
+        raise _unavailable() from None
+
+
+def _unavailable() -> VaultError:
+    return VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1)
 
 
 def inserted(unit: Unit, statement: Insert, key: Column[Any]) -> bool:
@@ -70,7 +74,18 @@ class Store:
         try:
             return self._driver.all(prepared, **values)
         except StoreError:
-            raise VaultError(Kind.UNAVAILABLE, _UNAVAILABLE, retry_after_seconds=1) from None
+            raise _unavailable() from None
+
+    def rows_of(self, *steps: Step) -> list[list[Any]]:
+        """Return all rows of each of these statements of the hot path, in one round trip.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        try:
+            return self._driver.each(*steps)
+        except StoreError:
+            raise _unavailable() from None
 
     def close(self) -> None:
         """Close this thread's connection of the hot path, and those of the pool."""

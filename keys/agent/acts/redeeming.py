@@ -20,8 +20,7 @@ from keys.agent.arguments import Args, listed, mapping, octets, text
 from keys.agent.names import Names, Standing, check_shown, commitment_key, open_record, rids_of
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement
-from keys.bulk import insert_last
-from keys.driver import begun, run
+from keys.driver import once, run
 from keys.engine import reading, writing
 from keys.errors import BusyError, ConflictError, KeysError, MissingError, ProtocolError, RefusedError, UsesError
 from keys.grouping import Group
@@ -253,10 +252,8 @@ def _consume(
 
 def _consumed(names: Names, rows: _Rows) -> set[bytes]:
     """Delete hand-offs, and write the audit rows of those that were still there: each is deleted once."""
-    with begun(names.engine, handoffs.consuming(names.engine, rows)) as (connection, (gone,)):
-        won = handoffs.consumed(gone)
-        insert_last(connection, audit.adding([row for digest, row in rows.items() if digest in won]))
-    return won
+    _, gone = once(names.engine, handoffs.noting(names.engine, rows), handoffs.consuming(names.engine, rows))
+    return handoffs.consumed(gone)
 
 
 def _audit_all(names: Names, taken: Sequence[tuple[Record, Handoff]]) -> list[dict[str, Any]]:
