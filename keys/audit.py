@@ -19,7 +19,7 @@ from sqlalchemy import Column, Connection, func, select
 from keys import bulk, leaves, store
 from keys.bulk import Bulk, Rows
 from keys.driver import Speaking, Step
-from keys.frame import SALT_BYTES, Place, Purpose, length_prefixed, seal
+from keys.frame import SALT_BYTES, Place, Purpose, Stencil, length_prefixed, seal
 from keys.keyring import Keyring
 from keys.primitives import Secret, random_bytes
 from keys.record_keys import Opened, detail_key
@@ -31,6 +31,7 @@ _RANDOM_BYTES: Final = _ID_BYTES + SALT_BYTES
 _RANDOM: Final = Struct(f"{_ID_BYTES}s{SALT_BYTES}s").iter_unpack
 _COUNTED: Final = "keys.resealed"
 _DISCLOSURES: Final = frozenset({"disclosure.granted", "disclosure.deferred", "disclosure.notified"})
+_NAME: Final = "keys.audit_outbox"
 _OUTBOX: Final = Bulk(store.audit_outbox)
 _COLUMNS: Final = itemgetter(*store.audit_outbox.c.keys())
 
@@ -71,12 +72,11 @@ def rows_of(
     deployment: bytes, kind: str, minute: int, said: Sequence[tuple[bytes, Secret, bytes]]
 ) -> list[dict[str, Any]]:
     """Return audit rows as `row_of` does, each of (rid, commitment key, packed detail): random bytes are drawn once."""
-    rows = []
+    stencil, rows = Stencil(Purpose.AUDIT, Place(deployment, _NAME, b"", "detail")), []
     for (rid, key, packed), (audit_id, salt) in zip(
         said, _RANDOM(random_bytes(_RANDOM_BYTES * len(said))), strict=True
     ):
-        place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
-        sealed = seal(detail_key(key, audit_id), Purpose.AUDIT, place, packed, salt=salt)
+        sealed = stencil.seal(detail_key(key, audit_id), audit_id, packed, salt)
         rows.append({"id": audit_id, "type": kind, "minute": minute, "address": rid, "detail": sealed})
     return rows
 
@@ -106,7 +106,7 @@ def row_of_group(
 ) -> dict[str, Any]:
     """Return the audit row of one act on no more records than its leaf has places, sealed: see `write_group`."""
     audit_id, packed = random_bytes(16), msgpack.packb(dict(detail))
-    place = Place(deployment, "keys.audit_outbox", audit_id, "detail")
+    place = Place(deployment, _NAME, audit_id, "detail")
     sealed = [seal(one.detail_key(audit_id), Purpose.AUDIT, place, packed) for one in opened]
     address = b"".join(one.record.rid for one in opened)
     return {
@@ -119,7 +119,7 @@ def sealed_row(
 ) -> dict[str, Any]:
     """Return an audit row about an act that no single record stands for, sealed under the map key."""
     audit_id = random_bytes(16)
-    place = Place(keyring.deployment, "keys.audit_outbox", audit_id, "detail")
+    place = Place(keyring.deployment, _NAME, audit_id, "detail")
     sealed = keyring.current("map").seal(Purpose.AUDIT, place, msgpack.packb(dict(detail)))
     return {"id": audit_id, "type": kind, "minute": minute, "address": address, "detail": sealed}
 

@@ -110,6 +110,14 @@ class Step:
     each: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a statement: its rows, and how many it wrote."""
+
+    rows: list[Any]
+    count: int
+
+
 class Speaking(Protocol):
     """A connection, an engine or a store: what a statement is put in the words of."""
 
@@ -164,10 +172,10 @@ class Driver:
         compiled = prepared.of(self._dialect)
         if not all(values[name] for name in compiled.many):
             return []
-        return self.each(Step(*compiled.fitted(values), prepared.row))[0]
+        return self.read(Step(*compiled.fitted(values), prepared.row))[0].rows
 
-    def each(self, *steps: Step) -> list[list[Any]]:
-        """Return all rows of each of these statements, which only read: one round trip on PostgreSQL.
+    def read(self, *steps: Step) -> list[Outcome]:
+        """Run statements that only read: one round trip on PostgreSQL.
 
         Raises:
             StoreError: the store cannot be read now.
@@ -188,7 +196,7 @@ class Driver:
         held: PoolProxiedConnection | None = getattr(self._kept.here(), "held", None)
         return held
 
-    def _run(self, steps: Sequence[Step]) -> list[list[Any]]:
+    def _run(self, steps: Sequence[Step]) -> list[Outcome]:
         """Run statements on the connection that is kept here; whatever goes wrong with it, the connection goes."""
         held = self._held()
         try:
@@ -196,21 +204,13 @@ class Driver:
                 held = self._kept.here().held = self._engine.raw_connection()
                 if self._dialect.name == "postgresql":
                     _speak(self._dialect, held, (Step(_BY_KEY, ()),))
-            return [outcome.rows for outcome in _speak(self._dialect, held, steps)]
+            return _speak(self._dialect, held, steps)
         except self._errors:
             self._kept.here().held = None
             lost = held is not None and getattr(held.driver_connection, "broken", False)
             if held is not None:
                 held.invalidate()
             raise (_LostError if lost else StoreError) from None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a statement: its rows, and how many it wrote."""
-
-    rows: list[Any]
-    count: int
 
 
 def run(connection: Connection, *steps: Step) -> list[Outcome]:

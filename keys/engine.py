@@ -89,12 +89,14 @@ class Watch(Protocol):
         """Do what comes after the commit, or after it failed; not called where what became of it is not known."""
 
 
-def open_engine(url: str, *, busy_seconds: int = DEFAULT_BUSY_SECONDS) -> Engine:
+def open_engine(url: str, *, busy_seconds: int = DEFAULT_BUSY_SECONDS, planned_once: bool = False) -> Engine:
     """Return the engine of a store.
 
     Args:
         url: a SQLAlchemy URL without a password, such as sqlite:////folder/keys.db or postgresql://keys@host/keys.
         busy_seconds: how long a writer waits for another.
+        planned_once: whether one plan serves all calls of a statement, as where each looks rows up by their keys; left
+            to itself PostgreSQL plans those that take lists anew for each call, which costs more than running them.
 
     Raises:
         SetupError: the URL is not one, or its SQLite file is missing.
@@ -109,7 +111,7 @@ def open_engine(url: str, *, busy_seconds: int = DEFAULT_BUSY_SECONDS) -> Engine
     if backend == "sqlite":
         return _sqlite(parsed, busy_seconds)
     if backend == "postgresql":
-        return _postgresql(parsed, busy_seconds)
+        return _postgresql(parsed, busy_seconds, planned_once=planned_once)
     raise SetupError("a store's URL begins with sqlite: or postgresql:")
 
 
@@ -146,12 +148,14 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _postgresql(url: URL, busy_seconds: int) -> Engine:
+def _postgresql(url: URL, busy_seconds: int, *, planned_once: bool) -> Engine:
     # A commit is on disk when it returns (synchronous_commit), whatever the server's own setting says.
     # Rows are looked up by their keys: plans that are made while a table is empty serve it when it is large.
     options = (
         f"-c lock_timeout={busy_seconds}s -c synchronous_commit=on -c enable_seqscan=off -c application_name=idvault"
     )
+    if planned_once:
+        options += " -c plan_cache_mode=force_generic_plan"
     # The driver deallocates all that is prepared on a connection, ours too, once it prepared something itself.
     arguments = {"connect_timeout": busy_seconds, "options": options, "prepare_threshold": None, **_KEEPALIVE}
     engine = _engine(url.set(drivername=_PSYCOPG), connect_args=arguments)

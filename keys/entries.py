@@ -55,8 +55,8 @@ class Key:
         self._use(1)
         return seal(self._expander, purpose, place, plaintext, key_id=self.id, version=self.version, salt=salt)
 
-    def sealer(self, purpose: Purpose, place: Place, count: int) -> Callable[[bytes, bytes], bytes]:
-        """Return what seals so many plaintexts, each at the row of its own address, as `seal` does.
+    def sealer(self, purpose: Purpose, place: Place, count: int) -> Callable[..., bytes]:
+        """Return what seals (address, plaintext, salt) of so many rows, each at its own address, as `seal` does.
 
         Raises:
             UsesError, UnavailableError: it may not seal so many now.

@@ -217,8 +217,8 @@ class Stencil:
         self._before = _before_address(self._header, place.deployment, place.table)
         self._behind = _behind_address(place.field, place.revision)
 
-    def seal(self, key: Secret | Expander, address: bytes, plaintext: bytes) -> bytes:
-        """Return what `seal` returns, at a row.
+    def seal(self, key: Secret | Expander, address: bytes, plaintext: bytes, salt: bytes = b"") -> bytes:
+        """Return what `seal` returns, at a row; `salt` as there.
 
         Raises:
             ValueError: the plaintext is too long.
@@ -226,7 +226,7 @@ class Stencil:
         if len(plaintext) > MAX_PLAINTEXT_BYTES:
             raise ValueError("plaintext: at most 32 MiB")
         context = b"".join((self._before, _LENGTH(len(address)), address, self._behind))
-        return self._header + encrypt(key, context, plaintext, salt=random_bytes(SALT_BYTES))
+        return self._header + encrypt(key, context, plaintext, salt=salt or random_bytes(SALT_BYTES))
 
 
 def open_frame(

@@ -74,11 +74,9 @@ def _place(keyring: Keyring, digest: bytes) -> Place:
 
 def draw_all(keyring: Keyring, said: Sequence[Handoff]) -> list[tuple[str, dict[str, Any]]]:
     """Return (text, row) of a fresh hand-off each."""
-    key, pack = keyring.current("map"), msgpack.Packer().pack
-    random = _RANDOM(
-        random_bytes(_RANDOM_BYTES * len(said))
-    )  # at once: each asking is a turn of the interpreter's lock
-    drawn = []
+    seal, pack = keyring.current("map").sealer(Purpose.HANDOFF, _place(keyring, b""), len(said)), msgpack.Packer().pack
+    # At once: each asking is a turn of the interpreter's lock.
+    random, drawn = _RANDOM(random_bytes(_RANDOM_BYTES * len(said))), []
     for one, (secret, salt) in zip(said, random, strict=True):
         text = handoff_text(secret)
         digest = handoff_hash(text)
@@ -87,7 +85,7 @@ def draw_all(keyring: Keyring, said: Sequence[Handoff]) -> list[tuple[str, dict[
             "taker_sector": one.taker_sector, "purpose": one.purpose, "agreement": one.agreement,
             "expires": one.expires,
         })  # fmt: skip
-        sealed = key.seal(Purpose.HANDOFF, _place(keyring, digest), plain, salt)
+        sealed = seal(digest, plain, salt)
         drawn.append((text, {"hash": digest, "sealed": sealed, "expires": one.expires}))
     return drawn
 

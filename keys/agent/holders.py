@@ -277,7 +277,7 @@ def run_names(settings: AgentSettings, listeners: Mapping[str, socket.socket], e
         SetupError: seal, identity or key store cannot be opened.
     """
     doors = _doors(settings, listeners)
-    engine = open_engine(settings.keys_url)
+    engine = open_engine(settings.keys_url, planned_once=True)
     Kept(settings.home).settle(engine)
     if settings.seal_kind == SHARES:
         check_openable(engine)
@@ -299,7 +299,7 @@ def run_standing(settings: AgentSettings, listeners: Mapping[str, socket.socket]
         SetupError: the key store cannot be opened with it.
     """
     wrapping, nonce = handover.take(end)
-    engine = open_engine(settings.keys_url)
+    engine = open_engine(settings.keys_url, planned_once=True)
     keyring = Keyring.under_standing(engine, wrapping)
     hello: dict[str, Act] = {"hello": partial(_hello, settings, keyring)}
     acts: dict[str, Act] = {

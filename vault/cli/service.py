@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import gc
 import importlib
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.server.common import AbstractServer
 
-from keys.agent.process import forbid_dumps
+from keys.agent.process import collect_seldom, forbid_dumps
 from keys.engine import open_engine
 from vault import metrics, running
 from vault.cli.common import prepared
@@ -131,7 +130,7 @@ def _preload() -> None:
     # The server starts workers as the interpreter's default says, which Python 3.14 changed (multiprocessing).
     multiprocessing.set_start_method("fork", force=True)
     importlib.import_module("vault.web.app")
-    gc.freeze()  # a collection that visits what is shared would copy it (gc, Python's library reference)
+    collect_seldom()
 
 
 def _serve(settings: Settings) -> None:

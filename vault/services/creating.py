@@ -27,7 +27,7 @@ from vault.services.submissions import NATURAL, Wish
 from vault.stores import answers, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow, Newcomer, StandingRow
-from vault.stores.unit import Rows, Step, Store, Unit, insert_last, run
+from vault.stores.unit import Rows, Step, Store, Unit, insert_last
 
 SEED_BYTES: Final = 32
 _ID_BYTES: Final = 16
@@ -151,14 +151,13 @@ class Creating:
         """Return what can be made as far as is known now; the reasons of the others go into the orders' results."""
         wishes = [one for order in orders for one in order.wishes if isinstance(one, Wish)]
         keys = [handle_key(one.handle) for one in wishes if one.account is None]
-        with self._directory.reading() as unit:
-            known, found = run(
-                unit, reviews.knowing(unit, [one.reg for order in orders for one in order.ids]),
-                standings.taking(unit, client.id, keys),
-            )  # fmt: skip
-            if known.rows:
-                raise VaultError(Kind.CONFLICT, "this request was carried out meanwhile")
-            taken = standings.taken_in(found)
+        known, found = self._directory.read(
+            reviews.knowing(self._directory, [one.reg for order in orders for one in order.ids]),
+            standings.taking(self._directory, client.id, keys),
+        )  # fmt: skip
+        if known.rows:
+            raise VaultError(Kind.CONFLICT, "this request was carried out meanwhile")
+        taken = standings.taken_in(found)
         drafts, now = list[Draft](), self._now()
         for order in orders:
             for place, one in enumerate(order.wishes):

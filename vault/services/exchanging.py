@@ -239,10 +239,10 @@ class Exchanging:
             raise ProtocolError(f"the agent asked for {what}, which an exchange does not give")
         directory, tags = self._directory, args["tags"]
         taking = [exchanges.TAKEN.on(directory, tags=of_sector) for of_sector in tags.values()]
-        rows, *taken = directory.rows_of(batches.finding(directory, args["tokens"]), *taking)
+        given, *taken = directory.read(batches.finding(directory, args["tokens"]), *taking)
         now = self._now()
-        good = [{"pid": row.pid, "generation": row.generation} for row in rows if _is_active(row, now)]
-        shown = {sector: self._shown(tags[sector], found) for sector, found in zip(tags, taken, strict=True)}
+        good = [{"pid": row.pid, "generation": row.generation} for row in given.rows if _is_active(row, now)]
+        shown = {sector: self._shown(tags[sector], found.rows) for sector, found in zip(tags, taken, strict=True)}
         return {"tokens": good, "tags": shown}
 
     def _tagged(self, tags: list[bytes]) -> object:

@@ -76,14 +76,14 @@ class Store:
         except StoreError:
             raise _unavailable() from None
 
-    def rows_of(self, *steps: Step) -> list[list[Any]]:
-        """Return all rows of each of these statements of the hot path, in one round trip.
+    def read(self, *steps: Step) -> list[Outcome]:
+        """Run statements of the hot path that only read, in one round trip.
 
         Raises:
             VaultError: the store cannot be read now.
         """
         try:
-            return self._driver.each(*steps)
+            return self._driver.read(*steps)
         except StoreError:
             raise _unavailable() from None
 
