@@ -1,12 +1,26 @@
 """Secrets stay out of sight, and the primitives give what their specifications say."""
 
 import copy
+import hmac
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keys.errors import OpenError
-from keys.primitives import Aead, Expander, Secret, Siv, equal, expand_sha256, expand_sha512, hmac_sha256, random_bytes
+from keys.primitives import (
+    Aead,
+    Expander,
+    Mac,
+    Secret,
+    Siv,
+    equal,
+    expand_sha256,
+    expand_sha512,
+    hmac_sha256,
+    random_bytes,
+)
 from tests.keys import reference
 
 MATERIAL = b"correct horse battery staple...."
@@ -65,9 +79,26 @@ def test_random_secrets_and_bytes_do_not_repeat() -> None:
     assert not equal(b"a", b"b")
 
 
-def test_hmac_gives_the_second_case_of_rfc_4231() -> None:
-    mac = hmac_sha256(Secret(b"Jefe"), b"what do ya want for nothing?")
-    assert mac.hex() == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+@pytest.mark.parametrize(
+    ("key", "message", "mac"),
+    [
+        (b"Jefe", b"what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+        (
+            b"\xaa" * 131, b"Test Using Larger Than Block-Size Key - Hash Key First",
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+        ),
+    ],
+)  # fmt: skip
+def test_hmac_gives_the_second_and_the_sixth_case_of_rfc_4231(key: bytes, message: bytes, mac: str) -> None:
+    assert hmac_sha256(Secret(key), message).hex() == mac
+    assert Mac(Secret(key)).of(message).hex() == mac
+
+
+@given(key=st.binary(min_size=1, max_size=200), message=st.binary(max_size=300))
+def test_hmac_is_that_of_the_standard_library_for_keys_of_any_length(key: bytes, message: bytes) -> None:
+    expected = hmac.digest(key, message, "sha256")
+    assert hmac_sha256(Secret(key), message) == Mac(Secret(key)).of(message) == expected
+    assert Expander(Secret(key)).expand(message, 64) == hmac.digest(key, message + b"\x01", "sha512")
 
 
 @pytest.mark.parametrize("size", [1, 32, 64, 65, 76])
