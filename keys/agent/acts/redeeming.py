@@ -266,6 +266,8 @@ def _audit_all(names: Names, taken: Sequence[tuple[Record, Handoff]]) -> list[di
 
 def _draw(names: Names, items: Mapping[int, _Item], dialogue: Dialogue, answers: Answers) -> bytes | None:
     """Draw records for persons whom the taker has not; return the intent that holds them until `exchange.done`."""
+    if not items:
+        return None
     answers |= {at: refused(Refusal.BUSY) for at in items}
     first = {item.person: at for at, item in reversed(list(items.items()))}
     with reading(names.engine) as connection:
