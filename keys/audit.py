@@ -27,8 +27,7 @@ from keys.records import RID_BYTES
 
 _DIGEST_BYTES: Final = 32
 _ID_BYTES: Final = 16
-_RANDOM_BYTES: Final = _ID_BYTES + SALT_BYTES
-_RANDOM: Final = Struct(f"{_ID_BYTES}s{SALT_BYTES}s").iter_unpack
+_DRAWN: Final = Struct(f"{_ID_BYTES}s{SALT_BYTES}s")
 _COUNTED: Final = "keys.resealed"
 _DISCLOSURES: Final = frozenset({"disclosure.granted", "disclosure.deferred", "disclosure.notified"})
 _NAME: Final = "keys.audit_outbox"
@@ -73,9 +72,8 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """Return audit rows as `row_of` does, each of (rid, commitment key, packed detail): random bytes are drawn once."""
     stencil, rows = Stencil(Purpose.AUDIT, Place(deployment, _NAME, b"", "detail")), []
-    for (rid, key, packed), (audit_id, salt) in zip(
-        said, _RANDOM(random_bytes(_RANDOM_BYTES * len(said))), strict=True
-    ):
+    random = _DRAWN.iter_unpack(random_bytes(_DRAWN.size * len(said)))
+    for (rid, key, packed), (audit_id, salt) in zip(said, random, strict=True):
         sealed = stencil.seal(detail_key(key, audit_id), audit_id, packed, salt)
         rows.append({"id": audit_id, "type": kind, "minute": minute, "address": rid, "detail": sealed})
     return rows

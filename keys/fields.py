@@ -8,11 +8,13 @@ what is tagged. Padding hides lengths up to its step (ISO/IEC 7816-4: 0x80, then
 """
 
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final
 
 from keys.errors import OpenError
 from keys.frame import (
     NO_KEY_ID,
+    SALT_BYTES,
     Place,
     Purpose,
     Stencil,
@@ -22,12 +24,15 @@ from keys.frame import (
     seal,
     split_length_prefixed,
 )
-from keys.primitives import Secret, expand_sha256
+from keys.primitives import Secret, expand_sha256, random_bytes
 
 PAD_BYTES: Final = 64
 HEADER: Final = header_of(Purpose.FIELD, NO_KEY_ID, 0)
 """What every sealed field begins with: it is sealed under its record's own keys, which have no name."""
 _LABEL: Final = b"idvault/v1/field"
+_SALT: Final = Struct(f"{SALT_BYTES}s")
+_SALTS: Final = 64
+"""How many are drawn at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +101,15 @@ def seal_field(key: Secret, deployment: bytes, rid: bytes, field: str, revision:
 
 
 class Sealer:
-    """Seals fields of many records as `seal_field` does: what their frames have in common is made once."""
+    """Seals fields of many records as `seal_field` does: what their frames have in common is made once.
 
-    __slots__ = ("_deployment", "_stencils")
+    Lives for one act: its salts are drawn many at a time.
+    """
+
+    __slots__ = ("_deployment", "_salts", "_stencils")
 
     def __init__(self, deployment: bytes) -> None:
-        self._deployment = deployment
+        self._deployment, self._salts = deployment, list[bytes]()
         self._stencils: dict[tuple[str, int], Stencil] = {}
 
     def seal(self, key: Secret, rid: bytes, field: str, revision: int, value: FieldValue) -> bytes:
@@ -110,7 +118,9 @@ class Sealer:
         if stencil is None:
             place = place_of(self._deployment, b"", field, revision)
             stencil = self._stencils[field, revision] = Stencil(Purpose.FIELD, place)
-        return stencil.seal(key, rid, encode(value))
+        if not self._salts:
+            self._salts = [salt for (salt,) in _SALT.iter_unpack(random_bytes(_SALT.size * _SALTS))]
+        return stencil.seal(key, rid, encode(value), self._salts.pop())
 
 
 def open_field(key: Secret, deployment: bytes, rid: bytes, field: str, revision: int, sealed: bytes) -> FieldValue:

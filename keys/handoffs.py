@@ -28,8 +28,7 @@ from keys.tokens import HANDOFF_BYTES, handoff_hash, handoff_text
 _TABLE: Final = store.handoff
 _ROWS: Final = Bulk(_TABLE)
 _COLUMNS: Final = itemgetter(*_TABLE.c.keys())
-_RANDOM_BYTES: Final = HANDOFF_BYTES + SALT_BYTES
-_RANDOM: Final = Struct(f"{HANDOFF_BYTES}s{SALT_BYTES}s").iter_unpack
+_DRAWN: Final = Struct(f"{HANDOFF_BYTES}s{SALT_BYTES}s")
 _EXPIRE: Final = delete(_TABLE).where(_TABLE.c.expires <= bindparam("now"))
 _EXPIRED: Final = Prepared(_EXPIRE)
 _FIND: Final = Prepared(select(_TABLE).where(_TABLE.c.hash.in_(bindparam("hashes", expanding=True))))
@@ -76,7 +75,7 @@ def draw_all(keyring: Keyring, said: Sequence[Handoff]) -> list[tuple[str, dict[
     """Return (text, row) of a fresh hand-off each."""
     seal, pack = keyring.current("map").sealer(Purpose.HANDOFF, _place(keyring, b""), len(said)), msgpack.Packer().pack
     # At once: each asking is a turn of the interpreter's lock.
-    random, drawn = _RANDOM(random_bytes(_RANDOM_BYTES * len(said))), []
+    random, drawn = _DRAWN.iter_unpack(random_bytes(_DRAWN.size * len(said))), []
     for one, (secret, salt) in zip(said, random, strict=True):
         text = handoff_text(secret)
         digest = handoff_hash(text)

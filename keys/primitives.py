@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem,
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from keys.errors import OpenError
 
@@ -128,9 +127,11 @@ class Mac:
 
 def expand_sha256(key: Secret, info: bytes, size: int = KEY_BYTES) -> Secret:
     """HKDF-Expand with SHA-256 (RFC 5869 section 2.3); `key` is uniformly random already, so there is no extract."""
-    if size <= _SHA256_BYTES:  # one block of it: an HMAC, which costs a good deal less without a KDF around it
-        return Secret(hmac_sha256(key, info + _NUMBERS[1])[:size])
-    return Secret(HKDFExpand(algorithm=hashes.SHA256(), length=size, info=info).derive(key.expose_cleartext()))
+    made = last = hmac_sha256(key, info + _NUMBERS[1])
+    for number in range(2, -(-size // _SHA256_BYTES) + 1):
+        last = hmac_sha256(key, last + info + _NUMBERS[number])
+        made += last
+    return Secret(made[:size])
 
 
 class Expander:

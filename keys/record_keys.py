@@ -7,14 +7,19 @@ Guarantees: wrapped keys open at their record alone, and live for the span of on
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from struct import Struct
+from typing import Final
 
 from keys import records
 from keys.errors import OpenError
 from keys.fields import FieldValue, field_key, key_label, open_field
-from keys.frame import Purpose
+from keys.frame import SALT_BYTES, Purpose
 from keys.keyring import Keyring
 from keys.primitives import KEY_BYTES, Secret, expand_sha256, random_bytes
-from keys.records import Assurance, Record, State, place_of
+from keys.records import RID_BYTES, UID_BYTES, Assurance, Record, State, place_of
+
+_DRAWN: Final = Struct(f"{RID_BYTES}s{UID_BYTES}s{2 * KEY_BYTES}s" + 3 * f"{SALT_BYTES}s")
+"""Of a fresh record: rid, uid, its two keys, and the salts of its three frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +98,13 @@ def draw_all(
     kek = keyring.current("kek")
     wrapping = kek.sealer(Purpose.WRAP, place_of(keyring, b"", "wrapped"), len(wanted))
     sealing = keyring.current("map").sealer(Purpose.UID, place_of(keyring, b"", "uid"), len(wanted))
-    drawn = []
-    for pid, fields in wanted:
-        rid, uid, keys = random_bytes(records.RID_BYTES), random_bytes(records.UID_BYTES), random_bytes(2 * KEY_BYTES)
+    drawn, random = [], _DRAWN.iter_unpack(random_bytes(_DRAWN.size * len(wanted)))
+    for (pid, fields), (rid, uid, keys, *salts) in zip(wanted, random, strict=True):
+        creating = state is State.CREATING
         record = Record(
-            rid=rid, kek_version=kek.version, wrapped=wrapping(rid, keys), state=state, assurance=Assurance.NONE,
-            revisions=fields, pending=None, uid=sealing(rid, uid),
-            origin=records.seal_origin(keyring, rid, sector, pid) if state is State.CREATING else None, created=minute,
+            rid=rid, kek_version=kek.version, wrapped=wrapping(rid, keys, salts[0]), state=state,
+            assurance=Assurance.NONE, revisions=fields, pending=None, uid=sealing(rid, uid, salts[1]),
+            origin=records.seal_origin(keyring, rid, sector, pid, salt=salts[2]) if creating else None, created=minute,
             mac=b"",
         )  # fmt: skip
         drawn.append((Opened(record, Secret(keys[:KEY_BYTES]), Secret(keys[KEY_BYTES:])), uid))

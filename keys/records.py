@@ -141,11 +141,15 @@ def uid_of(keyring: Keyring, record: Record) -> bytes:
 
 
 def seal_origin(
-    keyring: Keyring, rid: bytes, sector: str, pid: bytes, exchange: Mapping[str, str] | None = None
-) -> bytes:
-    """Return the sealed {sector, pid} that a record in creation is cleaned up by; `exchange` where one makes it."""
+    keyring: Keyring, rid: bytes, sector: str, pid: bytes, exchange: Mapping[str, str] | None = None,
+    *, salt: bytes = b"",
+) -> bytes:  # fmt: skip
+    """Return the sealed {sector, pid} that a record in creation is cleaned up by; `exchange` where one makes it.
+
+    `salt` is as in `frame.seal`.
+    """
     origin = {"sector": sector, "pid": pid} | ({} if exchange is None else {"exchange": dict(exchange)})
-    return keyring.current("map").seal(Purpose.INTENT, place_of(keyring, rid, "origin"), msgpack.packb(origin))
+    return keyring.current("map").seal(Purpose.INTENT, place_of(keyring, rid, "origin"), msgpack.packb(origin), salt)
 
 
 def origin_of(keyring: Keyring, record: Record) -> tuple[str, bytes, dict[str, str] | None]:
