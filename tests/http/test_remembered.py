@@ -116,6 +116,35 @@ def test_what_a_command_does_to_a_provider_is_known_at_the_next_call(served: Ser
     assert {answer.status_code for answer in _all(blog, one["token"])} == {200}
 
 
+def test_an_access_token_that_is_revoked_is_none_at_the_next_call_in_any_worker(served: Server) -> None:
+    """Nor is that of a provider that is suspended; the other's stays good, and answers as before."""
+    early, other = served.provider("remembered-early"), served.provider("remembered-other")
+
+    def asked(token: str) -> int:
+        with httpx.Client(base_url=served.url, verify=NO_TLS) as fresh:
+            return fresh.get("/v1/events", headers={"Authorization": f"Bearer {token}"}).status_code
+
+    def statuses(token: str) -> set[int]:
+        with ThreadPoolExecutor(4) as pool:
+            return set(pool.map(asked, [token] * ASKED))
+
+    for _ in range(3):
+        early.token = ""
+        first, second = early.authorise(), other.authorise()
+        assert statuses(first) | statuses(second) == {200}
+        auth = (early.id, early.secret)
+        assert early.http.post("/oauth/revoke", data={"token": first}, auth=auth).is_success
+        assert statuses(first) == {401}
+        assert statuses(second) == {200}
+    early.token = ""
+    last = early.authorise()
+    assert statuses(last) == {200}
+    served.json("provider", "suspend", "remembered-early")
+    assert statuses(last) == {401}
+    served.json("provider", "renew", "remembered-early")
+    assert statuses(last) == {200}
+
+
 def test_who_is_no_client_any_more_gets_no_token_at_the_next_call_in_any_worker(served: Server) -> None:
     brief = served.provider("remembered-brief")
     former = brief.secret

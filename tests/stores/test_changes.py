@@ -19,7 +19,7 @@ from tests.fresh import fresh_store
 from tests.http.test_full_disks import disk
 from tests.http.test_store_faults import fill
 from vault.errors import Kind, VaultError
-from vault.stores import changes, clients, sanctions, standings
+from vault.stores import answers, changes, clients, exchanges, sanctions, standings
 from vault.stores.changes import Changes, Stamp, of_store
 from vault.stores.directory import account, audit_outbox, provider, review, standing
 from vault.stores.standings import AccountRow, Newcomer, StandingRow
@@ -88,6 +88,7 @@ _OF_ANNA: dict[str, Callable[[Unit], object]] = {
     "another account": lambda unit: standings.add_account(unit, _account(ANNA, DORA)),
     "a record": lambda unit: standings.give_record(unit, ANNA, b"link", "natural"),
     "a statement that is prepared": _prepared,
+    "the access token of this id": lambda unit: exchanges.revoke(unit, ANNA, 9),
     "a last statement": lambda unit: end(
         unit, Prepared(update(standing).where(standing.c.pid == bindparam("of")).values(ladder="4:")).on(unit, of=ANNA)
     ),
@@ -117,6 +118,8 @@ _OF_NOBODY: dict[str, Callable[[Unit], object]] = {
     "an audit row": lambda unit: unit.execute(
         insert(audit_outbox).values(id=CARL, type="x", minute=0, address=b"", detail=b"")
     ),
+    "the end of tokens that were revoked": lambda unit: answers.expire(unit, 0, 10, 10),
+    "another access token": lambda unit: exchanges.revoke(unit, CARL, 9),
     "a lease": lambda unit: unit.execute(update(review).values(lease_until=1)),
     "a reading": lambda unit: standings.find(unit, ANNA),
 }

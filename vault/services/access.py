@@ -122,15 +122,18 @@ class AccessControl:
             access = self._keys.directory().decode_access(token)
         except OpenError:
             raise VaultError(Kind.UNAUTHENTICATED, "the access token is not valid") from None
-        found = self._bearers.do((access.client, access.jti))
-        if found is None or found[1] or access.expires <= self._now() or not self._enabled(found[0]):
+        row = self._known.bearer(access.client, access.jti)
+        if row is None:
+            row, revoked = self._bearers.do((access.client, access.jti)) or (None, False)
+            row = None if revoked else row
+        if row is None or access.expires <= self._now() or not self._enabled(row):
             raise VaultError(Kind.UNAUTHENTICATED, "the access token is not valid")
-        return _client(found[0], access.scopes & found[0].scopes)
+        return _client(row, access.scopes & row.scopes)
 
     def _find_bearers(self, asked: Sequence[tuple[str, bytes]]) -> list[Bearer | None]:
         # One leads at a time, so that one connection to the store serves them all.
         with slots.held(_LINE):
-            return clients.find_bearers(self._directory, asked)
+            return self._known.find_bearers(asked)
 
     def _enabled(self, row: ClientRow) -> bool:
         return row.enabled and (row.expires is None or row.expires > self._now())

@@ -25,12 +25,14 @@ from vault.domain.scopes import Ladder
 from vault.services.held_keys import HeldKeys
 from vault.stores import clients
 from vault.stores.changes import Changes, Stamp
-from vault.stores.clients import ClientRow
+from vault.stores.clients import Bearer, ClientRow
 from vault.stores.unit import Store
 
 _KEY_BYTES: Final = 32
 _FRESH_SECONDS: Final = 5.0
 """How long what was changed past the service may go unnoticed."""
+_MOST_BEARERS: Final = 10_000
+"""Access tokens in memory, a few hundred bytes each."""
 Holder = Callable[[], bool]
 """Tells whether the key holder that it was made of is still there."""
 Answer = dict[str, object]
@@ -120,12 +122,14 @@ class Remembering:
 class RememberedClients:
     """Rows of clients with their providers: all that proves a client, for as long as no commit touched any of them.
 
-    What was changed by hand, past the service, is known after five seconds, as it is of introspections.
+    And the access tokens that they call with, for as long as none revoked them. What was changed by hand, past the
+    service, is known after five seconds, as it is of introspections.
     """
 
     def __init__(self, directory: Store, changes: Changes | None) -> None:
         self._directory, self._changes = directory, changes
         self._kept: dict[str, tuple[ClientRow, Stamp, float]] = {}
+        self._bearers: dict[tuple[str, bytes], tuple[ClientRow, Stamp, float]] = {}
 
     def known(self, client_id: str) -> ClientRow | None:
         """Return a client by its id.
@@ -135,15 +139,44 @@ class RememberedClients:
         """
         if self._changes is None:
             return clients.known(self._directory, client_id)
-        kept = self._kept.get(client_id)
-        if kept is not None and monotonic() < kept[2] and self._changes.holds(kept[1]):
-            return kept[0]
+        row = self._same(self._kept.get(client_id))
+        if row is not None:
+            return row
         fresh_until = monotonic() + _FRESH_SECONDS
         stamp = self._changes.stamp(None)  # before the row is read
         row = clients.known(self._directory, client_id)
         if row is not None and stamp is not None:  # names that nobody has would fill the memory
             self._kept[client_id] = row, stamp, fresh_until
         return row
+
+    def bearer(self, client_id: str, jti: bytes) -> ClientRow | None:
+        """Return the client of an access token that is not revoked, if that is remembered."""
+        return self._same(self._bearers.get((client_id, jti)))
+
+    def find_bearers(self, asked: Sequence[tuple[str, bytes]]) -> list[Bearer | None]:
+        """Return the bearer of each access token, asked for by (client, jti), from the store. One reads at a time.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        if self._changes is None:
+            return clients.find_bearers(self._directory, asked)
+        fresh_until = monotonic() + _FRESH_SECONDS
+        stamps = [self._changes.stamp(jti) for _, jti in asked]  # before the rows are read
+        found, kept = clients.find_bearers(self._directory, asked), self._bearers
+        for one, stamp, bearer in zip(asked, stamps, found, strict=True):
+            kept.pop(one, None)  # so that what was read last goes last
+            if bearer is None or bearer[1] or stamp is None:
+                continue
+            if len(kept) >= _MOST_BEARERS:
+                del kept[next(iter(kept))]
+            kept[one] = bearer[0], stamp, fresh_until
+        return found
+
+    def _same(self, kept: tuple[ClientRow, Stamp, float] | None) -> ClientRow | None:
+        """Return a row that is still what reading would give."""
+        same = kept is not None and self._changes is not None and monotonic() < kept[2] and self._changes.holds(kept[1])
+        return kept[0] if kept is not None and same else None
 
 
 def deciding(rows: Sequence[Any]) -> Iterator[int]:

@@ -34,10 +34,10 @@ from keys.engine import WATCH, WATCHED
 from keys.errors import SetupError
 from vault.errors import Kind, VaultError
 from vault.stores import tellers
-from vault.stores.directory import account, client, metadata, provider, standing
+from vault.stores.directory import account, client, metadata, provider, revoked, standing
 
 STRIPES: Final = 4096
-"""Standings share a counter by two bytes of their pid, which is random."""
+"""Standings and access tokens share a counter by two bytes of their pid or id, which are random."""
 _NEXT, _OVER, _EVERY, _FIRST = range(4)
 """Places in the file: the last number given; up to which commits are over; the last that touched every row; stripes."""
 _NUMBER_BYTES: Final = 8
@@ -54,8 +54,10 @@ _ADDS: Final = re.compile(r"\s*(?:INSERT|COPY)\b(?!.*\bDO UPDATE\b)", re.DOTALL)
 _MAKES: Final = re.compile(r'\s*(?:INSERT INTO|COPY) "?\w+"? \("?pid"?, (?!.*\bON CONFLICT\b)', re.DOTALL)
 """What adds rows whose first column is a pid, or fails."""
 _NOBODY_IS_TOLD: Final = "the directory's file of changes cannot be made or written now; nothing was lost, try again"
-_READ: Final = frozenset(table.name for table in (client, provider, standing, account))
-"""The tables that introspections read."""
+_READ: Final = frozenset(table.name for table in (client, provider, standing, account, revoked))
+"""The tables that introspections read, and those who call."""
+_FORGETS: Final = re.compile(r'\s*DELETE FROM "?revoked\b', re.IGNORECASE)
+"""What forgets that a token was revoked, when it has expired: that decides nothing any more."""
 _ROWS: Final = frozenset((standing.name, account.name))
 Stamp = tuple[int, int, int]
 """(stripe, its number, the number that touched every row)"""
@@ -117,7 +119,8 @@ class Changes:
     def stamp(self, pid: bytes | None) -> Stamp | None:
         """Return what tells later whether a standing, its accounts, its provider and client are as they are now.
 
-        Without a standing: whether providers and clients are.
+        With the id of an access token in its place: whether it is revoked. Without either: whether providers and
+        clients are as they are now.
         """
         try:
             self._follow()
@@ -226,7 +229,7 @@ class _Watched:
     def ran(self, text: str, values: Any) -> None:  # noqa: ANN401 - as the driver takes them
         """Take a statement."""
         table = _target(text)
-        if self._touched is None or (table is not None and table not in _READ):
+        if self._touched is None or (table is not None and table not in _READ) or _FORGETS.match(text):
             return
         made = _first(values) if _MAKES.match(text) else None
         if table == standing.name and _ADDS.match(text):
@@ -236,6 +239,8 @@ class _Watched:
             self._touched |= made - self._fresh
         elif table in _ROWS and _OF_PID.match(text) and (pids := _bytes_of(values)):
             self._touched |= pids
+        elif table == revoked.name and _ADDS.match(text) and (jtis := _bytes_of(values)):
+            self._touched |= jtis
         else:
             self._touched = None
 
