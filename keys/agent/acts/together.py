@@ -14,7 +14,7 @@ from keys.errors import KeysError, RefusedError
 from keys.grouping import Group
 from keys.records import State
 
-_GATHER_SECONDS: Final = 0.003
+_GATHER_SECONDS: Final = 0.0015
 """How long calls wait for those of other workers that were answered together before."""
 
 
