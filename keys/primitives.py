@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, mlkem,
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from keys.errors import OpenError
 
@@ -33,6 +34,7 @@ HYBRID_PUBLIC_BYTES: Final = 1216
 HYBRID_SEED_BYTES: Final = 96
 """ML-KEM has seeds of 64 bytes (FIPS 203 section 7.1), X25519 private keys of 32."""
 _HPKE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+_SHA512: Final = hashes.SHA512()
 _SHA256_BLOCK: Final = 64
 _SHA512_BLOCK: Final = 128
 _SHA512_BYTES: Final = 64
@@ -163,7 +165,9 @@ class Expander:
 
 def expand_sha512(key: Secret | Expander, info: bytes, size: int) -> bytes:
     """HKDF-Expand with SHA-512 (RFC 5869 section 2.3)."""
-    return (key if isinstance(key, Expander) else Expander(key)).expand(info, size)
+    if isinstance(key, Expander):
+        return key.expand(info, size)
+    return HKDFExpand(_SHA512, size, info).derive(key.expose_cleartext())
 
 
 class Aead:

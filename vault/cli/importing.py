@@ -18,8 +18,8 @@ from vault.importing import rows
 from vault.importing.sender import Sender, remote_token
 from vault.services.reviewing import METHODS
 
-_CHUNK_ROWS: Final = 500
-_CONNECTIONS: Final = 4
+_CHUNK_ROWS: Final = 1000
+_CONNECTIONS: Final = 3
 
 
 @click.command("import")

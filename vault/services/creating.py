@@ -150,10 +150,10 @@ class Creating:
     def _drafts(self, client: Client, orders: Sequence[Order]) -> list[Draft]:
         """Return what can be made as far as is known now; the reasons of the others go into the orders' results."""
         wishes = [one for order in orders for one in order.wishes if isinstance(one, Wish)]
-        keys = [handle_key(one.handle) for one in wishes if one.account is None]
+        keys = {one.handle: handle_key(one.handle) for one in wishes if one.account is None}
         known, found = self._directory.read(
             reviews.knowing(self._directory, [one.reg for order in orders for one in order.ids]),
-            standings.taking(self._directory, client.id, keys),
+            standings.taking(self._directory, client.id, keys.values()),
         )  # fmt: skip
         if known.rows:
             raise VaultError(Kind.CONFLICT, "this request was carried out meanwhile")
@@ -163,7 +163,9 @@ class Creating:
             for place, one in enumerate(order.wishes):
                 if isinstance(one, Wish):
                     try:
-                        draft = self._draft(order, place, one, now)
+                        draft = self._draft(
+                            order, place, one, now, None if one.account is not None else keys[one.handle]
+                        )
                         self._claim(draft, taken)
                     except VaultError as refusal:
                         order.results[place] = refusal
@@ -174,12 +176,12 @@ class Creating:
     @staticmethod
     def _claim(draft: Draft, taken: set[str]) -> None:
         """Take the handle, or the existing account's standing, within this request."""
-        claimed = draft.standing.pid.hex() if draft.exists else draft.key
+        claimed = draft.standing.pid.hex() if draft.key is None else draft.key
         if claimed in taken:
             raise _account_taken() if draft.exists else _handle_taken()
         taken.add(claimed)
 
-    def _draft(self, order: Order, place: int, one: Wish, now: int) -> Draft:
+    def _draft(self, order: Order, place: int, one: Wish, now: int, key: str | None) -> Draft:
         client, ids, submission = order.client, order.ids[place], one.submission
         if one.account is not None:
             standing, account = self._existing.legacy(client, one.account)
@@ -196,7 +198,7 @@ class Creating:
             None, None, int(submission.expired_document) or None, None, None if beside is None else beside.pid, now,
             None,
         )  # fmt: skip
-        return Draft(order, place, submission, standing, account, review, beside, exists=one.account is not None)
+        return Draft(order, place, submission, standing, account, review, beside, key)
 
     def _drawn(self, act: str, client: Client, drafts: Sequence[Draft]) -> Mapping[str, Any]:
         """Have the agent draw records."""
@@ -222,7 +224,9 @@ class Creating:
         subject = replace(draft.standing, link=given[0]["link"], kind=draft.submission.subject.kind)
         beside = draft.representative and replace(draft.representative, link=given[1]["link"])
         account = draft.account if draft.exists else replace(draft.account, mac=mac)
-        return Made(replace(draft, standing=subject, representative=beside, account=account), given)
+        # `replace` of all three costs more than what is sealed of a person.
+        linked = Draft(draft.order, draft.place, draft.submission, subject, account, draft.review, beside, draft.key)
+        return Made(linked, given)
 
     def _sealed(self, made: Sequence[Made]) -> Iterator[SealedRecord]:
         sealer = Sealer(self._keys.deployment)
@@ -247,7 +251,7 @@ class Creating:
                 if error.kind not in _MEANWHILE:
                     raise
         # What stands already, or was taken since it was looked up, is looked at under the lock.
-        keys = [one.draft.key for one in made if not one.draft.exists]
+        keys = [one.draft.key for one in made if one.draft.key is not None]
         with self._directory.begun(standings.taking(self._directory, client.id, keys)) as (unit, (found,)):
             taken, entered = standings.taken_in(found), []
             for one in made:
@@ -297,8 +301,7 @@ class Creating:
 
     @staticmethod
     def _rows(drafts: Sequence[Draft]) -> list[Rows]:
-        fresh = [draft for draft in drafts if not draft.exists]
-        newcomers = [Newcomer(draft.standing, draft.account, draft.key) for draft in fresh]
+        newcomers = [Newcomer(one.standing, one.account, one.key) for one in drafts if one.key is not None]
         newcomers += [Newcomer(draft.representative) for draft in drafts if draft.representative is not None]
         return [*standings.adding(newcomers), reviews.adding([draft.review for draft in drafts])]
 

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from keys.primitives import Secret, expand_sha256
 from vault.domain.errors import InvalidFieldError
-from vault.domain.handles import handle_key
 from vault.errors import VaultError
 from vault.services.access import Client
 from vault.services.idempotency import Answer, Attempt
@@ -67,13 +66,13 @@ class Draft:
     account: AccountRow
     review: ReviewRow
     representative: StandingRow | None
-    exists: bool
-    """Whether the standing and its account stand already."""
+    key: str | None
+    """What the handle is unique by; None where the standing and its account stand already."""
 
     @property
-    def key(self) -> str:
-        """What the handle is unique by."""
-        return handle_key(self.account.handle)
+    def exists(self) -> bool:
+        """Whether the standing and its account stand already."""
+        return self.key is None
 
     @property
     def standings(self) -> list[StandingRow]:
