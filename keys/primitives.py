@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from keys.errors import OpenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from hashlib import _Hash
 
 KEY_BYTES: Final = 32
@@ -134,6 +134,12 @@ def expand_sha256(key: Secret, info: bytes, size: int = KEY_BYTES) -> Secret:
         last = hmac_sha256(key, last + info + _NUMBERS[number])
         made += last
     return Secret(made[:size])
+
+
+def expand_each(key: Secret, infos: "Iterable[bytes]") -> list[bytes]:
+    """Return what `expand_sha256` gives for each of many, 32 bytes each."""
+    first = Mac(key)  # the first block of an expansion is all of it
+    return [first.of(info + _NUMBERS[1]) for info in infos]
 
 
 class Expander:

@@ -15,7 +15,7 @@ from keys.errors import OpenError
 from keys.fields import FieldValue, field_key, key_label, open_field
 from keys.frame import SALT_BYTES, Purpose
 from keys.keyring import Keyring
-from keys.primitives import KEY_BYTES, Secret, expand_sha256, random_bytes
+from keys.primitives import KEY_BYTES, Secret, expand_each, expand_sha256, random_bytes
 from keys.records import RID_BYTES, UID_BYTES, Assurance, Record, State, place_of
 
 _DRAWN: Final = Struct(f"{RID_BYTES}s{UID_BYTES}s{2 * KEY_BYTES}s" + 3 * f"{SALT_BYTES}s")
@@ -39,7 +39,7 @@ class Opened:
 
     def keys_by(self, labels: Iterable[bytes]) -> list[bytes]:
         """Return the keys of fields by their labels."""
-        return [expand_sha256(self.record_key, label).expose_cleartext() for label in labels]
+        return expand_each(self.record_key, labels)
 
     def open_fields(
         self, deployment: bytes, sealed: Mapping[str, bytes], revisions: Mapping[str, int] | None = None

@@ -16,6 +16,7 @@ from keys.primitives import (
     Secret,
     Siv,
     equal,
+    expand_each,
     expand_sha256,
     expand_sha512,
     hmac_sha256,
@@ -107,6 +108,11 @@ def test_expansion_agrees_with_a_second_computation(size: int) -> None:
     assert expand_sha512(Secret(key), info, size) == reference.hkdf_expand("sha512", key, info, size)
     assert expand_sha512(Expander(Secret(key)), info, size) == reference.hkdf_expand("sha512", key, info, size)
     assert expand_sha256(Secret(key), info, size) == Secret(reference.hkdf_expand("sha256", key, info, size))
+
+
+def test_many_expansions_of_one_key_are_each_what_one_is() -> None:
+    key, infos = Secret(bytes(range(32))), [b"", b"info", bytes(100)]
+    assert expand_each(key, infos) == [expand_sha256(key, info).expose_cleartext() for info in infos]
 
 
 def test_gcm_opens_only_what_it_sealed() -> None:

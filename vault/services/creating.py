@@ -163,9 +163,7 @@ class Creating:
             for place, one in enumerate(order.wishes):
                 if isinstance(one, Wish):
                     try:
-                        draft = self._draft(
-                            order, place, one, now, None if one.account is not None else keys[one.handle]
-                        )
+                        draft = self._draft(order, place, one, now, keys)
                         self._claim(draft, taken)
                     except VaultError as refusal:
                         order.results[place] = refusal
@@ -181,13 +179,14 @@ class Creating:
             raise _account_taken() if draft.exists else _handle_taken()
         taken.add(claimed)
 
-    def _draft(self, order: Order, place: int, one: Wish, now: int, key: str | None) -> Draft:
+    def _draft(self, order: Order, place: int, one: Wish, now: int, keys: Mapping[str, str]) -> Draft:
+        key: str | None = None
         client, ids, submission = order.client, order.ids[place], one.submission
         if one.account is not None:
             standing, account = self._existing.legacy(client, one.account)
             account = replace(account, state="in_review")
         else:
-            standing = _standing(ids.pid, client, submission.subject.kind, now)
+            key, standing = keys[one.handle], _standing(ids.pid, client, submission.subject.kind, now)
             account = AccountRow(
                 ids.pid, ids.account, client.id, one.external_id, one.kind, "in_review", one.handle, b"", None, None,
                 now,
@@ -221,10 +220,9 @@ class Creating:
 
     @staticmethod
     def _linked(draft: Draft, given: Sequence[Mapping[str, Any]], mac: bytes) -> Made:
-        subject = replace(draft.standing, link=given[0]["link"], kind=draft.submission.subject.kind)
-        beside = draft.representative and replace(draft.representative, link=given[1]["link"])
-        account = draft.account if draft.exists else replace(draft.account, mac=mac)
-        # `replace` of all three costs more than what is sealed of a person.
+        subject = draft.standing.linked(given[0]["link"], draft.submission.subject.kind)
+        beside = draft.representative and draft.representative.linked(given[1]["link"], NATURAL)
+        account = draft.account if draft.exists else draft.account.bound(mac)
         linked = Draft(draft.order, draft.place, draft.submission, subject, account, draft.review, beside, draft.key)
         return Made(linked, given)
 
