@@ -16,6 +16,8 @@ _PR_SET_DUMPABLE: Final = 4
 """prctl(2), linux/prctl.h"""
 _NEW_OBJECTS: Final = 70_000
 """Containers made before the collector looks at them; 700 by default (gc, Python's library reference)."""
+_M_ARENA_MAX: Final = -8
+"""malloc.h of the GNU C library"""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -38,12 +40,16 @@ def forbid_dumps() -> None:
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def collect_seldom() -> None:
+def settle_memory() -> None:
     """Have the collector leave what there is by now alone, and look for cycles among new objects a hundredth as often.
 
     An act on a batch makes many thousands that live until its end, none of them a cycle, and was looked through again
     and again: a fifth of its time. What is shared with a forked process is not copied by being looked at, either.
+    Threads share one arena (mallopt(3)): of the interpreter's one at a time allocates, so that more would hold memory
+    for nothing.
     """
+    if hasattr(_libc, "mallopt"):
+        _libc.mallopt(_M_ARENA_MAX, 1)
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)
 

@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from keys.agent.process import settle_memory
 from vault.cli.common import json_option, open_vault, served, show
 from vault.errors import StartError
 from vault.importing import rows
@@ -19,7 +20,7 @@ from vault.importing.sender import Sender, remote_token
 from vault.services.reviewing import METHODS
 
 _CHUNK_ROWS: Final = 1000
-_CONNECTIONS: Final = 3
+_CONNECTIONS: Final = 5
 
 
 @click.command("import")
@@ -118,6 +119,7 @@ def _send(
     quiet: bool,
 ) -> int:
     """Send what does not stand yet; return how many rows that was."""
+    settle_memory()
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[said]}"),

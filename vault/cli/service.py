@@ -17,7 +17,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.server.common import AbstractServer
 
-from keys.agent.process import collect_seldom, forbid_dumps
+from keys.agent.process import forbid_dumps, settle_memory
 from keys.engine import open_engine
 from vault import metrics, running
 from vault.cli.common import prepared
@@ -130,7 +130,7 @@ def _preload() -> None:
     # The server starts workers as the interpreter's default says, which Python 3.14 changed (multiprocessing).
     multiprocessing.set_start_method("fork", force=True)
     importlib.import_module("vault.web.app")
-    collect_seldom()
+    settle_memory()
 
 
 def _serve(settings: Settings) -> None:
