@@ -111,7 +111,7 @@ def hmac_sha256(key: Secret, message: bytes) -> bytes:
 
 
 class Mac:
-    """HMAC-SHA-256 under one key, whose two pads are hashed once: a message costs half of `hmac_sha256`."""
+    """HMAC-SHA-256 under one key, whose two pads are hashed once, a third less work a message than `hmac_sha256`."""
 
     __slots__ = ("_inner", "_outer")
 
