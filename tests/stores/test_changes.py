@@ -19,6 +19,7 @@ from tests.fresh import fresh_store
 from tests.http.test_full_disks import disk
 from tests.http.test_store_faults import fill
 from vault.errors import Kind, VaultError
+from vault.services.remembering import RememberedClients
 from vault.stores import answers, changes, clients, exchanges, sanctions, standings
 from vault.stores.changes import Changes, Stamp, of_store
 from vault.stores.directory import account, audit_outbox, provider, review, standing
@@ -165,6 +166,22 @@ def test_one_that_touches_nobody_says_nothing_of_a_commit_that_is_under_way(dire
     assert directory.changes.holds(bert)
     directory.changes.over(number)
     assert directory.changes.stamp(ANNA) is not None
+
+
+def test_who_calls_is_remembered_until_a_commit_on_his_token_is_about_to_be(directory: Directory) -> None:
+    known, asked = RememberedClients(directory.store, directory.changes), ("cli_chat", ANNA)
+    assert known.bearer(*asked) is None
+    [found] = known.find_bearers([asked])
+    assert found is not None
+    assert known.bearer(*asked) == found[0]
+    number = directory.changes.begin([ANNA])
+    assert known.find_bearers([asked, ("cli_nobody", ANNA)])[0] is not None
+    assert known.bearer(*asked) is None, "nor is what was read amid it kept"
+    directory.changes.over(number)
+    with directory.again().store.writing() as unit:
+        exchanges.revoke(unit, ANNA, 9)
+    assert known.find_bearers([asked]) == [(found[0], True)]
+    assert known.bearer(*asked) is None
 
 
 def test_what_is_rolled_back_holds_nothing_up(directory: Directory) -> None:

@@ -8,7 +8,7 @@ from vault.domain.ids import RegistrationId
 from vault.errors import Kind, VaultError
 from vault.services import targets
 from vault.services.access import Client
-from vault.stores import reviews, standings
+from vault.stores import reviews, tags
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store, Unit
 
@@ -52,7 +52,7 @@ def _rejected(unit: Unit, standing: StandingRow, row: AccountRow) -> bool:
     if standing.assurance != "none":
         raise VaultError(Kind.CONFLICT, "the registrant behind this account is verified already")
     if standing.link is None:
-        if standings.local_tags_of(unit, standing.pid):
+        if tags.tags_by_pid(unit, [standing.pid]):
             raise VaultError(Kind.CONFLICT, "a ban of an erased registrant runs on this account")
         return False
     waiting = reviews.open_of(unit, standing.pid)

@@ -13,7 +13,7 @@ from keys.errors import BusyError, ConflictError, MissingError, ProtocolError, R
 from vault.config import Settings
 from vault.domain.scopes import Rung, running
 from vault.errors import Kind, VaultError
-from vault.stores import answers, batches, people, plans, rebinding, standings
+from vault.stores import answers, batches, people, plans, rebinding, standings, tags
 from vault.stores.rebinding import Bind
 from vault.stores.standings import AccountRow, StandingRow
 from vault.stores.unit import Store, Unit
@@ -85,8 +85,8 @@ class Linking:
     def full_evidence(self, row: StandingRow) -> dict[str, Any]:
         """Return what the agent checks a standing and its local tags by, for fsck."""
         with self._directory.reading() as unit:
-            tags = standings.local_tags_of(unit, row.pid)
-        return {**self.evidence(row), "local_tags": tags}
+            found = tags.tags_by_pid(unit, [row.pid])
+        return {**self.evidence(row), "local_tags": found.get(row.pid, [])}
 
     def add_records(self, rows: Iterable[SealedRecord]) -> None:
         """Insert records, sealed by the caller, in one transaction."""

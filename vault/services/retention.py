@@ -26,7 +26,7 @@ from vault.domain.scopes import Rung, running
 from vault.logs import event
 from vault.services.erasing import Erasing
 from vault.services.linking import Linking
-from vault.stores import answers, events, imports, reviews, sanctions, standings
+from vault.stores import answers, events, imports, reviews, sanctions, standings, tags
 from vault.stores.reviews import ReviewRow
 from vault.stores.unit import Store
 
@@ -92,7 +92,7 @@ class Retention:
                 rows = standings.kept_bans(unit, after, _BANS)
                 for row in rows:
                     if running(row.ladder, now).rung <= Rung.warn:
-                        standings.forget_local_tags(unit, row.pid)
+                        tags.forget_local(unit, row.pid)
             if len(rows) < _BANS:
                 return
             after = rows[-1].pid

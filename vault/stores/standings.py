@@ -192,7 +192,7 @@ class Newcomer:
 
     def bound(self, mac: bytes) -> "Newcomer":
         """Return it with the account's MAC."""
-        return self if self.account is None else replace(self, account=replace(self.account, mac=mac))
+        return self if self.account is None else replace(self, account=self.account.bound(mac))
 
 
 def handles_taken(unit: Unit, owner: str, keys: Iterable[str]) -> set[str]:
@@ -350,11 +350,6 @@ def kept_bans(unit: Unit, after: bytes, limit: int) -> list[StandingRow]:
     return [StandingRow(*row) for row in unit.execute(query.order_by(standing.c.pid).limit(limit))]
 
 
-def forget_local_tags(unit: Unit, pid: bytes) -> None:
-    """Delete the local tags of a standing."""
-    unit.execute(delete(local_tag).where(local_tag.c.pid == pid))
-
-
 def write_tag(unit: Unit, old: bytes | None, new: bytes, pid: bytes) -> None:
     """Write a person tag over an old one. Idempotent."""
     if old is not None and old != new:
@@ -394,11 +389,6 @@ def page(unit: Unit, after: bytes, limit: int) -> list[StandingRow]:
     """Return standings by pid, after a key: for fsck."""
     query = select(standing).where(standing.c.pid > after).order_by(standing.c.pid).limit(limit)
     return [StandingRow(*row) for row in unit.execute(query)]
-
-
-def local_tags_of(unit: Unit, pid: bytes) -> list[bytes]:
-    """Return the local tags of a standing: for fsck."""
-    return list(unit.execute(select(local_tag.c.tag).where(local_tag.c.pid == pid)).scalars())
 
 
 def _columns(row: StandingRow | AccountRow) -> dict[str, Any]:

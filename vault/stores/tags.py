@@ -36,3 +36,8 @@ def kept_under(unit: Unit, version: int) -> int:
     mine = local_tag.c.tag.between(bytes((version,)), bytes((version,)) + b"\xff" * 32)
     query = select(func.count()).select_from(local_tag).where(mine, local_tag.c.kept == 1)
     return int(unit.execute(query).scalar_one())
+
+
+def forget_local(unit: Unit, pid: bytes) -> None:
+    """Delete the local tags of a standing."""
+    unit.execute(delete(local_tag).where(local_tag.c.pid == pid))
