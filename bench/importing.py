@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,6 +42,7 @@ class Figures:
 
     people: int
     database: str
+    settings: dict[str, str]
     seconds: float = 0.0
     people_per_second: float = 0.0
     kills: int = 0
@@ -69,12 +70,12 @@ def write(file: Path, count: int, seed: int = 1, first: int = 1) -> None:
 
 
 @contextmanager
-def stores_of(folder: Path, database: str) -> Iterator[Cluster | None]:
-    """Have a PostgreSQL of its own for the run, durable as it comes; without one the stores are SQLite files."""
+def stores_of(folder: Path, database: str, settings: Mapping[str, str] | None = None) -> Iterator[Cluster | None]:
+    """Have a durable PostgreSQL of its own for the run, set so; without one the stores are SQLite files."""
     if database == "sqlite":
         yield None
         return
-    serving.cluster = Cluster(folder / "postgresql", durable=True)
+    serving.cluster = Cluster(folder / "postgresql", durable=True, settings=settings)
     try:
         yield serving.cluster
     finally:
@@ -159,12 +160,14 @@ def stands(server: Server) -> int:
     )
 
 
-def measure(folder: Path, count: int, database: str, kills: int, options: list[str]) -> Figures:
+def measure(
+    folder: Path, count: int, database: str, kills: int, options: list[str], settings: Mapping[str, str]
+) -> Figures:
     """Import so many people into a fresh vault."""
-    figures = Figures(count, database, kills=kills)
+    figures = Figures(count, database, dict(settings), kills=kills)
     file = folder / "people.jsonl"
     write(file, count)
-    with stores_of(folder, database) as cluster:
+    with stores_of(folder, database, settings) as cluster:
         server = Server(folder / "home", IDVAULT_WORKERS=str(max(2, os.cpu_count() or 1)), IDVAULT_LOG_URL="",
                         IDVAULT_SEQUENCER="yes")  # fmt: skip
         if server.databases:
@@ -200,16 +203,21 @@ def _tell(figures: Figures, costs: Costs, grown: dict[str, float], server: Serve
 @click.option("--kill", "kills", default=0, show_default=True, help="How often client and service end by -9.")
 @click.option("--chunk-rows", type=click.IntRange(1, 1000))
 @click.option("--connections", type=click.IntRange(1, 64))
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Of PostgreSQL; may be repeated.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Where the figures go.")
-def main(counts: tuple[int, ...], database: str, kills: int, target: Path | None, **more: int | None) -> None:
+def main(
+    counts: tuple[int, ...], database: str, kills: int, settings: tuple[str, ...], target: Path | None,
+    **more: int | None,
+) -> None:  # fmt: skip
     """Import COUNTS invented people, each into a fresh vault."""
     RESULTS.mkdir(exist_ok=True)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in more.items() if value is not None]
+    given = dict(setting.split("=", 1) for setting in settings)
     told: list[dict[str, Any]] = []
     for count in counts:
         # On the disk of the working copy: a folder in memory would make durable commits free.
         with tempfile.TemporaryDirectory(dir=RESULTS) as name:
-            figures = measure(Path(name), count, database, kills, options)
+            figures = measure(Path(name), count, database, kills, options, given)
         told.append(asdict(figures))
         click.echo(json.dumps(told[-1], indent=1))
         if figures.accounts != count:

