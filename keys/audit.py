@@ -17,7 +17,7 @@ import msgpack
 from sqlalchemy import Column, Connection, func, select
 
 from keys import bulk, leaves, store
-from keys.bulk import Bulk, Rows
+from keys.bulk import MANY, Bulk, Rows
 from keys.driver import Speaking, Step
 from keys.frame import SALT_BYTES, Place, Purpose, Stencil, length_prefixed, seal
 from keys.keyring import Keyring
@@ -31,7 +31,7 @@ _DRAWN: Final = Struct(f"{_ID_BYTES}s{SALT_BYTES}s")
 _COUNTED: Final = "keys.resealed"
 _DISCLOSURES: Final = frozenset({"disclosure.granted", "disclosure.deferred", "disclosure.notified"})
 _NAME: Final = "keys.audit_outbox"
-_OUTBOX: Final = Bulk(store.audit_outbox)
+_OUTBOX: Final = Bulk(store.audit_outbox, few=MANY)
 _COLUMNS: Final = itemgetter(*store.audit_outbox.c.keys())
 
 

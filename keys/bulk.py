@@ -20,6 +20,9 @@ from keys.engine import driver_errors, writing
 
 FEW: Final = 32
 """Up to so many rows go in one statement of arrays: a round trip, where COPY takes two and more work to begin."""
+MANY: Final = 1000
+"""The same for tables whose writers hold the store's lock beside threads that compute: each wait for a round trip is
+one for the interpreter's lock too."""
 _TYPES: Final = {LargeBinary: "bytea", Text: "text", BigInteger: "int8"}
 """What the stores' columns are in PostgreSQL; COPY in binary form needs to know."""
 _LISTS: Final[dict[str, Callable[[Sequence[Any]], Any]]] = {"bytea": Octets, "text": Texts, "int8": Numbers}
@@ -33,15 +36,16 @@ def listed(column: Column[Any], values: Sequence[Any]) -> Any:  # noqa: ANN401 -
 class Bulk:
     """How rows come into one table; made once a table."""
 
-    def __init__(self, table: Table, *, whole: bool = False, conflict: str = "") -> None:
+    def __init__(self, table: Table, *, whole: bool = False, conflict: str = "", few: int = 0) -> None:
         """Take the table.
 
         Args:
             table: where rows come into.
             whole: whether rows hold the columns that have a default too.
             conflict: what becomes of rows of which one of the same key stands, in SQL: ON CONFLICT … DO …
+            few: how many go in one statement of arrays; `FEW` where it is not said.
         """
-        self._table, self._conflict = table, conflict
+        self._table, self._conflict, self._few = table, conflict, few
         self._columns = [column for column in table.columns if whole or column.server_default is None]
 
     def insert(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
@@ -53,10 +57,14 @@ class Bulk:
         """
         if not rows:
             return
-        if connection.dialect.name == "postgresql" and len(rows) > FEW and not self._conflict:
+        if connection.dialect.name == "postgresql" and not self.is_few(rows) and not self._conflict:
             self._copy(connection, rows)
         else:
             run(connection, self.of(connection, rows))
+
+    def is_few(self, rows: Sequence[Sequence[Any]]) -> bool:
+        """Tell whether rows go in one statement."""
+        return len(rows) <= (self._few or FEW)
 
     def of(self, connection: Speaking, rows: Sequence[Sequence[Any]]) -> Step:
         """Return the insertion of a few rows, to be run together with other statements."""
@@ -127,7 +135,7 @@ class Rows:
     @property
     def few(self) -> bool:
         """Whether they go in one statement."""
-        return len(self.rows) <= FEW
+        return self.bulk.is_few(self.rows)
 
 
 def insert_all(connection: Connection, steps: Sequence[Step], *rows: Rows) -> list[Outcome]:

@@ -17,7 +17,7 @@ import msgpack
 from sqlalchemy import Connection, bindparam, delete, select
 
 from keys import audit, store
-from keys.bulk import Bulk, Rows
+from keys.bulk import MANY, Bulk, Rows
 from keys.driver import Outcome, Prepared, Speaking, Step, run
 from keys.errors import KeysError, OpenError
 from keys.frame import SALT_BYTES, Place, Purpose
@@ -26,7 +26,7 @@ from keys.primitives import random_bytes
 from keys.tokens import HANDOFF_BYTES, handoff_hash, handoff_text
 
 _TABLE: Final = store.handoff
-_ROWS: Final = Bulk(_TABLE)
+_ROWS: Final = Bulk(_TABLE, few=MANY)
 _COLUMNS: Final = itemgetter(*_TABLE.c.keys())
 _DRAWN: Final = Struct(f"{HANDOFF_BYTES}s{SALT_BYTES}s")
 _EXPIRE: Final = delete(_TABLE).where(_TABLE.c.expires <= bindparam("now"))

@@ -1,5 +1,7 @@
 """What tests of exchanges share: asking for them as a provider does, agreeing on them, and counting what stands."""
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -74,4 +76,20 @@ def rows(server: Server) -> dict[str, list[Any]]:
     for store in ("identity", "directory", "keys"):
         for table in METADATA[store].tables:
             found[f"{store}.{table}"] = execute(server, store, f'SELECT * FROM "{table}"')  # noqa: S608
+    return found
+
+
+def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
+    """Run calls at the same time and return what they gave."""
+    barrier, found = threading.Barrier(len(calls)), [None] * len(calls)
+
+    def run(at: int, call: Callable[[], Any]) -> None:
+        barrier.wait()
+        found[at] = call()
+
+    threads = [threading.Thread(target=run, args=(at, call)) for at, call in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     return found

@@ -1,7 +1,6 @@
 """One person from one provider to another: by agreement alone, once, and without either learning of the other."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,6 +12,7 @@ from tests.http.exchanges import (
     PURPOSE,
     agree,
     approved,
+    at_once,
     exchange,
     execute,
     hand_over,
@@ -43,22 +43,6 @@ def _clean_afterwards(fresh: Server) -> Iterator[None]:
 def refused(answer: httpx.Response, code: str, status: int = 400) -> None:
     assert (answer.status_code, answer.json()["error"]) == (status, code), answer.text
     assert answer.headers["Content-Type"] == "application/json"
-
-
-def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
-    """Run calls at the same time and return what they gave."""
-    barrier, found = threading.Barrier(len(calls)), [None] * len(calls)
-
-    def run(at: int, call: Callable[[], Any]) -> None:
-        barrier.wait()
-        found[at] = call()
-
-    threads = [threading.Thread(target=run, args=(at, call)) for at, call in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
 
 
 def test_a_person_handed_over_is_the_takers_own_token_with_an_empty_scope_and_once(fresh: Server) -> None:

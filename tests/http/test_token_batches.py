@@ -11,11 +11,13 @@ from tests.http.exchanges import (
     PSEUDONYM,
     PURPOSE,
     approved,
+    at_once,
     execute,
     hand_over,
     handed,
     redeem,
     rows,
+    token_at,
     two_providers,
 )
 from tests.people import ANNA, person
@@ -169,6 +171,33 @@ def test_a_batch_gets_as_much_as_the_budget_holds(served: Server) -> None:
     found = items(chat, "exchange", {"items": [item] * 4})
     assert [one["status"] for one in found] == [200, 200, 429, 429]
     assert found[3] == {"status": 429, "error": "temporarily_unavailable"}
+
+
+def test_large_batches_that_come_together_each_get_all_of_theirs_and_an_audit_row_for_each(served: Server) -> None:
+    chat, blog, rita = two_providers(served)
+    item = {"subject_token": approved(chat, rita), "audience": blog.id, "scope": PURPOSE}
+    clients = [Client(served, chat.id, chat.secret) for _ in range(4)]
+    found = at_once([lambda one=one: items(one, "exchange", {"items": [item] * 250}) for one in clients])  # type: ignore[misc]
+    handoffs = [one["access_token"] for batch in found for one in batch]
+    assert len(set(handoffs)) == len(handoffs) == 1000
+    redeemed = items(blog, "exchange", {"items": [{"subject_token": handoff} for handoff in handoffs]})
+    assert len({one["access_token"] for one in redeemed}) == 1
+    audited = "SELECT type, count(*) FROM audit_outbox WHERE type LIKE 'exchange.%' GROUP BY type ORDER BY type"
+    counts = dict(execute(served, "keys", audited))
+    assert counts["exchange.opened"] == 1000
+    assert sum(counts.values()) == 2000
+
+
+def test_a_hand_off_to_a_taker_whose_token_was_rotated_gives_the_one_that_is_good(served: Server) -> None:
+    chat, blog, rita = two_providers(served)
+    token = approved(chat, rita)
+    first = token_at(chat, token, blog)
+    assert token_at(chat, token, blog) == first
+    revoke(blog, first)
+    living = token_at(chat, token, blog)
+    assert living != first
+    assert blog.introspect(living)["active"]
+    assert not blog.introspect(first)["active"]
 
 
 def test_batches_need_the_scope_of_their_verb(served: Server) -> None:

@@ -67,6 +67,16 @@ def test_rows_come_out_as_they_went_in(engine: Engine) -> None:
     assert stored(engine) == sorted(ROWS)
 
 
+@pytest.mark.parametrize("few", [0, bulk.MANY])
+def test_a_thousand_rows_and_more_come_out_as_they_went_in_whichever_way_the_table_takes_them(
+    engine: Engine, few: int
+) -> None:
+    rows = [(number.to_bytes(16, "big"), number, f"w{number}", bytes(number % 300)) for number in range(bulk.MANY + 1)]
+    for given in (rows[1:], rows[:1]):
+        insert_alone(engine, Rows(Bulk(table, few=few), given))
+    assert stored(engine) == rows
+
+
 def test_a_key_that_stands_is_told_and_nothing_of_the_transaction_stays(engine: Engine) -> None:
     with writing(engine) as connection:
         things.insert(connection, ROWS[:1])

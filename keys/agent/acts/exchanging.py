@@ -18,7 +18,7 @@ from keys.agent.arguments import Args, listed, mapping, text, whole
 from keys.agent.names import Names, check_shown, rids_of
 from keys.agent.wire import Dialogue
 from keys.agreements import Agreement, Basis
-from keys.bulk import Rows, insert_all, insert_last
+from keys.bulk import FEW, Rows, insert_all, insert_last
 from keys.driver import Outcome, Step, begun, run
 from keys.engine import reading
 from keys.errors import BudgetError, KeysError, MissingError, OpenError, ProtocolError
@@ -99,7 +99,10 @@ def may_be_exchanged(record: Record) -> bool:
 
 
 class Openings:
-    """The act `exchange.open` of one holder: calls that come at the same time are carried out together."""
+    """The act `exchange.open` of one holder: small calls that come at the same time are carried out together.
+
+    A large one gains nothing by it, and goes beside the others: one draws while another waits for its commit.
+    """
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -118,7 +121,8 @@ class Openings:
         Raises:
             ProtocolError: an item is not of that form.
         """
-        return self._group.do(_call(args))
+        call = _call(args)
+        return self._group.do(call) if len(call.items) <= FEW else self._carry_out([call])[0]
 
     def _carry_out(self, calls: Sequence[Call]) -> list[dict[str, Any]]:
         return _opened(self._names, calls)
