@@ -16,6 +16,8 @@ _PR_SET_DUMPABLE: Final = 4
 """prctl(2), linux/prctl.h"""
 _NEW_OBJECTS: Final = 70_000
 """Containers made before the collector looks at them; 700 by default (gc, Python's library reference)."""
+_TURN_SECONDS: Final = 0.0005
+"""How long a thread that computes goes on while another waits; 5 ms by default (sys.setswitchinterval)."""
 _M_ARENA_MAX: Final = -8
 """malloc.h of the GNU C library"""
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -40,18 +42,22 @@ def forbid_dumps() -> None:
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def settle_memory() -> None:
-    """Have the collector leave what there is by now alone, and look for cycles among new objects a hundredth as often.
+def settle_interpreter() -> None:
+    """Set what the interpreter does beside the work: its collector, its memory, and whose turn it is.
+
+    The collector leaves what there is by now alone, and looks for cycles among new objects a hundredth as often.
 
     An act on a batch makes many thousands that live until its end, none of them a cycle, and was looked through again
     and again: a fifth of its time. What is shared with a forked process is not copied by being looked at, either.
     Threads share one arena (mallopt(3)): of the interpreter's one at a time allocates, so that more would hold memory
-    for nothing.
+    for nothing. A thread that waits for its turn beside one that computes waits a tenth as long as by default: it may
+    be the one that holds a store's write lock, or leads a group.
     """
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(_M_ARENA_MAX, 1)
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)
+    sys.setswitchinterval(_TURN_SECONDS)
 
 
 def log(event: str, **fields: str | int) -> None:

@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from keys.agent import handover
 from keys.agent.holders import HANDED_OVER, LOCKDOWN, OPEN, SEALED, run_names, run_shut, run_standing
-from keys.agent.process import die_with_parent, forbid_dumps, log, log_failure, settle_memory
+from keys.agent.process import die_with_parent, forbid_dumps, log, log_failure, settle_interpreter
 from keys.agent.settings import SOCKETS, AgentSettings
 from keys.agent.wire import receive, send
 from keys.errors import AlreadyServedError, KeysError, SetupError, UnavailableError
@@ -235,7 +235,7 @@ def _become(supervisor: Supervisor, name: str, parent: int, start: _Start) -> No
     try:
         die_with_parent(parent)
         forbid_dumps()
-        settle_memory()
+        settle_interpreter()
         for number in _ENDING:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)

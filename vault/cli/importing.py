@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from keys.agent.process import settle_memory
+from keys.agent.process import settle_interpreter
 from vault.cli.common import json_option, open_vault, served, show
 from vault.errors import StartError
 from vault.importing import rows
@@ -119,7 +119,7 @@ def _send(
     quiet: bool,
 ) -> int:
     """Send what does not stand yet; return how many rows that was."""
-    settle_memory()
+    settle_interpreter()
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[said]}"),

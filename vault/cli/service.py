@@ -17,7 +17,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.server.common import AbstractServer
 
-from keys.agent.process import forbid_dumps, settle_memory
+from keys.agent.process import forbid_dumps, settle_interpreter
 from keys.engine import open_engine
 from vault import metrics, running
 from vault.cli.common import prepared
@@ -130,7 +130,7 @@ def _preload() -> None:
     # The server starts workers as the interpreter's default says, which Python 3.14 changed (multiprocessing).
     multiprocessing.set_start_method("fork", force=True)
     importlib.import_module("vault.web.app")
-    settle_memory()
+    settle_interpreter()
 
 
 def _serve(settings: Settings) -> None:
