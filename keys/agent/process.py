@@ -13,6 +13,7 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_PR_SET_NAME: Final = 15
 """prctl(2), linux/prctl.h"""
 _NEW_OBJECTS: Final = 70_000
 """Containers made before the collector looks at them; 700 by default (gc, Python's library reference)."""
@@ -31,9 +32,11 @@ def die_with_parent(parent: int) -> None:
 
 
 def name_process(name: str) -> None:
-    """Show a name of up to 15 bytes where processes are listed (proc(5), /proc/pid/comm); before `forbid_dumps`."""
-    with open("/proc/self/comm", "w") as comm:  # noqa: PTH123
-        comm.write(name)
+    """Show a name of up to 15 bytes where processes are listed (proc(5), /proc/pid/comm); for the main thread.
+
+    Not by writing that file: it is root's once dumps are forbidden, also in what is forked afterwards.
+    """
+    _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def forbid_dumps() -> None:

@@ -171,7 +171,9 @@ def form() -> Iterator[Form]:
         time.sleep(0.05)
     yield made
     made.end()
+    failing = [log.name for log in base.glob("*.log") if "Traceback" in log.read_text()]
     shutil.rmtree(base)
+    assert not failing, f"a process of these failed, perhaps again and again: {failing}"
 
 
 def _ready(form: Form, role: str, url: str) -> Client:
