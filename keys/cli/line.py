@@ -3,6 +3,7 @@
 import base64
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -18,9 +19,14 @@ from keys.primitives import random_bytes
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 TIMEOUT_SECONDS: Final = 30
-_NO_ANSWER: Final = "the vault does not answer; what was asked for may have been done: look again"
+_PAUSES_SECONDS: Final = (0.1, 0.3, 0.6)
+"""Between tries to read: a vault that was just sealed ends the workers that held keys, and starts others."""
 _STATUS: Final = "/v1/keys/status"
 _MESSAGES: Final = "/v1/keys/messages"
+
+
+class _NoAnswerError(UnavailableError):
+    default = "the vault does not answer; what was asked for may have been done: look again"
 
 
 class Line:
@@ -52,7 +58,7 @@ class Line:
             MessageError: what was answered is no agent's statement, or an earlier one.
         """
         nonce = random_bytes(BOOT_BYTES)
-        raw = self._ask("GET", f"{_STATUS}?nonce={nonce.hex()}", b"")
+        raw = self._read(f"{_STATUS}?nonce={nonce.hex()}")
         try:
             said = json.loads(raw)
             parts = [base64.b64decode(said[part], validate=True) for part in ("statement", "signature")]
@@ -80,6 +86,14 @@ class Line:
         raw, digest = message(officer, to, do, args)
         return answered(self._ask("POST", _MESSAGES, raw), officer, to.agent, digest)
 
+    def _read(self, path: str) -> bytes:
+        for pause in _PAUSES_SECONDS:
+            try:
+                return self._ask("GET", path, b"")
+            except _NoAnswerError:
+                time.sleep(pause)
+        return self._ask("GET", path, b"")
+
     def _ask(self, method: str, path: str, body: bytes) -> bytes:
         if self._secure:
             context = ssl.create_default_context()
@@ -93,7 +107,7 @@ class Line:
             answer = connection.getresponse()
             raw = answer.read(MAX_ANSWER_BYTES)
         except (OSError, HTTPException):
-            raise UnavailableError(_NO_ANSWER) from None
+            raise _NoAnswerError from None
         finally:
             connection.close()
         if answer.status == HTTPStatus.BAD_REQUEST:
