@@ -196,9 +196,7 @@ class Exchanging:
     def _redeem(self, client: Client, wishes: dict[int, Redeeming]) -> Given:
         digests = {at: handoff_hash(wish.handoff) for at, wish in wishes.items()}
         items = [{"hash": digests[at], "purpose": wish.purpose} for at, wish in wishes.items()]
-        seen: dict[bytes, StandingRow] = {}
-        answering = partial(self._answers, seen)
-        answer = self._exchange.call("exchange.redeem", {"taker": client.id, "items": items}, answering)
+        answer = self._exchange.call("exchange.redeem", {"taker": client.id, "items": items}, self._answers)
         given: Given = dict(zip(wishes, answer["items"], strict=True))
         fresh = {at: item for at, item in given.items() if "link" in item}
         if fresh:
@@ -206,10 +204,7 @@ class Exchanging:
             for at in fresh:
                 if consumed is None or digests[at] not in consumed:
                     given[at] = {"error": "busy" if consumed is None else "subject"}
-        pids = {item["pid"] for item in given.values() if "pid" in item}
-        tokens = self._showing.tokens({pid: seen[pid] for pid in pids & seen.keys()})
-        if unseen := pids - seen.keys():
-            tokens |= self._showing.tokens(batches.living_all(self._directory, unseen))
+        tokens = self._living_tokens(item["pid"] for item in given.values() if "pid" in item)
         return {at: {**item, "token": tokens[item["pid"]]} if "pid" in item else item for at, item in given.items()}
 
     def _make(self, client: Client, fresh: list[dict[str, Any]], intent: bytes) -> set[bytes] | None:
@@ -236,14 +231,10 @@ class Exchanging:
                 raise
             return None
 
-    def _answers(self, seen: dict[bytes, StandingRow], what: str, args: Mapping[str, Any]) -> object:
-        """Serve what redeeming asks for: which tokens are still good, and the standings with the persons' tags.
-
-        The standings that are shown, as they are, are `seen`: their tokens are told without reading them again.
-        """
+    def _answers(self, what: str, args: Mapping[str, Any]) -> object:
+        """Serve what redeeming asks for: which tokens are still good, and the standings with the persons' tags."""
         if what == "tags":
-            tags = args["values"]
-            return self._shown(seen, tags, self._directory.rows(exchanges.TAKEN, tags=tags))
+            return self._tagged(args["values"])
         if what != "exchange":
             raise ProtocolError(f"the agent asked for {what}, which an exchange does not give")
         directory, tags = self._directory, args["tags"]
@@ -251,17 +242,22 @@ class Exchanging:
         given, *taken = directory.read(batches.finding(directory, args["tokens"]), *taking)
         now = self._now()
         good = [{"pid": row.pid, "generation": row.generation} for row in given.rows if _is_active(row, now)]
-        shown = {sector: self._shown(seen, tags[sector], found.rows) for sector, found in zip(tags, taken, strict=True)}
+        shown = {sector: self._shown(tags[sector], found.rows) for sector, found in zip(tags, taken, strict=True)}
         return {"tokens": good, "tags": shown}
 
-    def _shown(self, seen: dict[bytes, StandingRow], tags: list[bytes], rows: Sequence[Any]) -> object:
+    def _tagged(self, tags: list[bytes]) -> object:
+        return self._shown(tags, self._directory.rows(exchanges.TAKEN, tags=tags))
+
+    def _shown(self, tags: list[bytes], rows: Sequence[Any]) -> object:
         """Return the standings with these person tags; what is more than a standing alone the slower way."""
         shown = gathered(rows)
         if not all(one.alone and one.rows[0].link for one in shown.values()):
             return self._linking.answers("tags", {"values": tags})
-        seen.update({pid: one.row for pid, one in shown.items()})
         asked = {row.asked: row.pid for row in rows}
         return [{"tag": tag, "standing": shown[pid].evidence()} for tag, pid in asked.items()]
+
+    def _living_tokens(self, pids: Iterable[bytes]) -> dict[bytes, str]:
+        return self._showing.tokens(batches.living_all(self._directory, set(pids)))
 
 
 def _joined(attempt: Attempting, asked: Sequence[tuple[Client, Any]]) -> list[dict[str, Any]]:
