@@ -212,6 +212,8 @@ def main(
     """Import COUNTS invented people, each into a fresh vault."""
     RESULTS.mkdir(exist_ok=True)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in more.items() if value is not None]
+    if not all("=" in setting for setting in settings):
+        raise click.BadParameter("as in shared_buffers=6GB", param_hint="--set")
     given = dict(setting.split("=", 1) for setting in settings)
     told: list[dict[str, Any]] = []
     for count in counts:

@@ -188,6 +188,16 @@ def test_large_batches_that_come_together_each_get_all_of_theirs_and_an_audit_ro
     assert sum(counts.values()) == 2000
 
 
+def test_large_batches_that_come_together_get_no_more_than_the_budget_holds(served: Server) -> None:
+    chat, blog, rita = two_providers(served, "--per-hour", "500")
+    item = {"subject_token": approved(chat, rita), "audience": blog.id, "scope": PURPOSE}
+    clients = [Client(served, chat.id, chat.secret) for _ in range(4)]
+    found = at_once([lambda one=one: items(one, "exchange", {"items": [item] * 200}) for one in clients])  # type: ignore[misc]
+    statuses = [one["status"] for batch in found for one in batch]
+    assert (statuses.count(200), statuses.count(429)) == (500, 300)
+    assert execute(served, "keys", "SELECT count(*) FROM handoff") == [(500,)]
+
+
 def test_a_hand_off_to_a_taker_whose_token_was_rotated_gives_the_one_that_is_good(served: Server) -> None:
     chat, blog, rita = two_providers(served)
     token = approved(chat, rita)
