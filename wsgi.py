@@ -8,6 +8,7 @@ import os
 import threading
 from typing import Any
 
+from keys.agent.process import take_short_turns
 from vault import metrics
 from vault.config import load
 from vault.logs import configure
@@ -34,6 +35,7 @@ class Application:
         """Tie this process to its parent and to the seal, once."""
         with self._lock:
             if self._pid != os.getpid():
+                take_short_turns()
                 end_with_parent()
                 end_with_seal(self._vault)
                 metrics.shared().begin(

@@ -4,8 +4,10 @@ import ctypes
 import gc
 import json
 import os
+import platform
 import resource
 import signal
+import struct
 import sys
 import time
 import traceback
@@ -21,6 +23,12 @@ _TURN_SECONDS: Final = 0.0005
 """How long a thread that computes goes on while another waits; 5 ms by default (sys.setswitchinterval)."""
 _M_ARENA_MAX: Final = -8
 """malloc.h of the GNU C library"""
+_SCHED_CALLS: Final = {"x86_64": (314, 315), "aarch64": (274, 275), "riscv64": (274, 275)}
+"""The numbers of sched_setattr(2) and sched_getattr(2), which the C library has no functions for, by machine."""
+_SCHED_ATTR: Final = struct.Struct("=IIQiIQQQ")
+"""size, policy, flags, nice, priority, runtime, deadline, period (linux/sched/types.h, SCHED_ATTR_SIZE_VER0)"""
+_SLICE_NANOSECONDS: Final = 250_000
+"""How long a thread computes before another that waits for the core has it; some 3 ms by default on two cores."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -61,6 +69,23 @@ def settle_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)
     sys.setswitchinterval(_TURN_SECONDS)
+
+
+def take_short_turns() -> None:
+    """Have this thread, and those that it starts from now on, give a core up sooner where others wait for it.
+
+    With Linux 6.12 and later, which take a slice for ordinary threads (sched(7), `sched_runtime`); no other setting is
+    changed, and elsewhere nothing. It costs rate and saves waiting: for those who answer many short requests.
+    """
+    put, get = _SCHED_CALLS.get(platform.machine(), (0, 0))
+    given = ctypes.create_string_buffer(_SCHED_ATTR.size)
+    if not get or _libc.syscall(get, 0, given, _SCHED_ATTR.size, 0):
+        return
+    size, policy, flags, nice, priority, _, deadline, period = _SCHED_ATTR.unpack(given)
+    if policy in {os.SCHED_OTHER, os.SCHED_BATCH}:  # of others the runtime says something else
+        _libc.syscall(
+            put, 0, _SCHED_ATTR.pack(size, policy, flags, nice, priority, _SLICE_NANOSECONDS, deadline, period), 0
+        )
 
 
 def log(event: str, **fields: str | int) -> None:
