@@ -1,7 +1,7 @@
 """Hand-offs: what a provider gives another to redeem, once, within minutes, for the other's own token.
 
     hnd_ = base64url of 32 random bytes; the key store keeps SHA-256(text) → a frame under the map key
-    frame = msgpack {rid, pid, generation, giver, taker, taker_sector, purpose, agreement, expires}
+    frame = msgpack {rid, uid, pid, generation, giver, taker, taker_sector, purpose, agreement, expires}
 
 Guarantees: whoever steals the store can neither redeem a hand-off nor tell whose it is; a row with another end than the
 sealed one does not open.
@@ -43,6 +43,7 @@ class Handoff:
 
     Attributes:
         rid: the record of the person at the giver; a person who is united meanwhile is found through it.
+        uid: the person, as the record said when it was opened.
         pid, generation: the giver's token that it was made from; it must still be good when it is redeemed.
         giver, taker: client ids.
         taker_sector: where it is good.
@@ -52,6 +53,7 @@ class Handoff:
     """
 
     rid: bytes
+    uid: bytes
     pid: bytes
     generation: int
     giver: str
@@ -80,8 +82,8 @@ def draw_all(keyring: Keyring, said: Sequence[Handoff]) -> list[tuple[str, dict[
         text = handoff_text(secret)
         digest = handoff_hash(text)
         plain = pack({
-            "rid": one.rid, "pid": one.pid, "generation": one.generation, "giver": one.giver, "taker": one.taker,
-            "taker_sector": one.taker_sector, "purpose": one.purpose, "agreement": one.agreement,
+            "rid": one.rid, "uid": one.uid, "pid": one.pid, "generation": one.generation, "giver": one.giver,
+            "taker": one.taker, "taker_sector": one.taker_sector, "purpose": one.purpose, "agreement": one.agreement,
             "expires": one.expires,
         })  # fmt: skip
         sealed = seal(digest, plain, salt)
@@ -98,10 +100,13 @@ def from_row(keyring: Keyring, row: Any) -> Handoff:  # noqa: ANN401 - a SQL row
     """Return the hand-off of a row.
 
     Raises:
-        OpenError: altered or moved.
+        OpenError: altered or moved, or of a version that said something else.
     """
     plain = keyring.opener("map", row.sealed).open(Purpose.HANDOFF, _place(keyring, row.hash), row.sealed)
-    handoff = Handoff(**msgpack.unpackb(plain))
+    try:
+        handoff = Handoff(**msgpack.unpackb(plain))
+    except TypeError:
+        raise OpenError from None
     if handoff.expires != row.expires:
         raise OpenError
     return handoff

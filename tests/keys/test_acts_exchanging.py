@@ -143,12 +143,26 @@ def test_whom_the_taker_has_is_redeemed_without_a_new_record(directory: Director
     assert len(directory.store.rows("record_key")) == 2
 
 
+def test_who_was_united_with_another_since_it_was_opened_is_redeemed_as_whom_he_is_now(directory: Directory) -> None:
+    (one, evidence), (other, others), (_, thirds) = directory.known(), directory.known(), directory.known()
+    [there] = directory.redeemed(directory.opened(others))
+    of_one, of_third = directory.opened(evidence), directory.opened(thirds)
+    uid = records.seal_uid(directory.store.keyring, one.rid, directory.uid(other.rid))
+    put_in(directory.store, one.rid, uid=uid)
+    directory.asked.clear()
+    answers = directory.redeem(of_third, of_one)["items"]
+    assert answers[1] == {"pid": there["pid"], "purpose": "moderation"}
+    assert answers[0]["pid"] != there["pid"]
+    assert directory.asked[:2] == ["exchange"] * 2
+    assert directory.audit().count("exchange.redeemed") == 2
+
+
 def test_nothing_of_a_hand_off_stands_in_clear(directory: Directory) -> None:
     made, evidence = directory.known()
     text = directory.opened(evidence)
     [row] = directory.store.rows("handoff")
     assert row.hash == handoff_hash(text)
-    for value in (text.encode(), made.rid, made.pid, b"shop", b"bank", b"moderation"):
+    for value in (text.encode(), made.rid, directory.uid(made.rid), made.pid, b"shop", b"bank", b"moderation"):
         assert value not in row.sealed
 
 

@@ -69,6 +69,7 @@ class _Person:
 
     sector: str
     pid: bytes
+    uid: bytes
     record: Record
     commitment_key: Secret
 
@@ -169,7 +170,7 @@ def _person(names: Names, load: Callable[[bytes], Record], evidence: object) -> 
         raise
     except KeysError:
         return Refusal.REFUSED
-    return _Person(standing.sector, standing.pid, standing.record, commitment_key)
+    return _Person(standing.sector, standing.pid, standing.uid, standing.record, commitment_key)
 
 
 def _wish(known: list[Agreement] | None, person: _Person | Refusal, item: Args) -> _Wish | Refusal:
@@ -194,8 +195,8 @@ def _drawn(names: Names, wishes: Mapping[int, _Wish]) -> dict[int, _Ready]:
     expires = names.now() + names.limits.handoff_seconds
     said = [
         Handoff(
-            wish.person.record.rid, wish.person.pid, wish.generation, wish.agreement.giver, wish.agreement.taker,
-            wish.agreement.taker_sector, wish.agreement.purpose, wish.agreement.id, expires,
+            wish.person.record.rid, wish.person.uid, wish.person.pid, wish.generation, wish.agreement.giver,
+            wish.agreement.taker, wish.agreement.taker_sector, wish.agreement.purpose, wish.agreement.id, expires,
         )
         for wish in wishes.values()
     ]  # fmt: skip

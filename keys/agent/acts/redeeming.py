@@ -36,17 +36,22 @@ Answers = dict[int, dict[str, Any]]
 """The answers of items, by their place."""
 _Living = dict[tuple[str, bytes], Standing | None]
 """(sector, uid) → the standing there; None where the rows do not agree just now"""
+_Load = Callable[[bytes], Record]
+"""Gives a record of those that were read."""
+_Shown = Sequence[tuple[bytes, Any]]
+"""(tag, the evidence of its standing) as the directory shows them"""
 _Rows = Mapping[bytes, dict[str, Any]]
 """Audit rows by the hash of their hand-off."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A hand-off that may be redeemed, and the person it is of."""
+    """A hand-off that may be redeemed, the person it is of, and the purpose it is asked for, if one was named."""
 
     digest: bytes
     handoff: Handoff
     uid: bytes
+    purpose: object
 
     @property
     def person(self) -> tuple[str, bytes]:
@@ -95,8 +100,7 @@ def redeem(
     """
     taker, wishes = text(args, "taker"), [mapping(item, "item") for item in listed(args, "items", most=MOST_ITEMS)]
     answers: Answers = {}
-    items = _valid(names, taker, wishes, answers)
-    items, living = _asked(names, items, dialogue, answers)
+    items, living = _asked(names, _found(names, taker, wishes, answers), dialogue, answers)
     unclear = {uid for (_, uid), standing in living.items() if standing is None}
     here = {at: item for at, item in items.items() if item.person in living}
     _consume(names, here, living, _held(names, unclear), answers, consume or partial(_consumed, names))
@@ -115,39 +119,58 @@ def _held(names: Names, uids: set[bytes]) -> set[bytes]:
         return intents.held(connection, names.keyring, uids)
 
 
-def _valid(names: Names, taker: str, wishes: list[dict[str, Any]], answers: Answers) -> dict[int, _Item]:
+def _found(names: Names, taker: str, wishes: list[dict[str, Any]], answers: Answers) -> dict[int, _Item]:
+    """Return the hand-offs that are there for the taker, each with the person that it was opened for."""
     digests = [octets(wish, "hash", _HASH_BYTES) for wish in wishes]
     with reading(names.engine) as connection:
         found = handoffs.find(connection, names.keyring, set(digests))
-        known = {handoff for handoff in found.values() if handoff is not None}
-        agreed_rows, rows = run(
-            connection, agreements.reading_ids(connection, {handoff.agreement for handoff in known}),
-            records.reading_rids(connection, {handoff.rid for handoff in known}),
-        )  # fmt: skip
-    try:
-        agreed = agreements.by_id(names.keyring, agreed_rows.rows)
-    except KeysError:
-        raise RefusedError from None
-    load = among(records.intact(names.keyring, rows.rows))
     items: dict[int, _Item] = {}
     for at, (wish, digest) in enumerate(zip(wishes, digests, strict=True)):
         handoff = found.pop(digest, None)  # the second of two that are equal finds nothing
-        item = _item(names, taker, digest, handoff, agreed, load)
-        if isinstance(item, _Item) and wish.get("purpose") not in {None, item.handoff.purpose}:
-            item = Refusal.SCOPE
-        if isinstance(item, _Item):
-            items[at] = item
+        if handoff is None or handoff.taker != taker or handoff.expires <= names.now():
+            answers[at] = refused(Refusal.SUBJECT)
         else:
-            answers[at] = refused(item)
+            items[at] = _Item(digest, handoff, handoff.uid, wish.get("purpose"))
     return items
 
 
-def _item(
-    names: Names, taker: str, digest: bytes, handoff: Handoff | None, agreed: Mapping[bytes, Agreement],
-    load: Callable[[bytes], Record],
-) -> _Item | Refusal:  # fmt: skip
-    if handoff is None or handoff.taker != taker or handoff.expires <= names.now():
-        return Refusal.SUBJECT
+def _asked(
+    names: Names, items: dict[int, _Item], dialogue: Dialogue, answers: Answers
+) -> tuple[dict[int, _Item], _Living]:
+    """Drop the hand-offs that are good no more; find who the taker has.
+
+    What was opened for somebody who is another person by now, since two were united, is asked for once more.
+    """
+    settled: dict[int, _Item] = {}
+    living: _Living = {}
+    while items:
+        pids = sorted({item.handoff.pid for item in items.values()})
+        tags = _tags(names, {item.person for item in items.values()})
+        asked = {sector: sorted(of_sector) for sector, of_sector in tags.items()}
+        answer = mapping(dialogue.ask("exchange", tokens=pids, tags=asked), "exchange")
+        rows = (mapping(row, "token") for row in listed(answer, "tokens"))
+        good = {(octets(row, "pid"), row.get("generation")) for row in rows}
+        given = mapping(answer.get("tags"), "tags")
+        shown = {sector: _rows_of(given, sector) for sector in tags}
+        agreed, load = _read(names, [item.handoff for item in items.values()], shown.values())
+        others: dict[int, _Item] = {}
+        for at, item in items.items():
+            outcome = _still(names, item, agreed, load, good)
+            if isinstance(outcome, Refusal):
+                answers[at] = refused(outcome)
+            else:
+                (settled if outcome.person == item.person else others)[at] = outcome
+        for sector, of_sector in tags.items():
+            living |= _standings(names, load, sector, of_sector, shown[sector])
+        items = others
+    return settled, living
+
+
+def _still(
+    names: Names, item: _Item, agreed: Mapping[bytes, Agreement], load: _Load, good: Collection[tuple[bytes, Any]]
+) -> _Item | Refusal:
+    """Return a hand-off with the person that it is of now, if what it was opened from is still good."""
+    handoff = item.handoff
     agreement = agreed.get(handoff.agreement)
     if agreement is None or not agreement.active:
         return Refusal.SUBJECT
@@ -158,28 +181,26 @@ def _item(
         return Refusal.SUBJECT  # erased meanwhile
     except KeysError:
         return Refusal.REFUSED
-    return _Item(digest, handoff, uid) if may_be_exchanged(record) else Refusal.SUBJECT
+    if not may_be_exchanged(record):
+        return Refusal.SUBJECT
+    if item.purpose not in {None, handoff.purpose}:
+        return Refusal.SCOPE
+    # The giver's token was given up, or is not active any more, unless it is among the good.
+    return replace(item, uid=uid) if (handoff.pid, handoff.generation) in good else Refusal.SUBJECT
 
 
-def _asked(
-    names: Names, items: dict[int, _Item], dialogue: Dialogue, answers: Answers
-) -> tuple[dict[int, _Item], _Living]:
-    """Drop the hand-offs whose giver's token was given up, or is not active any more; find who the taker has."""
-    if not items:
-        return {}, {}
-    pids = sorted({item.handoff.pid for item in items.values()})
-    tags = _tags(names, {item.person for item in items.values()})
-    asked = {sector: sorted(of_sector) for sector, of_sector in tags.items()}
-    answer = mapping(dialogue.ask("exchange", tokens=pids, tags=asked), "exchange")
-    rows = (mapping(row, "token") for row in listed(answer, "tokens"))
-    good = {(octets(row, "pid"), row.get("generation")) for row in rows}
-    gone = {at for at, item in items.items() if (item.handoff.pid, item.handoff.generation) not in good}
-    answers |= {at: refused(Refusal.SUBJECT) for at in gone}
-    shown = mapping(answer.get("tags"), "tags")
-    living: _Living = {}
-    for sector, of_sector in tags.items():
-        living |= _standings(names, sector, of_sector, listed(shown, sector))
-    return {at: item for at, item in items.items() if at not in gone}, living
+def _read(names: Names, known: Collection[Handoff], shown: Iterable[_Shown]) -> tuple[Mapping[bytes, Agreement], _Load]:
+    """Return the agreements of hand-offs, and what gives their records and those that standings lead to."""
+    rids = {handoff.rid for handoff in known} | _rids(names, shown)
+    with reading(names.engine) as connection:
+        agreed, rows = run(
+            connection, agreements.reading_ids(connection, {handoff.agreement for handoff in known}),
+            records.reading_rids(connection, rids),
+        )  # fmt: skip
+    try:
+        return agreements.by_id(names.keyring, agreed.rows), among(records.intact(names.keyring, rows.rows))
+    except KeysError:
+        raise RefusedError from None
 
 
 def _tags(names: Names, persons: Iterable[tuple[str, bytes]]) -> dict[str, dict[bytes, bytes]]:
@@ -190,20 +211,23 @@ def _tags(names: Names, persons: Iterable[tuple[str, bytes]]) -> dict[str, dict[
     return tags
 
 
-def _standings(names: Names, sector: str, tags: Mapping[bytes, bytes], answer: list[Any]) -> _Living:
+def _rows_of(answer: Args, name: str) -> _Shown:
+    rows = [mapping(row, "tag") for row in listed(answer, name)]
+    return [(octets(row, "tag"), row.get("standing")) for row in rows]
+
+
+def _rids(names: Names, shown: Iterable[_Shown]) -> set[bytes]:
+    """Return the records that standings lead to."""
+    return {rid for rows in shown for _, evidence in rows if evidence for rid in rids_of(names, evidence)}
+
+
+def _standings(names: Names, load: _Load, sector: str, tags: Mapping[bytes, bytes], shown: _Shown) -> _Living:
     """Return the standings that rows of the directory show of persons."""
-    rows = [mapping(row, "tag") for row in answer]
-    shown = [row.get("standing") for row in rows if row.get("standing")]
-    rids = {rid for evidence in shown for rid in rids_of(names, evidence)}
-    with reading(names.engine) as connection:
-        [found_rows] = run(connection, records.reading_rids(connection, rids))
-    load = among(records.intact(names.keyring, found_rows.rows))
     found: _Living = {}
-    for row in rows:
-        person = tags.get(octets(row, "tag"))
+    for tag, evidence in shown:
+        person = tags.get(tag)
         if person is None:
             raise ProtocolError("tags: a row that was not asked for")
-        evidence = row.get("standing")
         found[sector, person] = evidence and _checked(names, load, sector, person, evidence)
     return found
 
@@ -212,14 +236,13 @@ def _living(names: Names, persons: Iterable[tuple[str, bytes]], dialogue: Dialog
     """Return the standings of persons in their takers' sectors."""
     found: _Living = {}
     for sector, tags in _tags(names, persons).items():
-        answer = listed({"tags": dialogue.ask("tags", sector=sector, values=sorted(tags))}, "tags")
-        found |= _standings(names, sector, tags, answer)
+        shown = _rows_of({"tags": dialogue.ask("tags", sector=sector, values=sorted(tags))}, "tags")
+        _, load = _read(names, (), [shown])
+        found |= _standings(names, load, sector, tags, shown)
     return found
 
 
-def _checked(
-    names: Names, load: Callable[[bytes], Record], sector: str, uid: bytes, evidence: object
-) -> Standing | None:
+def _checked(names: Names, load: _Load, sector: str, uid: bytes, evidence: object) -> Standing | None:
     try:
         standing = check_shown(names, evidence, load)
     except (RefusedError, MissingError):
