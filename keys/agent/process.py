@@ -27,7 +27,7 @@ _SCHED_CALLS: Final = {"x86_64": (314, 315), "aarch64": (274, 275), "riscv64": (
 """The numbers of sched_setattr(2) and sched_getattr(2), which the C library has no functions for, by machine."""
 _SCHED_ATTR: Final = struct.Struct("=IIQiIQQQ")
 """size, policy, flags, nice, priority, runtime, deadline, period (linux/sched/types.h, SCHED_ATTR_SIZE_VER0)"""
-_SLICE_NANOSECONDS: Final = 250_000
+_SLICE_NANOSECONDS: Final = 500_000
 """How long a thread computes before another that waits for the core has it; some 3 ms by default on two cores."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
