@@ -136,6 +136,22 @@ def test_an_import_that_was_killed_goes_on_where_it_was_and_doubles_nobody(serve
     assert (again["id"], again["rows_per_second"]) == (told["id"], 0)
 
 
+def test_with_chunks_of_another_size_it_is_another_import_that_doubles_nobody_and_says_who_stands(
+    served: Server, tmp_path: Path
+) -> None:
+    lines = [line(number) for number in range(40)]
+    first = done(served, as_lines(tmp_path / "part.jsonl", lines[:20]), "--chunk-rows", "10")
+    file, refused = as_lines(tmp_path / "whole.jsonl", lines), tmp_path / "refused.jsonl"
+    told = done(served, file, "--chunk-rows", "15", "--refused", str(refused))
+    assert (told["accepted"], told["refused"]) == (20, 20)
+    assert told["id"] != first["id"]
+    assert [one["row"] for one in read(refused)] == list(range(1, 21))
+    again = done(served, file, "--chunk-rows", "8", "--refused", str(refused))
+    assert (again["accepted"], again["refused"]) == (0, 40)
+    assert again["id"] not in {first["id"], told["id"]}
+    assert len(served.sql("directory", "select 1 from account")) == 40
+
+
 def test_an_import_is_undone_by_the_same_command(served: Server, tmp_path: Path) -> None:
     file = as_lines(tmp_path / "people.jsonl", [line(number) for number in range(30)])
     first = done(served, file)

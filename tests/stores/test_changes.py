@@ -184,6 +184,15 @@ def test_who_calls_is_remembered_until_a_commit_on_his_token_is_about_to_be(dire
     assert known.bearer(*asked) is None
 
 
+def test_of_ten_thousand_tokens_that_are_remembered_the_oldest_goes_for_one_more(directory: Directory) -> None:
+    known = RememberedClients(directory.store, directory.changes)
+    asked = [("cli_chat", number.to_bytes(16, "big")) for number in range(10_001)]
+    for begin in range(0, len(asked), 1000):
+        assert None not in known.find_bearers(asked[begin : begin + 1000])
+    remembered = [known.bearer(*one) is not None for one in asked]
+    assert remembered == [False] + [True] * 10_000
+
+
 def test_what_is_rolled_back_holds_nothing_up(directory: Directory) -> None:
     stamp = directory.changes.stamp(ANNA)
     _fails(directory, lambda unit: unit.execute(text("nothing of SQL")))
