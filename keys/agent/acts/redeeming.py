@@ -191,11 +191,11 @@ def _still(
 
 def _read(names: Names, known: Collection[Handoff], shown: Iterable[_Shown]) -> tuple[Mapping[bytes, Agreement], _Load]:
     """Return the agreements of hand-offs, and what gives their records and those that standings lead to."""
-    rids = {handoff.rid for handoff in known} | _rids(names, shown)
+    rids = {rid for rows in shown for _, evidence in rows if evidence for rid in rids_of(names, evidence)}
     with reading(names.engine) as connection:
         agreed, rows = run(
             connection, agreements.reading_ids(connection, {handoff.agreement for handoff in known}),
-            records.reading_rids(connection, rids),
+            records.reading_rids(connection, rids | {handoff.rid for handoff in known}),
         )  # fmt: skip
     try:
         return agreements.by_id(names.keyring, agreed.rows), among(records.intact(names.keyring, rows.rows))
@@ -214,11 +214,6 @@ def _tags(names: Names, persons: Iterable[tuple[str, bytes]]) -> dict[str, dict[
 def _rows_of(answer: Args, name: str) -> _Shown:
     rows = [mapping(row, "tag") for row in listed(answer, name)]
     return [(octets(row, "tag"), row.get("standing")) for row in rows]
-
-
-def _rids(names: Names, shown: Iterable[_Shown]) -> set[bytes]:
-    """Return the records that standings lead to."""
-    return {rid for rows in shown for _, evidence in rows if evidence for rid in rids_of(names, evidence)}
 
 
 def _standings(names: Names, load: _Load, sector: str, tags: Mapping[bytes, bytes], shown: _Shown) -> _Living:
