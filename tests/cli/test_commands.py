@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from keys.cli.main import cli as keys_cli
 from tests.forking import in_fork
 from tests.people import person
+from tests.ports import free_port
 from tests.serving import BIN, Server
 from vault.cli.main import cli as vault_cli
 
@@ -25,7 +26,8 @@ GROUPS = {"idvault": vault_cli, "idvault-keys": keys_cli}
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("IDVAULT_")}
-    return {**plain, "IDVAULT_HOME": str(home), **more}
+    # Not the default address: whoever runs the tests may have a vault served there.
+    return {**plain, "IDVAULT_HOME": str(home), "IDVAULT_BIND": f"127.0.0.1:{free_port()}", **more}
 
 
 def run(home: Path, *arguments: str, program: str = "idvault", **more: str) -> subprocess.CompletedProcess[str]:
