@@ -1,8 +1,6 @@
 """Processes of a served vault: who ends with whom, what is open to others, what seal and unseal do to them."""
 
-import ctypes
 import os
-import platform
 import signal
 import sqlite3
 import stat
@@ -21,6 +19,7 @@ from keys.agent.settings import SOCKETS
 from tests.forking import is_agent
 from tests.people import person
 from tests.serving import BIN, Client, Server
+from tests.turns import SHORT, scheduled
 
 pytestmark = pytest.mark.sqlite  # the stores are files that one process locks
 
@@ -381,9 +380,7 @@ def test_key_holders_and_workers_cannot_be_dumped(unstarted: Server) -> None:
 
 def test_every_thread_of_a_worker_takes_short_turns_of_a_core_and_none_of_the_key_holders(unstarted: Server) -> None:
     unstarted.start()
-    major, minor = (int(part) for part in os.uname().release.split(".")[:2])
-    short = 500_000 if (major, minor) >= (6, 12) else 0  # before, the kernel takes none for ordinary threads
-    assert [_slices(pid) for pid in workers(unstarted)] == [{short}] * 2
+    assert [_slices(pid) for pid in workers(unstarted)] == [{SHORT}] * 2
     kept = [_slices(pid) for pid in holders(unstarted).values()]
     assert len(kept) == 2
     assert not any(500_000 in of_holder for of_holder in kept)
@@ -391,16 +388,7 @@ def test_every_thread_of_a_worker_takes_short_turns_of_a_core_and_none_of_the_ke
 
 
 def _slices(pid: int) -> set[int]:
-    """Return how long each thread of a process computes before another has its core, in nanoseconds."""
-    return {_slice(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()}
-
-
-def _slice(thread: int) -> int:
-    # sched_getattr(2), which the C library has no function for, and its `sched_runtime`
-    given = ctypes.create_string_buffer(48)
-    assert not ctypes.CDLL(None).syscall({"x86_64": 315}.get(platform.machine(), 275), thread, given, len(given), 0)
-    slice_: int = struct.unpack_from("=Q", given, 24)[0]
-    return slice_
+    return {scheduled(int(thread.name))[-1] for thread in Path(f"/proc/{pid}/task").iterdir()}
 
 
 def test_serve_does_not_outlive_its_agent_unawares(unstarted: Server) -> None:

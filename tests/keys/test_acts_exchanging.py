@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import msgpack
 import pytest
 
 from keys import intents, records
@@ -155,6 +156,24 @@ def test_who_was_united_with_another_since_it_was_opened_is_redeemed_as_whom_he_
     assert answers[0]["pid"] != there["pid"]
     assert directory.asked[:2] == ["exchange"] * 2
     assert directory.audit().count("exchange.redeemed") == 2
+
+
+def test_a_hand_off_of_an_earlier_version_which_names_nobody_is_answered_as_unknown(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, evidence = directory.known()
+
+    class Former(msgpack.Packer):  # type: ignore[misc]
+        def pack(self, said: Any) -> bytes:
+            former = {name: value for name, value in said.items() if name != "uid"} if isinstance(said, dict) else said
+            packed: bytes = super().pack(former)
+            return packed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(msgpack, "Packer", Former)
+        text = directory.opened(evidence)
+    assert directory.redeem(text) == {"items": [{"error": "subject"}]}
+    assert len(directory.store.rows("handoff")) == 1
 
 
 def test_nothing_of_a_hand_off_stands_in_clear(directory: Directory) -> None:
