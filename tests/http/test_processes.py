@@ -379,7 +379,9 @@ def test_key_holders_and_workers_cannot_be_dumped(unstarted: Server) -> None:
 
 
 def test_every_thread_of_a_worker_takes_short_turns_of_a_core_and_none_of_the_key_holders(unstarted: Server) -> None:
-    unstarted.start()
+    unstarted.start()  # which waits for an answer, that one worker gives while the other may not have begun
+    assert eventually(lambda: [len(_threads(pid)) > 1 for pid in workers(unstarted)] == [True] * 2)
+    unstarted.provider("chat").registered(person(1), "one")
     assert [_slices(pid) for pid in workers(unstarted)] == [{SHORT}] * 2
     kept = [_slices(pid) for pid in holders(unstarted).values()]
     assert len(kept) == 2
@@ -388,7 +390,11 @@ def test_every_thread_of_a_worker_takes_short_turns_of_a_core_and_none_of_the_ke
 
 
 def _slices(pid: int) -> set[int]:
-    return {scheduled(int(thread.name))[-1] for thread in Path(f"/proc/{pid}/task").iterdir()}
+    return {scheduled(thread)[-1] for thread in _threads(pid)}
+
+
+def _threads(pid: int) -> list[int]:
+    return [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def test_serve_does_not_outlive_its_agent_unawares(unstarted: Server) -> None:
