@@ -24,6 +24,7 @@ ROLES: Final = ("all", "directory", "identity")
 _PREFIX: Final = "IDVAULT_"
 _BIND: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^:\[\]\s]+):[0-9]{1,5}", re.ASCII)
 _ISSUER: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?", re.ASCII)
+_CONTACT: Final = re.compile(r"mailto:[!-?A-~]+@[!-?A-~]+|https://[!-~]+|tel:\+[0-9-]+", re.ASCII)
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9.:/_\[\]-]{1,255}", re.ASCII)
 _MOST_LEAVES: Final = 10_000
 """What one act of the agent takes."""
@@ -44,6 +45,8 @@ class Settings:
     bind: str = "127.0.0.1:8400"
     issuer: str = ""
     """The URL by which clients know the vault, without a path; default: http and the address it serves on."""
+    security_contact: str = ""
+    """Whom to tell of a weakness, a URI; default: the mailbox `security` at the issuer's host (RFC 2142)."""
     identity_url: str = ""
     directory_url: str = ""
     keys_url: str = ""
@@ -239,6 +242,8 @@ def _check(settings: Settings) -> None:
         raise StartError(
             "issuer: http or https and a host, such as https://vault.example; no path, no slash at the end"
         )
+    if settings.security_contact and not _CONTACT.fullmatch(settings.security_contact):
+        raise StartError("security_contact: a URI that begins with mailto:, https:// or tel:+")
     if not _ORIGIN.fullmatch(settings.origin):
         raise StartError("log_origin: an address without a scheme, a space or a plus, such as vault.example/log")
     _check_numbers(settings)

@@ -78,6 +78,7 @@ WITHOUT_BEARER: Final = {
     "GET /docs/swagger/<path:filename>":           (404, 404, 404),
     "GET /docs/oauth2-redirect.html":              (200, 200, 200),
     "GET /.well-known/oauth-authorization-server": (200, 200, 200),
+    "GET /.well-known/security.txt":               (200, 200, 200),
     "GET /jwks.json":                              (200, 200, 503),
     # The public log is read whatever the vault's state; this one has nothing in it yet.
     "GET /log/checkpoint":                         (404, 404, 404),

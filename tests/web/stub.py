@@ -45,6 +45,7 @@ class StubSettings:
     max_batch_bytes: int = 4 * 1024 * 1024
     batch_items_max: int = 1000
     issuer_url: str = "https://vault.example"
+    security_contact: str = ""
     page_items: int = 50
     page_items_max: int = 200
 

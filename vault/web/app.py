@@ -29,6 +29,7 @@ from vault.web.pages.health import add_health
 from vault.web.pages.log import add_log
 from vault.web.pages.metrics import add_metrics
 from vault.web.pages.officers import add_officers
+from vault.web.pages.security import add_security
 from vault.web.pages.transparency import add_transparency
 from vault.web.problems import problem_response, refusal_of
 from vault.web.refusals import refusal
@@ -156,6 +157,7 @@ def create_app(vault: "Vault", request_log: "RequestLog | None" = None) -> Vault
         ahead += [add_token(app, vault), add_introspection(app, vault)]
         add_revocation(app, vault)
         add_metadata(app, vault)
+        add_security(app, vault)
         add_log(app, vault)
         add_transparency(app, vault)
         add_officers(app, vault)

@@ -33,6 +33,7 @@ OPEN_RULES: Final = frozenset(
         "/docs/swagger/<path:filename>",
         "/docs/oauth2-redirect.html",
         "/.well-known/oauth-authorization-server",
+        "/.well-known/security.txt",
         "/jwks.json",
         "/log/checkpoint",
         "/log/tile/<path:path>",
