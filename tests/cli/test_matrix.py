@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from keys.cli.main import cli as keys_cli
+from tests.days import day
 from tests.forking import in_fork
 from tests.http.test_imports import begin, row, stands
 from tests.http.test_log import await_checkpoint
@@ -35,7 +36,7 @@ MAY: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "idvault fsck":                       ("names",    "done",    ("--grace-minutes", "0")),
     "idvault hold lift":                  ("names",    "refused", ("{account}", *ORDER)),
     "idvault hold list":                  ("names",    "done",    ("{account}",)),
-    "idvault hold put":                   ("names",    "pending", ("{account}", *ORDER, "--until", "2027-01-31")),
+    "idvault hold put":                   ("names",    "pending", ("{account}", *ORDER, "--until", str(day(60)))),
     "idvault log checkpoint":             ("standing", "done",    ()),
     "idvault log export":                 ("nothing",  "done",    ("{new}",)),
     "idvault log mirror":                 ("nothing",  "done",    ("{new}",)),
@@ -49,7 +50,7 @@ MAY: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
                                                                    "legal")),
     "idvault provider change":            ("names",    "pending", ("chat", "--file", "{policy}")),
     "idvault provider list":              ("nothing",  "done",    ()),
-    "idvault provider renew":             ("names",    "pending", ("late", "--until", "2027-06-30")),
+    "idvault provider renew":             ("names",    "pending", ("late", "--until", str(day(200)))),
     "idvault provider revoke-exchange":   ("names",    "refused", ("chat", "blog", "--purpose", "p")),
     "idvault provider rotate-secret":     ("standing", "done",    ("blog",)),
     "idvault provider show":              ("names",    "done",    ("chat",)),

@@ -15,9 +15,10 @@ import httpx
 
 from tests.forking import in_fork
 from tests.http.test_processes import eventually, holders, is_ready, workers
+from tests.keys.killing import is_traced
 from tests.serving import Client, Server
 
-RETRY_SECONDS = 12.0
+RETRY_SECONDS = 30.0
 STRACE = shutil.which("strace") or "strace"
 
 
@@ -98,7 +99,4 @@ def assert_whole(server: Server) -> dict[str, Any]:
 
 
 def await_traced(pids: list[int]) -> None:
-    def traced(pid: int) -> bool:
-        return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
-
-    assert eventually(lambda: all(traced(pid) for pid in pids))
+    assert eventually(lambda: all(is_traced(pid) for pid in pids))

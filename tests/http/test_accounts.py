@@ -11,7 +11,6 @@ import pytest
 from tests.people import person
 from tests.serving import Client, Server
 
-MONTH = "2026-12-24T00:00:00Z"
 _NUMBERS = itertools.count(80_000)
 
 

@@ -20,11 +20,11 @@ from tests import serving
 from tests.forking import in_fork
 from tests.http.test_log import await_checkpoint, await_size, key_of
 from tests.http.test_officers import Machines, citizen
-from tests.http.test_processes import eventually
+from tests.http.test_processes import eventually, is_ready
 from tests.http.test_rotation import keys
 from tests.http.test_seals import secret
 from tests.people import person
-from tests.serving import NO_TLS, Client, Server
+from tests.serving import Client, Server
 from vault.backups import Backup
 from vault.domain.clock import SystemClock
 
@@ -108,7 +108,7 @@ def moved(client: Client, server: Server) -> Client:
 
 def opens(server: Server) -> None:
     """Wait until a vault that was unsealed answers."""
-    assert eventually(lambda: httpx.get(f"{server.url}/readyz", verify=NO_TLS).status_code == httpx.codes.OK, 10)
+    assert eventually(lambda: is_ready(server))
 
 
 def is_clean(server: Server) -> None:

@@ -30,6 +30,7 @@ from tests.http.crashing import (
 )
 from tests.http.exchanges import execute, hand_over, redeem, two_providers
 from tests.http.test_processes import eventually, holders, workers
+from tests.keys.killing import end_tracer
 from tests.people import person
 from tests.serving import BIN, Client, Server
 
@@ -291,8 +292,7 @@ def traced(pids: list[int], output: Path, *more: str) -> Iterator[None]:
         await_traced(pids)
         yield
     finally:
-        tracer.terminate()
-        tracer.wait(10)
+        end_tracer(tracer, 1)
 
 
 def anew(server: Server) -> None:

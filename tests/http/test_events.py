@@ -153,7 +153,7 @@ def test_those_who_listen_keep_nobody_from_work_and_one_too_many_is_answered_at_
         # Told to end, the server answers those who rest, and does not wait their time out.
         started = time.monotonic()
         assert served.stop() == 0
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 15, "it would have waited 20 seconds"
         assert [one.result()["items"] for one in waiting] == [[]] * LISTENING
     for one in listeners:
         one.http.close()

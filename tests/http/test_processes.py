@@ -56,15 +56,27 @@ def eventually(holds: Callable[[], bool], seconds: float = BASIC_SECONDS) -> boo
 
 
 def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    """Return the pid of a process's parent; 0 once it ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _children(server: Server) -> dict[int, str]:
+    """Return what the serving process forked, but the agent: pid → name."""
+    assert server.process is not None
+    named = dict[int, str]()
+    for pid in server.processes():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            if parent_of(pid) == server.process.pid and not is_agent(pid):
+                named[pid] = Path(f"/proc/{pid}/comm").read_text().strip()
+    return named
 
 
 def workers(server: Server) -> list[int]:
     """Return the pids of the serving workers."""
-    assert server.process is not None
-    main = server.process.pid
-    mine = [pid for pid in server.processes() if parent_of(pid) == main and not is_agent(pid)]
-    return [pid for pid in mine if Path(f"/proc/{pid}/comm").read_text() != "housekeeping\n"]
+    return [pid for pid, name in _children(server).items() if name != "housekeeping"]
 
 
 def holders(server: Server) -> dict[str, int]:
@@ -79,12 +91,19 @@ def holders(server: Server) -> dict[str, int]:
     for pid in agents:
         if parent_of(pid) not in agents:
             continue  # the supervisor, which has all
+        for target in _held(pid):
+            if target in inodes:
+                found["standing" if inodes[target] in {"directory", "log"} else "names"] = pid
+    return found
+
+
+def _held(pid: int) -> list[str]:
+    """Return what the descriptors of a process are of; none once it ended."""
+    found = list[str]()
+    with suppress(FileNotFoundError, ProcessLookupError):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            door = None
-            with suppress(FileNotFoundError):  # closed meanwhile: no listening socket
-                door = inodes.get(str(descriptor.readlink()))
-            if door is not None:
-                found["standing" if door in {"directory", "log"} else "names"] = pid
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found.append(str(descriptor.readlink()))
     return found
 
 
@@ -118,7 +137,8 @@ def _clear(done: subprocess.CompletedProcess[str]) -> None:
 
 def test_kill_of_serve_leaves_no_process_and_no_orphan_on_the_port(unstarted: Server) -> None:
     unstarted.start()
-    assert len(unstarted.processes()) == 7, "main, two workers, housekeeping, supervisor, two holders"
+    seven = eventually(lambda: len(unstarted.processes()) == 7)
+    assert seven, "main, two workers, housekeeping, supervisor, two holders"
     unstarted.kill()
     assert eventually(lambda: not unstarted.processes()), unstarted.processes()
     unstarted.start()
@@ -244,14 +264,11 @@ def test_readiness_says_in_bounded_time_that_a_key_holder_hangs_and_that_it_goes
 
 
 def _open_stores(pid: int) -> list[str]:
-    names = [os.path.basename(os.readlink(one)) for one in Path(f"/proc/{pid}/fd").iterdir()]  # noqa: PTH115, PTH119
-    return [name for name in names if ".db" in name]
+    return [one for one in _held(pid) if ".db" in Path(one).name]
 
 
 def _housekeeping(server: Server) -> list[int]:
-    assert server.process is not None
-    mine = [pid for pid in server.processes() if parent_of(pid) == server.process.pid]
-    return [pid for pid in mine if Path(f"/proc/{pid}/comm").read_text() == "housekeeping\n"]
+    return [pid for pid, name in _children(server).items() if name == "housekeeping"]
 
 
 def test_the_process_that_forks_workers_opens_no_store_so_that_none_is_born_with_a_lock_held(

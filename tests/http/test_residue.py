@@ -19,7 +19,7 @@ from keys.seals.passphrase import Passphrase
 from keys.seals.sealed import read
 from tests import serving
 from tests.http.test_officers import citizen
-from tests.http.test_processes import eventually, holders
+from tests.http.test_processes import eventually, holders, is_ready
 from tests.http.test_rotation import keys
 from tests.http.test_seals import secret
 from tests.people import person
@@ -98,8 +98,8 @@ def passed(fresh: Server, tmp_path: Path) -> Server:
     words = secret(tmp_path, WORDS)
     keys(fresh, "migrate-seal", "passphrase", "--passphrase-file", words)
     keys(fresh, "unseal", "--passphrase-file", words)
-    chat = fresh.provider("chat")
-    assert eventually(lambda: chat.register(person(1), "anna_1").status_code < 500)
+    assert eventually(lambda: is_ready(fresh))
+    fresh.provider("chat").registered(person(1), "anna_1")
     return fresh
 
 

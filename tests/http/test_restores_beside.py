@@ -29,6 +29,7 @@ WINS: Final = "wins"
 UPGRADE: Final = ("db", "upgrade")
 STARTS: Final = (UPGRADE, ("serve",))
 """Commands that make a vault where there is none."""
+pytestmark = pytest.mark.timeout(3600)  # whole commands, traced, several times a case
 
 
 class Scene:

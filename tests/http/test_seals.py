@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.http.test_officers import Machines, citizen, status
-from tests.http.test_processes import eventually
+from tests.http.test_processes import eventually, is_ready
 from tests.http.test_rotation import keys
 from tests.keys.backends import SoftHsm, Transit
 from tests.openbao import served as served_bao
@@ -46,8 +46,8 @@ def test_one_person_keeps_a_vault_by_a_passphrase(fresh: Server, tmp_path: Path)
     made = keys(fresh, "migrate-seal", "passphrase", "--passphrase-file", words)
     assert made == {"seal": "passphrase", "state": "in_force"}
     assert keys(fresh, "unseal", "--passphrase-file", words)["names"] == "open"
+    assert eventually(lambda: is_ready(fresh))
     assert kept_by(fresh) == "one person alone: who has the passphrase and that file has everything"
-    eventually(lambda: httpx.get(f"{fresh.url}/readyz", verify=NO_TLS).status_code == httpx.codes.OK)
     chat.registered(citizen(2), "maria_1")
     assert chat.register(person(3), "specimen").status_code == httpx.codes.UNPROCESSABLE_ENTITY
     keys(fresh, "seal")

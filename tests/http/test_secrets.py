@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.days import day
 from tests.serving import Client, Server
 
 pytestmark = pytest.mark.sampled
@@ -99,7 +100,8 @@ def test_the_operator_rotates_suspends_and_renews(served: Server) -> None:
     assert chat.get("/v1/accounts").status_code == 401
     form = {"grant_type": "client_credentials"}
     assert bound.http.post("/oauth/token", data=form, auth=(bound.id, bound.secret)).status_code == 401
-    assert served.json("provider", "renew", chat.id, "--until", "2028-12-31")["expires"] == "2029-01-01T00:00:00Z"
+    renewed = served.json("provider", "renew", chat.id, "--until", str(day(700)))
+    assert renewed["expires"] == f"{day(701)}T00:00:00Z", "the day itself is one of its days"
     assert works(chat, made["client_secret"])
     assert "expires" not in served.json("provider", "renew", "life")
 

@@ -16,7 +16,7 @@ from tests.serving import NO_TLS, Client, Server
 pytestmark = pytest.mark.sampled
 
 SENDERS = 24
-STOP_SECONDS = 4.0
+STOP_SECONDS = 8.0
 """What a stop takes at most without requests; who misses the signal is killed after ten."""
 BEFORE_ANY_ANSWER = ("Server disconnected without sending a response.", "[Errno 104] Connection reset by peer")
 """A connection that the server took just before it stopped, and closed with its request unread."""

@@ -15,6 +15,7 @@ import pytest
 
 from tests.http.crashing import STRACE, again, assert_whole, await_traced, is_whole, items, key, roughly_ended
 from tests.http.test_processes import eventually, holders, workers
+from tests.keys.killing import end_tracer
 from tests.people import person
 from tests.serving import Client, Server
 
@@ -120,8 +121,7 @@ def failing(pids: list[int], call: str, output: Path) -> Iterator[None]:
         await_traced(pids)
         yield
     finally:
-        tracer.terminate()
-        tracer.wait(10)
+        end_tracer(tracer)
     assert "INJECTED" in output.read_text(), "the injection must really hit"
 
 

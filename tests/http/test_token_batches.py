@@ -300,7 +300,10 @@ def test_introspecting_by_the_batch_costs_little_an_item(served: Server) -> None
     token = approved(chat, rita)
     body = {"tokens": [token, "nym_" + "A" * 50] * 500}
     items(chat, "introspect", body)
-    started = time.perf_counter()
-    items(chat, "introspect", body)
+    took = list[float]()
+    for _ in range(3):
+        started = time.perf_counter()
+        items(chat, "introspect", body)
+        took.append(time.perf_counter() - started)
     # The goal is 10 µs an item; this bound only tells a statement an item from one for all.
-    assert time.perf_counter() - started < 0.25
+    assert min(took) < 0.25

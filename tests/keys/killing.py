@@ -42,6 +42,14 @@ _TRACED_SECONDS: Final = 60.0
 """What a command takes at most that is traced, on a machine that others use too."""
 
 
+def end_tracer(tracer: subprocess.Popen[bytes], seconds: float = 0.01) -> None:
+    """End a tracer, which has so long to end by itself: told so in the midst of its process's end it never does."""
+    with suppress(subprocess.TimeoutExpired):
+        tracer.wait(seconds)
+    tracer.terminate()
+    tracer.wait(10)
+
+
 @contextmanager
 def killed_at(pid: int, at: Point, output: Path, calls: Sequence[str] = ()) -> Iterator[None]:
     """Kill a process, or count its calls where the point is nowhere. Each of its threads counts for itself.
@@ -58,14 +66,10 @@ def killed_at(pid: int, at: Point, output: Path, calls: Sequence[str] = ()) -> I
         command += ["-e", f"inject={at.call}:signal=KILL:when={at.nth}"]
     tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: _is_traced(pid), "it is traced")
+        until(lambda: is_traced(pid), "it is traced")
         yield
     finally:
-        # A tracer that is told to end in the midst of its process's end never does.
-        with suppress(subprocess.TimeoutExpired):
-            tracer.wait(1 if at.nth else 0.01)
-        tracer.terminate()
-        tracer.wait(10)
+        end_tracer(tracer, 1 if at.nth else 0.01)
 
 
 @contextmanager
@@ -108,11 +112,13 @@ def _stopped(output: Path) -> list[int]:
     return [int(line.split()[0]) for line in lines if _STOPPED in line]
 
 
-def _is_traced(pid: int) -> bool:
+def is_traced(pid: int) -> bool:
+    """Tell whether each thread of a process is: a tracer comes to them one after the other."""
     try:
-        return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:  # it was, and has met its point
-        return True
+        threads = [thread.read_text() for thread in Path(f"/proc/{pid}/task").glob("*/status")]
+    except (FileNotFoundError, ProcessLookupError):  # one ended: the process has met its point, or is looked at again
+        return not Path(f"/proc/{pid}").exists()
+    return all("TracerPid:\t0\n" not in said for said in threads)
 
 
 def at_points(run: Callable[[Point], Path], drawn: random.Random, *, full: bool, sampled: int = 1) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -278,9 +279,11 @@ def test_an_act_whose_holder_dies_in_the_middle_is_unavailable_and_leaves_nothin
     assert agent.identity.call("hello", {})
     os.kill(agent.holder("names"), signal.SIGSTOP)
     names = agent.holder("names")
-    os.kill(names, signal.SIGKILL)
+    end = threading.Timer(0.3, os.kill, (names, signal.SIGKILL))  # amid the act: it waits for the holder that stands
+    end.start()
     with pytest.raises(UnavailableError):
         _create(agent)
+    end.join()
     until(lambda: names not in agent.holders(), "the holder's end")
     agent.await_state("open", "open")
     assert agent.identity.call("create.open", {"older_minutes": 0, "limit": 9}) == {"open": []}

@@ -494,7 +494,7 @@ def test_a21_what_is_no_transit_engine_or_lies_opens_nothing_and_is_told_clearly
 ) -> None:
     with answering(answer) as port:
         config = _transit(tmp_path, port)
-        backend = Automatic(TRANSIT, config, seconds=2)
+        backend = Automatic(TRANSIT, config, seconds=2 if answer is _dripping else 8)
         begun = time.monotonic()
         with pytest.raises(error, match=words) as raised:
             Sealed(TRANSIT, config, DEPLOYMENT, ROOT_ID, bytes(32), "vault:v1:AAAA").open(backend)

@@ -7,6 +7,7 @@ import pytest
 
 from keys.errors import LockdownError, RefusedError
 from tests.fresh import kept
+from tests.http.test_log import await_checkpoint
 from tests.log.ledger import MINUTE, Ledger, enrol
 from tests.log.test_sequencer import check
 from tests.serving import Server
@@ -160,6 +161,7 @@ def test_the_command_fills_up_a_vault_from_a_mirror_and_refuses_beside_a_sequenc
     server = Server(tmp_path / "home", IDVAULT_SEQUENCER="yes", IDVAULT_LOG_MILLISECONDS="100").start()
     mirror = str(tmp_path / "mirror")
     server.provider("chat")
+    await_checkpoint(server)
     while server.json("log", "verify").get("size", 0) < 1:
         pass
     server.json("log", "mirror", mirror)

@@ -104,7 +104,7 @@ class VaultMachine(RuleBasedStateMachine):
     @rule(data=st.data(), rung=st.integers(1, 4), brief=st.booleans())
     def sanction(self, data: st.DataObject, rung: int, *, brief: bool) -> None:
         standing = self._pick(data, self._living())
-        until = int(time.time()) + (2 if brief else 86_400)
+        until = int(time.time()) + (3 if brief else 86_400)
         name = "ban_until" if rung == 4 else "until"
         body = {"token": standing.token, "rung": RUNGS[rung], name: to_text(from_epoch(until)), "ground": "spam",
                 "facts": "as seen", "by": "mod-1"}  # fmt: skip
@@ -131,7 +131,7 @@ class VaultMachine(RuleBasedStateMachine):
     def expire(self) -> None:
         self.brief = False
         now = time.time()
-        ends = [one.until for s in self._living() for one in s.sanctions if one.until and now < one.until < now + 3]
+        ends = [one.until for s in self._living() for one in s.sanctions if one.until and now < one.until < now + 4]
         if ends:
             time.sleep(max(ends) - now + 0.05)
 

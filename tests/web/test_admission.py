@@ -236,7 +236,7 @@ def test_who_rested_and_finds_the_queue_full_is_refused_and_leaves_no_slot_taken
         if environ["PATH_INFO"] != "/listen":
             return work(environ, start_response)
         try:
-            outcome.append(rest(environ, 0.3))
+            outcome.append(rest(environ, 1.5))
         except VaultError as error:
             outcome.append(error.kind)
         start_response("200 OK", [])
@@ -249,7 +249,7 @@ def test_who_rested_and_finds_the_queue_full_is_refused_and_leaves_no_slot_taken
     until(lambda: admission.listening == 1)
     busy, waiting = asked(admission, "/busy"), asked(admission, "/wait")
     until(lambda: admission.waiting == 1)
-    listener.join(2)
+    listener.join(5)
     assert (outcome, refusals) == ([Kind.OVERLOADED], [1])
     work.go.set()
     for caller in (busy, waiting):
