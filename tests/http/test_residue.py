@@ -22,7 +22,6 @@ from tests.http.test_officers import citizen
 from tests.http.test_processes import eventually, holders, is_ready
 from tests.http.test_rotation import keys
 from tests.http.test_seals import secret
-from tests.people import person
 from tests.serving import Server
 from vault import config
 
@@ -99,7 +98,7 @@ def passed(fresh: Server, tmp_path: Path) -> Server:
     keys(fresh, "migrate-seal", "passphrase", "--passphrase-file", words)
     keys(fresh, "unseal", "--passphrase-file", words)
     assert eventually(lambda: is_ready(fresh))
-    fresh.provider("chat").registered(person(1), "anna_1")
+    fresh.provider("chat").registered(citizen(1), "anna_1")
     return fresh
 
 
