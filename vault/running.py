@@ -37,6 +37,8 @@ _first = os.getpid()
 _READY_SECONDS: Final = 20.0
 _END_SECONDS: Final = 10.0
 _TRIES: Final = 50
+_STANDARD: Final = 3
+"""Standard input, output and error have the descriptors below."""
 _MIND_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
 _SEAL_SECONDS: Final = 0.2
@@ -224,6 +226,9 @@ class _Keeper(threading.Thread):
         return process
 
     def _child(self) -> None:
+        # Among them may be the pipe whose end tells the server of a worker's that is forked in this moment: it would
+        # be waited for in vain when all is told to end.
+        os.closerange(_STANDARD, os.sysconf("SC_OPEN_MAX"))
         name_process(self._process_name)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C at a terminal reaches all; the command ends this one
         end_with_parent()

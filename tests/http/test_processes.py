@@ -97,13 +97,13 @@ def holders(server: Server) -> dict[str, int]:
     return found
 
 
-def _held(pid: int) -> list[str]:
-    """Return what the descriptors of a process are of; none once it ended."""
+def _held(pid: int, least: int = 0) -> list[str]:
+    """Return what the descriptors of a process are of, from a number on; none once it ended."""
     found = list[str]()
     with suppress(FileNotFoundError, ProcessLookupError):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed meanwhile
-                found.append(str(descriptor.readlink()))
+                found += [str(descriptor.readlink())] if int(descriptor.name) >= least else []
     return found
 
 
@@ -281,6 +281,27 @@ def test_the_process_that_forks_workers_opens_no_store_so_that_none_is_born_with
     assert any(_open_stores(worker) for worker in workers(unstarted)), "workers open stores: the test can see them"
     time.sleep(2.5)  # housekeeping has had a round
     assert _open_stores(unstarted.process.pid) == []
+    assert unstarted.stop() == 0
+
+
+def _shared_with(server: Server, pid: int) -> set[str]:
+    """Return the pipes and sockets of a process, beyond the standard three, that the serving process has too."""
+    assert server.process is not None
+    own, main = (
+        {one for one in _held(of, 3) if one.startswith(("pipe", "socket"))} for of in (pid, server.process.pid)
+    )
+    return own & main
+
+
+def test_housekeeping_holds_nothing_open_by_which_others_learn_who_has_ended(unstarted: Server) -> None:
+    """A pipe whose end tells `serve` of a worker's would stay open in it: a stop took ten seconds."""
+    unstarted.start()
+    assert _shared_with(unstarted, workers(unstarted)[0]), "a fork has them all: the test can see them"
+    [first] = _housekeeping(unstarted)
+    os.kill(first, signal.SIGKILL)
+    assert eventually(lambda: _housekeeping(unstarted) not in ([], [first]))
+    [second] = _housekeeping(unstarted)
+    assert eventually(lambda: not _shared_with(unstarted, second))
     assert unstarted.stop() == 0
 
 
