@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 RUNGS = ("free", "warn", "limit_publish", "suspend_updates", "close")
 SCOPES = {0: "read publish", 1: "read publish", 2: "read", 3: ""}
+_ABOUT_SECONDS = 1.2
 
 
 @dataclass
@@ -50,6 +51,10 @@ class Standing:
 
     def rung(self, now: float) -> int:
         return max((s.rung for s in self.sanctions if s.runs(now)), default=0)
+
+    def is_near(self, now: float) -> bool:
+        """Tell whether a sanction ends about now: what is said meanwhile may be of before or after it."""
+        return any(one.until and abs(one.until - now) < _ABOUT_SECONDS for one in self.sanctions)
 
     def meaning(self, now: float) -> str | None:
         """Return the scope of this standing's token, None where it is inactive."""
