@@ -31,7 +31,9 @@ _AT_A_TIME: Final = min(os.cpu_count() or 1, 8)
 _RID_BITS: Final = 128
 _PASSES: Final = 5
 """Records that are changed while a batch is sealed wait for the next pass."""
-_PURPOSE = click.argument("purpose", type=click.Choice(PURPOSES))
+_LISTED: Final = {"sign/es256": "signing", "sign/log": "log"}
+"""What `keys` and `status` call a key, to what officers say."""
+_OF_SECTOR: Final = ("token", "link")
 _SECTOR = click.option("--sector", default="", help="The provider's sector, whose token key it is.")
 _WORDS: Final = {
     "kek": "of names",
@@ -41,6 +43,30 @@ _WORDS: Final = {
     "signing": "of signed answers",
     "log": "of checkpoints",
 }
+
+
+class _Purpose(click.Choice[str]):
+    """The name of a key: as officers say it, or as it is listed; `token/S` and `link/S` have their sector in it."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name that officers say; that of a sector's key stays whole."""
+        kind, _, sector = value.partition("/")
+        return value if kind in _OF_SECTOR and sector else super().convert(_LISTED.get(value, value), param, ctx)
+
+
+_PURPOSE = click.argument("purpose", type=_Purpose(PURPOSES))
+
+
+def _key(purpose: str, sector: str) -> tuple[str, str]:
+    """Return (purpose, sector), of which either may name the sector.
+
+    Raises:
+        UsageError: they name two.
+    """
+    kind, _, named = purpose.partition("/")
+    if named and sector not in ("", named):
+        raise click.UsageError("--sector: PURPOSE names another one")
+    return kind, named or sector
 
 
 def _beside_agent(command: Callable[..., None]) -> Callable[..., None]:
@@ -111,8 +137,10 @@ def rotate(purpose: str, sector: str, begun: int | None, home: Path, sockets: Pa
               knows one of them goes on verifying; `idvault log checkpoint` prints the new one.
 
     In a vault of officers this prints a request, and is said again in the same words once they approved it. It takes
-    one transaction, whatever the number of records.
+    one transaction, whatever the number of records. Keys may be named as `keys` lists them, too: sign/es256, sign/log;
+    token/S and link/S are those of the sector S.
     """  # noqa: D301 - \b keeps click from wrapping the lines
+    purpose, sector = _key(purpose, sector)
     args = {"purpose": purpose, "sector": sector, "from": begun or 0, "compromised": compromised}
     with failing():
         found = _asked(home, sockets, "keys.rotate", args)
@@ -226,7 +254,7 @@ def _at_once(client: AgentClient, after: bytes, batch: int) -> Iterator[dict[str
 
 
 @click.command()
-@click.argument("purpose", type=click.Choice([*PURPOSES, "sector"]))
+@click.argument("purpose", type=_Purpose([*PURPOSES, "sector"]))
 @_SECTOR
 @click.option("--version", type=click.IntRange(min=1), help="Which version; of `sector` all of them go.")
 @click.option("--yes", "sure", is_flag=True, help="Do it; without this it is only said what would be done.")
@@ -238,7 +266,7 @@ def destroy(purpose: str, sector: str, version: int | None, home: Path, sockets:
     """Destroy a former version of the key PURPOSE for good; refused while anything is sealed under it.
 
     A destroyed `token` version ends the tokens that it made. In a vault of officers this prints a request, and is said
-    again once they approved it.
+    again once they approved it. PURPOSE is named as in `rotate`.
 
     \b
     sector    ends all token and link keys of one provider's sector (--sector): its tokens lead to nobody any more, and
@@ -251,6 +279,7 @@ def destroy(purpose: str, sector: str, version: int | None, home: Path, sockets:
         return
     if version is None:
         raise click.UsageError("Missing option '--version'.")
+    purpose, sector = _key(purpose, sector)
     args = {"purpose": purpose, "sector": sector, "version": version, "sure": sure, "lose_bans": lose_bans}
     with failing():
         found = _asked(home, sockets, "keys.destroy", args)

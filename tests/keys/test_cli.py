@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,7 +16,7 @@ from keys.agent import settings
 from keys.agent.client import AgentClient
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.cli import main as commands
-from keys.cli import seat
+from keys.cli import rotation, seat
 from tests.keys.agents import Agent
 
 
@@ -116,3 +117,44 @@ def test_sockets_lie_in_a_short_folder_also_where_the_temporary_folder_has_a_lon
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("t" * 120)))
     assert len(str(socket_folder(tmp_path / ("a" * 120)) / "directory.sock")) <= settings._MAX_SOCKET_PATH_BYTES
+
+
+def test_keys_that_rotate_are_named_as_they_are_listed_or_shorter(agent: Agent) -> None:
+    for verb, purpose, version in (("rotate", "sign/es256", 2), ("rotate", "signing", 3), ("rotate", "sign/log", 2),
+                                   ("rotate", "kek", 2)):  # fmt: skip
+        done = _run(agent.home, verb, purpose, "--json")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["version"] == version
+    done = _run(agent.home, "destroy", "sign/es256", "--version", "1", "--yes", "--json")
+    assert json.loads(done.stdout)["state"] == "destroyed"
+
+
+@pytest.mark.parametrize(("said", "purpose", "sector"), [
+    (("token/shop.example",), "token", "shop.example"), (("link/shop.example",), "link", "shop.example"),
+    (("token", "--sector", "shop.example"), "token", "shop.example"),
+    (("token/shop.example", "--sector", "shop.example"), "token", "shop.example"), (("log",), "log", ""),
+])  # fmt: skip
+def test_a_providers_own_key_is_named_with_its_sector_in_one_word_or_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...], purpose: str, sector: str
+) -> None:
+    asked: list[Any] = []
+
+    def answer(_home: Path, _sockets: Path | None, verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        asked.append((verb, args["purpose"], args["sector"]))
+        return {"pending": "0" * 16}
+
+    monkeypatch.setattr(rotation, "_asked", answer)
+    assert _run(tmp_path, "rotate", *said).exit_code == 0
+    assert _run(tmp_path, "destroy", *said, "--version", "1", "--yes").exit_code == 0
+    assert asked == [("keys.rotate", purpose, sector), ("keys.destroy", purpose, sector)]
+
+
+@pytest.mark.parametrize("said", [
+    ("token/",), ("sign/rs256",), ("map",), ("kek/shop.example",), ("signing/shop.example",), ("sector/shop.example",),
+    ("token/shop.example", "--sector", "bank.example"),
+])  # fmt: skip
+@pytest.mark.parametrize("verb", ["rotate", "destroy"])
+def test_what_names_no_key_that_rotates_is_wrong_usage(tmp_path: Path, verb: str, said: tuple[str, ...]) -> None:
+    done = _run(tmp_path, verb, *said, *(("--version", "1") if verb == "destroy" else ()))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "Usage:" in done.stderr
