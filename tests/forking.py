@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Final
 
+from keys.agent import starting
 from keys.cli.main import main as keys_main
 from vault import running
 from vault.cli.main import main as vault_main
@@ -57,7 +58,7 @@ def _command(
     for stream, number in ((nothing, 0), (printed, 1), (errors, 2)):
         os.dup2(stream, number)
     if forks:
-        vars(running)["subprocess"] = SimpleNamespace(**vars(subprocess) | {"Popen": Forked})
+        vars(starting)["subprocess"] = SimpleNamespace(**vars(subprocess) | {"Popen": Forked})
     return _run(_PROGRAMS[program], [program, *arguments], environment)
 
 

@@ -9,8 +9,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +19,10 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Final
 
-from keys.agent import settings as agent_settings
 from keys.agent.client import AgentClient
 from keys.agent.process import forbid_dumps, name_process
-from keys.agent.supervisor import ALREADY_SERVED
-from keys.errors import KeysError, SealedError
+from keys.agent.starting import Started, start
+from keys.errors import KeysError, SealedError, SetupError
 from vault.config import Settings
 from vault.errors import StartError
 from vault.logs import event
@@ -34,7 +31,6 @@ from vault.wiring import Vault
 
 _first = os.getpid()
 """The process that imported this: that which forks the others, where they are forked with it."""
-_READY_SECONDS: Final = 20.0
 _END_SECONDS: Final = 10.0
 _TRIES: Final = 50
 _STANDARD: Final = 3
@@ -135,7 +131,7 @@ def agent(settings: Settings) -> Iterator[bool]:
         time.sleep(0.2)  # another command's agent is coming or going
     else:
         raise StartError("the key agent cannot be started; its message on standard error says why")
-    minder = _Minder(settings, *started)
+    minder = _Minder(settings, started)
     minder.start()
     try:
         yield True
@@ -146,24 +142,24 @@ def agent(settings: Settings) -> Iterator[bool]:
 class _Minder(threading.Thread):
     """Minds the agent that a command started: starts it anew when it dies, ends it with the command."""
 
-    def __init__(self, settings: Settings, process: subprocess.Popen[bytes], pipe: int) -> None:
+    def __init__(self, settings: Settings, started: Started) -> None:
         super().__init__(name="agent-minder", daemon=True)
-        self._settings, self._process, self._pipe = settings, process, pipe
+        self._settings, self._agent = settings, started
         self._ending = threading.Event()
 
     def run(self) -> None:
         """Watch until told to stop."""
         while not self._ending.wait(_MIND_SECONDS):
-            if self._process.poll() is None:
+            if self._agent.alive():
                 continue
-            self._release()
+            self._agent.end()
             while not self._ending.is_set():
                 try:
                     started = _start(self._settings)
                 except StartError:
                     started = None
                 if started is not None:
-                    self._process, self._pipe = started
+                    self._agent = started
                     break
                 self._ending.wait(_RETRY_SECONDS)
 
@@ -171,19 +167,7 @@ class _Minder(threading.Thread):
         """End the agent and wait for it."""
         self._ending.set()
         self.join()
-        if self._pipe >= 0:
-            self._release()
-
-    def _release(self) -> None:
-        os.close(self._pipe)
-        self._pipe = -1
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._agent.end()
 
 
 @contextmanager
@@ -238,32 +222,11 @@ class _Keeper(threading.Thread):
             event("process_failed", process=self._process_name, error=type(error).__name__)
 
 
-def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], int] | None:
-    read, write = os.pipe()
-    command = [
-        sys.executable, "-m", "keys", "agent", "--home", str(settings.home), "--sockets", str(settings.sockets),
-        "--keys-url", settings.store_url("keys"), "--parent-fd", str(read),
-    ]  # fmt: skip
-    environment = {name: value for name, value in os.environ.items() if _is_for_the_agent(name)}
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, pass_fds=[read], start_new_session=True,
-        env=environment,
-    )  # fmt: skip
-    os.close(read)
-    line = process.stdout.readline() if process.stdout is not None else b""
-    if line == b"ready\n":
-        return process, write
-    os.close(write)
-    code = process.wait(_READY_SECONDS)
-    if process.stdout is not None:
-        process.stdout.close()
-    if code != ALREADY_SERVED:
-        raise StartError("the key agent cannot start; its line above says why")
-    return None
-
-
-def _is_for_the_agent(variable: str) -> bool:
-    return not variable.startswith("IDVAULT_") or variable in agent_settings.NAMES
+def _start(settings: Settings) -> Started | None:
+    try:
+        return start(settings.home, settings.sockets, settings.store_url("keys"))
+    except SetupError as error:
+        raise StartError(str(error)) from None
 
 
 def end_with_parent() -> None:
