@@ -12,9 +12,8 @@ from pathlib import Path
 import click
 import orjson
 
-from keys.agent.client import AgentClient
-from keys.agent.settings import socket_folder
 from keys.carrying import Carried
+from keys.cli.beside import agent
 from keys.cli.seat import failing, home_option, json_option, sockets_option
 from keys.errors import BackupError
 from keys.files import replace_durably
@@ -96,11 +95,8 @@ def export(file: Path, home: Path, sockets: Path | None, *, as_json: bool) -> No
     It is sealed: it opens in a restore of this vault alone. FILE is for its owner alone (mode 0600).
     """
     with failing():
-        client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
-        try:
+        with agent(home, sockets) as client:
             made = client.call("officers.export", {})
-        finally:
-            client.close()
         _check_replaceable(file, Carried.parse(made["file"]))
         try:
             replace_durably(file, made["file"], 0o600)

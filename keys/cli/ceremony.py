@@ -11,9 +11,8 @@ import click
 import orjson
 import rfc8785
 
-from keys.agent.client import AgentClient
-from keys.agent.settings import socket_folder
 from keys.chain import Record
+from keys.cli.beside import running_agent
 from keys.cli.seat import Seat, failing, home_option, json_option, read_secret, seated, sockets_option
 from keys.errors import KeysError, OfficerError, OpenError, ShareError
 from keys.files import create_durably
@@ -54,13 +53,10 @@ def init(cards: tuple[Path, ...], threshold: int, home: Path, sockets: Path | No
     """  # noqa: D301 - \b keeps click from wrapping the lines
     with failing():
         read = [card_in(path) for path in cards]
-        client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
-        try:
+        with running_agent(home, sockets) as client:
             made = client.call("begin", {
                 "cards": [str(card) for card in read], "threshold": threshold, "no_spare": no_spare, "replace": replace,
             })  # fmt: skip
-        finally:
-            client.close()
     officers = [{"name": card.name, "key": card.key_id, "words": card.words()} for card in read]
     found = {"state": "pending", "threshold": threshold, "officers": officers, **made}
     if as_json:

@@ -13,10 +13,11 @@ import click
 import orjson
 
 from keys.agent import settings as agent_settings
-from keys.agent.client import AgentClient
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.agent.supervisor import run_agent
+from keys.cli import beside
 from keys.cli.backup import backup, officers, restore
+from keys.cli.beside import running_agent
 from keys.cli.ceremony import confirm, init, share_file_option, trust, type_option, unseal_as, verify_share
 from keys.cli.officer import officer
 from keys.cli.package import open_package
@@ -72,10 +73,6 @@ def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int
     sys.exit(run_agent(settings, parent_fd))
 
 
-def _officer(home: Path, sockets: Path | None) -> AgentClient:
-    return AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
-
-
 def _show(status: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(status).decode())
@@ -87,15 +84,11 @@ def _show(status: dict[str, Any], *, as_json: bool) -> None:
 
 def _command(verb: str, wanted: frozenset[str], home: Path, sockets: Path | None, *, as_json: bool,
              names: str | None = None, args: Mapping[str, Any] = _NO_ARGS) -> None:  # fmt: skip
-    client = _officer(home, sockets)
-    try:
-        client.call("status", {})
+    with running_agent(home, sockets) as client:
         # The holder that took the order may be gone before it answers: that is what was ordered.
         with contextlib.suppress(UnavailableError):
             client.call(verb, dict(args))
         _show(await_state(client, wanted, names), as_json=as_json)
-    finally:
-        client.close()
 
 
 @cli.command()
@@ -115,11 +108,8 @@ def status(seat: Seat | None, home: Path, sockets: Path | None, *, as_json: bool
         dues = [{"by": due.day, "what": due.what} for due in to_dos(found, now)]
         seat.tell(found | {"to_do": dues}, "\n".join(lines(found, now)))
     else:
-        client = _officer(home, sockets)
-        try:
+        with beside.agent(home, sockets) as client:
             found = client.call("status", {})
-        finally:
-            client.close()
         _show(found, as_json=as_json)
     if found["names"] != "open":
         sys.exit(EXIT_SEALED)

@@ -19,8 +19,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from keys.agent.client import AgentClient
-from keys.agent.settings import socket_folder
 from keys.cli.backup import idvault
+from keys.cli.beside import agent
 from keys.cli.seat import failing, home_option, json_option, sockets_option
 from keys.uses import to_rotate
 
@@ -74,11 +74,8 @@ def _beside_agent(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _asked(home: Path, sockets: Path | None, verb: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
-    try:
+    with agent(home, sockets) as client:
         return client.call(verb, dict(args))
-    finally:
-        client.close()
 
 
 def _show(found: Mapping[str, Any], text: str, *, as_json: bool) -> None:
@@ -177,9 +174,8 @@ def rewrap(batch: int, home: Path, sockets: Path | None, *, deep: bool, as_json:
     columns = (TextColumn("sealed anew"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"),
                TimeRemainingColumn())  # fmt: skip
     console, begun, sealed, left, version, altered = Console(stderr=True), time.monotonic(), 0, 0, 0, 0
-    client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
     bar_of = Progress(*columns, console=console, disable=as_json or not console.is_terminal)
-    with failing(), closing(client), bar_of as bars:
+    with failing(), agent(home, sockets) as client, bar_of as bars:
         bar = bars.add_task("", total=None, rate="")
         for found in batches(client, batch):
             sealed, version, altered = sealed + found["sealed"], found["version"], altered + found["altered"]
@@ -197,15 +193,14 @@ def rewrap(batch: int, home: Path, sockets: Path | None, *, deep: bool, as_json:
 
 def _deep(home: Path, sockets: Path | None, batch: int, *, as_json: bool) -> None:
     """Re-wrap, begin, and hand over to the command that reaches the identity store."""
-    client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
-    with failing(), closing(client):
+    with failing(), agent(home, sockets) as client:
         for _ in batches(client, batch):
             continue
         found = client.call("deep.begin", {"sure": True})
-    if "pending" in found:
-        _show(found, "", as_json=as_json)
-        return
-    sys.exit(idvault(home, ["reseal"], as_json=as_json))
+        if "pending" in found:
+            _show(found, "", as_json=as_json)
+            return
+        sys.exit(idvault(home, ["reseal"], as_json=as_json))
 
 
 def batches(client: AgentClient, batch: int) -> Iterator[dict[str, Any]]:

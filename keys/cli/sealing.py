@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 import orjson
 
-from keys.agent.client import AgentClient
-from keys.agent.settings import socket_folder
+from keys.cli.beside import agent
 from keys.cli.seat import (
     asked_new_passphrase,
     await_state,
@@ -50,14 +49,11 @@ def _migrate(kind: str, config: dict[str, str | None], home: Path, sockets: Path
              passphrase: str = "", create: bool = False) -> None:  # fmt: skip
     given = {name: value for name, value in config.items() if value is not None}
     with failing():
-        client = AgentClient(str((sockets or socket_folder(home)) / "officer.sock"))
-        try:
-            args = {"seal": kind, "config": given, "passphrase": passphrase, "create": create}
+        args = {"seal": kind, "config": given, "passphrase": passphrase, "create": create}
+        with agent(home, sockets) as client:
             found = client.call("keys.migrate_seal", args)
             if found.get("sealed"):
                 await_state(client, frozenset(("sealed",)))
-        finally:
-            client.close()
     if "pending" in found:
         told, text = {"request": found["pending"], "state": "pending"}, (
             f"{found['pending']}  pending: officers approve it (idvault-keys approve); then say the same again"

@@ -40,10 +40,10 @@ def said(served: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     return in_fork(arguments, served.environment | served.databases)
 
 
-def run_program(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_program(home: Path, *arguments: str, program: str = "idvault") -> subprocess.CompletedProcess[str]:
     """Run a command as whoever types it does."""
     return subprocess.run(
-        [BIN / "idvault", *arguments], env=environment(home), capture_output=True, text=True, check=False, timeout=60
+        [BIN / program, *arguments], env=environment(home), capture_output=True, text=True, check=False, timeout=60
     )
 
 
@@ -304,11 +304,18 @@ def test_no_command_leaves_a_process_also_when_it_fails(home: Path) -> None:
 
 
 @pytest.mark.once
-def test_keys_commands_without_an_agent_say_so(home: Path) -> None:
-    for verb in ("status", "seal", "unseal"):
-        done = run(home, verb, program="idvault-keys")
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "cannot be reached" in done.stderr
+def test_keys_commands_that_shut_or_open_say_that_there_is_no_agent(home: Path) -> None:
+    for verb in ("seal", "lockdown", "unseal"):
+        one_line(run(home, verb, program="idvault-keys"), 1, "cannot be reached", "idvault serve")
+
+
+@pytest.mark.once
+def test_keys_commands_that_ask_have_an_agent_of_their_own_and_leave_none(home: Path) -> None:
+    for verb in ("status", "keys", "rewrap"):
+        done = run_program(home, verb, "--json", program="idvault-keys")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)
+        assert left_over(home) == []
 
 
 @pytest.mark.once

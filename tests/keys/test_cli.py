@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from keys.agent import settings
-from keys.agent.client import AgentClient
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.cli import main as commands
 from keys.cli import rotation, seat
@@ -21,20 +20,10 @@ from tests.keys.agents import Agent
 
 
 @pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
-    """An agent; the commands' connections, which otherwise end with their process, are closed here."""
-    made: list[AgentClient] = []
-
-    def connected(path: str) -> AgentClient:
-        made.append(AgentClient(path))
-        return made[-1]
-
-    monkeypatch.setattr(commands, "AgentClient", connected)
+def agent(tmp_path: Path) -> Iterator[Agent]:
     started = Agent(tmp_path / "home").start()
     yield started
     started.stop()
-    for client in made:
-        client.close()
 
 
 def _run(home: Path, *arguments: str) -> Result:
@@ -57,11 +46,12 @@ def test_json_stands_alone_on_standard_output(agent: Agent) -> None:
     assert _run(agent.home, "status", "--sockets", str(agent.sockets)).exit_code == 0
 
 
-@pytest.mark.parametrize("verb", ["status", "seal", "unseal"])
-def test_without_an_agent_each_command_says_so_and_fails(tmp_path: Path, verb: str) -> None:
-    done = _run(tmp_path, verb)
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == "idvault-keys: the key agent cannot be reached; is it running?\n"
+def test_without_an_agent_and_a_vault_each_command_says_so_and_fails(tmp_path: Path) -> None:
+    for verb in ("status", "seal", "lockdown", "unseal", "keys", "rewrap"):
+        done = _run(tmp_path, verb)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr.startswith("idvault-keys: the key agent cannot be reached; ")
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_agent_that_does_not_follow_in_time_is_told(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
