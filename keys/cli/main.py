@@ -21,7 +21,7 @@ from keys.cli.beside import running_agent
 from keys.cli.ceremony import confirm, init, share_file_option, trust, type_option, unseal_as, verify_share
 from keys.cli.officer import officer
 from keys.cli.package import open_package
-from keys.cli.quorum import approve, reject, rekey, request, requests, show, watch, withdraw
+from keys.cli.quorum import approve, reject, rekey, replace_officer, request, requests, show, watch, withdraw
 from keys.cli.rotation import destroy, list_keys, rewrap, rotate
 from keys.cli.sealing import migrate_seal
 from keys.cli.seat import (
@@ -182,8 +182,8 @@ def _order(seat: Seat, verb: str, follows: tuple[str, ...]) -> None:
 
 
 for command in (
-    init, trust, confirm, verify_share, rekey, request, requests, show, approve, reject, withdraw, watch, list_keys,
-    rotate, rewrap, destroy, migrate_seal, open_package,
+    init, trust, confirm, verify_share, rekey, replace_officer, request, requests, show, approve, reject, withdraw,
+    watch, list_keys, rotate, rewrap, destroy, migrate_seal, open_package,
     backup, restore, officers,
 ):  # fmt: skip
     cli.add_command(command)

@@ -1,4 +1,4 @@
-"""idvault-keys request, requests, show, approve, reject, withdraw, watch, rekey: what needs more than one person."""
+"""idvault-keys request, requests, show, approve, reject, withdraw, watch, rekey and replace-officer: for several."""
 
 import json
 import time
@@ -29,6 +29,15 @@ _WATCH_SECONDS: Final = 5
 _YES = click.option("--yes", is_flag=True, help="Do not ask whether exactly this is to be signed.")
 _HOURS_OPTION = click.option(
     "--hours", type=click.IntRange(1, 720), default=_HOURS, show_default=True, help="How long it waits for signatures."
+)
+_THRESHOLD = click.option(
+    "--threshold", "-m", type=int, help="How many are needed from then on; default: as many as now."
+)
+_NO_SPARE = click.option(
+    "--no-spare", is_flag=True, help="Take M = N above 2, though one lost share then loses the vault."
+)
+_REPLACE = click.option(
+    "--replace", is_flag=True, help="Begin anew in place of a ceremony that waits: its shares become void."
 )
 
 
@@ -248,9 +257,9 @@ def watch(seat: Seat, times: int | None) -> None:
 @click.option("--add", "added", multiple=True, type=click.Path(dir_okay=False, path_type=Path), metavar="CARD",
               help="A file with the card of an officer to come.")  # fmt: skip
 @click.option("--remove", "removed", multiple=True, metavar="NAME", help="An officer who leaves, by name or key id.")
-@click.option("--threshold", "-m", type=int, help="How many are needed from then on; default: as many as now.")
-@click.option("--no-spare", is_flag=True, help="Take M = N above 2, though one lost share then loses the vault.")
-@click.option("--replace", is_flag=True, help="Begin anew in place of a ceremony that waits: its shares become void.")
+@_THRESHOLD
+@_NO_SPARE
+@_REPLACE
 @seated
 def rekey(seat: Seat, added: tuple[Path, ...], removed: tuple[str, ...], threshold: int | None, *, no_spare: bool,
           replace: bool) -> None:  # fmt: skip
@@ -274,10 +283,34 @@ def rekey(seat: Seat, added: tuple[Path, ...], removed: tuple[str, ...], thresho
             raise OfficerError("--remove: no officer of that name or key id; see idvault-keys status")
         cards = [card for card in cards if name not in {card.name, card.key_id}]
     cards += [card_in(path) for path in added]
-    args = {
-        "cards": [str(card) for card in cards], "threshold": threshold or state["threshold"], "no_spare": no_spare,
-        "replace": replace,
-    }  # fmt: skip
+    _begin(seat, cards, threshold or state["threshold"], no_spare=no_spare, replace=replace)
+
+
+@click.command("replace-officer")
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW", type=click.Path(dir_okay=False, path_type=Path))
+@_THRESHOLD
+@_NO_SPARE
+@_REPLACE
+@seated
+def replace_officer(seat: Seat, old: str, new: Path, threshold: int | None, *, no_spare: bool, replace: bool) -> None:
+    """Begin a ceremony in which the officer whose card is in the file NEW takes the place of OLD (name or key id).
+
+    It is `rekey --remove OLD --add NEW`, and goes on as that does: those who are to be officers `confirm`, then one
+    who is in force says `request rekey`, and others `approve` it. Until then OLD is an officer, and his share is good.
+    """
+    seat.look()
+    state = seat.ask("look", {})
+    cards = [Card.parse(text) for text in state["cards"]]
+    staying = [card for card in cards if old not in {card.name, card.key_id}]
+    if len(staying) != len(cards) - 1:
+        raise OfficerError("OLD: no officer of that name or key id, or several; see idvault-keys status --json")
+    _begin(seat, [*staying, card_in(new)], threshold or state["threshold"], no_spare=no_spare, replace=replace)
+
+
+def _begin(seat: Seat, cards: list[Card], threshold: int, *, no_spare: bool, replace: bool) -> None:
+    """Begin the ceremony of these officers."""
+    args = {"cards": [str(card) for card in cards], "threshold": threshold, "no_spare": no_spare, "replace": replace}
     found = seat.ask("rekey", args)
     told = [f"officer   {card.name}: {' '.join(card.words())}" for card in cards]
     told.append(f"Generation {found['generation']} waits; each of these says: idvault-keys confirm --as FILE")

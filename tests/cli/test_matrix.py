@@ -93,8 +93,8 @@ ELSEWHERE: Final = {
     **{
         f"idvault-keys {verb}": "an officer's, by messages: tests/keys/test_officers_served.py"
         for verb in (
-            "approve", "confirm", "init", "lockdown", "reject", "rekey", "request", "requests", "seal", "show",
-            "trust", "unseal", "verify-share", "watch", "withdraw",
+            "approve", "confirm", "init", "lockdown", "reject", "rekey", "replace-officer", "request", "requests",
+            "seal", "show", "trust", "unseal", "verify-share", "watch", "withdraw",
         )
     },
 }  # fmt: skip

@@ -226,6 +226,29 @@ def test_another_root_key_and_another_officer(machines: Machines) -> None:
     assert machines.say("petra", "unseal")["needed"] == 0
 
 
+def test_an_officer_is_replaced_by_one_command_and_confirmed_and_approved_as_any_rekey(machines: Machines) -> None:
+    machines.ceremony()
+    machines.confirm("nikos")
+    petra, nikos = (str(machines.folder / f"{name}.card") for name in ("petra", "nikos"))
+    for old, new, word in (("Nobody", petra, "OLD: no officer"), ("Anna", nikos, "one person has one share"),
+                           ("Anna", str(machines.folder / "none.card"), "none.card: cannot be read")):  # fmt: skip
+        assert word in str(machines.say("anna", "replace-officer", old, new, code=1))
+    begun = machines.say("anna", "replace-officer", "Nikos", petra)
+    assert (begun["generation"], begun["officers"]) == (2, ["Anna", "Maria", "Petra"])
+    key = next(one["key"] for one in machines.say("anna", "status")["officers"] if one["name"] == "Nikos")
+    assert "--replace" in str(machines.say("anna", "replace-officer", key, petra, code=1)), "one waits already"
+    begun = machines.say("anna", "replace-officer", key, petra, "--replace", "--threshold", "3", "--no-spare")
+    assert begun["officers"] == ["Anna", "Maria", "Petra"]
+    for name in ("anna", "maria", "petra"):
+        machines.confirm(name)
+    asked = machines.say("anna", "request", "rekey", "--yes")
+    assert (asked["kind"], asked["state"]) == ("officer-replace", "pending")
+    machines.approved(asked["id"], "nikos")
+    found = machines.say("petra", "status")
+    assert (found["generation"], found["threshold"]) == (begun["generation"], 3)
+    assert [one["name"] for one in found["officers"]] == ["Anna", "Maria", "Petra"]
+
+
 def test_officers_whose_clocks_are_a_day_apart_hold_a_ceremony_approve_and_unseal(
     machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
