@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from keys.agent import configured
 from keys.agent.client import DEFAULT_TIMEOUT_SECONDS, AgentClient
 from keys.agent.settings import socket_folder
 from keys.agent.starting import Started, start
@@ -69,7 +70,8 @@ def _started(home: Path) -> Started | None:
 
 def _is_embedded(home: Path, sockets: Path | None) -> bool:
     """Tell whether a home holds a whole vault, whose agent this user starts as `idvault serve` does."""
-    if sockets is not None or os.environ.get("IDVAULT_KEYS_URL") or any((home / name).exists() for name in UNFINISHED):
+    keys_url = os.environ.get("IDVAULT_KEYS_URL") or configured.in_file(os.environ).get("keys_url")
+    if sockets is not None or keys_url or any((home / name).exists() for name in UNFINISHED):
         return False
     try:
         return (home / "keys.db").stat().st_uid == home.stat().st_uid == os.geteuid()

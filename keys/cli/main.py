@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 import orjson
 
+from keys.agent import configured
 from keys.agent import settings as agent_settings
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.agent.supervisor import run_agent
@@ -31,6 +32,7 @@ from keys.cli.seat import (
     await_state,
     failing,
     home_option,
+    in_file,
     maybe_seated,
     read_secret,
     sockets_option,
@@ -54,8 +56,9 @@ def cli() -> None:
 
 @cli.command()
 @home_option
-@click.option("--keys-url", envvar="IDVAULT_KEYS_URL", help="The key store's URL; default: keys.db in the home folder.")
-@click.option("--sockets", envvar="IDVAULT_AGENT", type=click.Path(path_type=Path), help="The sockets' folder.")
+@click.option("--keys-url", envvar="IDVAULT_KEYS_URL", default=in_file("keys_url"),
+              help="The key store's URL; default: keys.db in the home folder.")  # fmt: skip
+@sockets_option
 @click.option("--parent-fd", type=int, hidden=True, help="End when this descriptor reaches end of file.")
 def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int | None) -> None:
     """Run the key agent in the foreground: a supervisor without keys and two key holders.
@@ -65,6 +68,7 @@ def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int
     """
     url = keys_url or f"sqlite:///{home.resolve() / 'keys.db'}"
     with failing():
+        configured.check_names(os.environ)
         development_seal = kind_at(home / FILE_NAME) == DEVELOPMENT
         limits = agent_settings.limits(os.environ, development_seal=development_seal)
         uids, gids = agent_settings.peers(os.environ)

@@ -4,6 +4,7 @@ Before anything is sent, what the agent states is held against what is remembere
 """
 
 import inspect
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ import click
 import orjson
 
 from keys import officers, passphrases
+from keys.agent import configured
 from keys.agent.client import AgentClient
 from keys.cli.line import Line
 from keys.errors import KeysError, OfficerError, SealedError, SetupError, UnavailableError
@@ -29,13 +31,25 @@ EXIT_ERROR: Final = 1
 EXIT_SEALED: Final = 3
 _WAIT_SECONDS: Final = 10.0
 
+
+def in_file(name: str, default: str | None = None) -> Callable[[], str | None]:
+    """Return what gives a setting of the TOML file that IDVAULT_CONFIG names, where nothing else does."""
+
+    def found() -> str | None:
+        with failing():
+            return configured.in_file(os.environ).get(name) or default
+
+    return found
+
+
 home_option = click.option(
-    "--home", envvar="IDVAULT_HOME", default="var", show_default=True, type=click.Path(path_type=Path),
-    help="The vault's folder (IDVAULT_HOME).",
+    "--home", envvar="IDVAULT_HOME", default=in_file("home", "var"), type=click.Path(path_type=Path),
+    help="The vault's folder (IDVAULT_HOME); default: var.",
 )  # fmt: skip
 sockets_option = click.option(
-    "--sockets", envvar="IDVAULT_AGENT", type=click.Path(path_type=Path), help="The sockets' folder (IDVAULT_AGENT)."
-)
+    "--sockets", envvar="IDVAULT_AGENT", default=in_file("agent"), type=click.Path(path_type=Path),
+    help="The sockets' folder (IDVAULT_AGENT).",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON alone on standard output.")
 passphrase_option = click.option(
     "--passphrase-file", type=click.Path(dir_okay=False, path_type=Path),

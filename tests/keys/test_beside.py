@@ -84,6 +84,12 @@ def _elsewhere(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDVAULT_KEYS_URL", "postgresql://nobody@/nothing")
 
 
+def _elsewhere_by_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = home.parent / "idvault.toml"
+    file.write_text('keys_url = "postgresql://nobody@/nothing"\n')
+    monkeypatch.setenv("IDVAULT_CONFIG", str(file))
+
+
 def _service(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDVAULT_AGENT", str(home / "agent"))
 
@@ -101,7 +107,17 @@ def _half(home: Path, _: pytest.MonkeyPatch) -> None:
     (home / "keys.db").unlink()
 
 
-@pytest.mark.parametrize("alter", [_elsewhere, _service, _another_user, _restoring, _half])
+@pytest.mark.parametrize(
+    "alter",
+    [
+        _elsewhere,
+        _elsewhere_by_the_file,
+        _service,
+        _another_user,
+        _restoring,
+        _half,
+    ],
+)
 def test_no_command_starts_an_agent_that_is_not_for_it_to_start(
     vault: Agent, monkeypatch: pytest.MonkeyPatch, alter: Callable[[Path, pytest.MonkeyPatch], None]
 ) -> None:

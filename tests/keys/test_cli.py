@@ -94,6 +94,60 @@ def test_the_agent_command_runs_the_agent_of_that_home(tmp_path: Path, monkeypat
     assert (one.seal, one.shut) == (tmp_path / "seal.json", tmp_path / "agent.shut")
 
 
+def test_the_file_of_the_service_says_where_home_sockets_and_key_store_are_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[AgentSettings] = []
+
+    def run_agent(given: AgentSettings, _: int | None) -> int:
+        seen.append(given)
+        return 0
+
+    monkeypatch.setattr(commands, "run_agent", run_agent)
+    file = tmp_path / "idvault.toml"
+    file.write_text(f'home = "{tmp_path}"\nagent = "/run/idvault"\nkeys_url = "sqlite:////x"\nworkers = 3\n')
+    monkeypatch.setenv("IDVAULT_CONFIG", str(file))
+    assert CliRunner().invoke(commands.cli, ["agent"]).exit_code == 0
+    assert (seen[0].home, seen[0].sockets, seen[0].keys_url) == (tmp_path, Path("/run/idvault"), "sqlite:////x")
+    monkeypatch.setenv("IDVAULT_AGENT", "/run/other")
+    monkeypatch.setenv("IDVAULT_KEYS_URL", "sqlite:////y")
+    monkeypatch.setenv("IDVAULT_HOME", str(tmp_path / "other"))
+    assert CliRunner().invoke(commands.cli, ["agent"]).exit_code == 0
+    assert (seen[1].home, seen[1].sockets) == (tmp_path / "other", Path("/run/other"))
+    assert seen[1].keys_url == "sqlite:////y"
+
+
+@pytest.mark.parametrize(("content", "name"), [
+    ("nonsense = 4711", "nonsense"), ("home = 4711", "home"), ("home = '4711'\nhome =", "IDVAULT_CONFIG"),
+    ("handoff_seconds = 30", "handoff_seconds"), (None, "IDVAULT_CONFIG"),
+])  # fmt: skip
+def test_a_file_that_says_what_is_no_setting_stops_each_command_naming_the_key_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, name: str
+) -> None:
+    file = tmp_path / "idvault.toml"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("IDVAULT_CONFIG", str(file))
+    for verb in ("agent", "status", "keys"):
+        done = CliRunner().invoke(commands.cli, [verb])
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"idvault-keys: {name}: ")
+        assert "4711" not in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_unknown_setting_stops_the_agent_naming_the_key_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "run_agent", lambda *_: 0)
+    for name in ("IDVAULT_ISSUER", "IDVAULT_LOG_MIRROR", "IDVAULT_HANDOFF_SECONDS", "IDVAULT_CONFIG"):
+        monkeypatch.setenv(name, {"IDVAULT_LOG_MIRROR": str(tmp_path), "IDVAULT_CONFIG": ""}.get(name, "30"))
+    assert _run(tmp_path, "agent").exit_code == 0
+    monkeypatch.setenv("IDVAULT_HANDOFF_SECOND", "4711")
+    done = _run(tmp_path, "agent")
+    assert (done.exit_code, done.stderr) == (1, "idvault-keys: IDVAULT_HANDOFF_SECOND: no such setting\n")
+
+
 def test_sockets_of_a_home_with_a_long_path_lie_in_a_short_folder_of_its_own(tmp_path: Path) -> None:
     deep, other = tmp_path / ("a" * 120), tmp_path / ("b" * 120)
     assert socket_folder(tmp_path) == tmp_path / "agent"

@@ -4,9 +4,10 @@ from dataclasses import fields
 
 import pytest
 
-from keys.agent import settings
+from keys.agent import configured, settings
 from keys.agent.names import Limits
 from keys.errors import SetupError
+from vault.config import Settings
 
 LIMITS = [field.name for field in fields(Limits)]
 
@@ -34,6 +35,10 @@ def test_a_vault_with_a_real_seal_has_a_common_tick_of_an_hour_and_the_developme
     given = {"IDVAULT_MATCH_TICK_SECONDS": "60"}
     for development in (True, False):
         assert settings.limits(given, development_seal=development).match_tick_seconds == 60
+
+
+def test_the_settings_of_the_service_are_those_that_the_agent_leaves_to_it() -> None:
+    assert {field.name for field in fields(Settings)} == configured.SERVICE
 
 
 def test_without_settings_no_other_user_may_connect() -> None:
