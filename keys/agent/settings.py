@@ -25,6 +25,8 @@ MOST: Final[Mapping[str, int]] = {"handoff_seconds": 300, "match_tick_seconds": 
 """The greatest value of a limit; a hand-off lives five minutes at most."""
 LEAST: Final[Mapping[str, int]] = {"match_tick_seconds": 0}
 """The least value of a limit, where it is not 1."""
+_WORKERS: Final = ("directory", "identity", "exchange")
+"""Where workers connect."""
 _PREFIX: Final = "IDVAULT_"
 _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _LIMIT: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
@@ -71,6 +73,11 @@ class AgentSettings:
     def development(self) -> bool:
         """Whether the vault has the development seal."""
         return self.seal_kind == DEVELOPMENT
+
+    @property
+    def embedded(self) -> bool:
+        """Whether workers run under the agent's own user: no other may connect to where they do."""
+        return not any(self.uids.get(name, frozenset()) - {os.geteuid()} for name in _WORKERS)
 
     @property
     def seal_kind(self) -> str:

@@ -220,7 +220,10 @@ class Supervisor:
         self._restart(*holders)
 
     def _status(self) -> dict[str, Any]:
-        return {"seal": self._settings.seal_kind, "shut": self._shut_reason(), **self._state}
+        settings = self._settings
+        return {
+            "seal": settings.seal_kind, "embedded": settings.embedded, "shut": self._shut_reason(), **self._state
+        }  # fmt: skip
 
     def _announce(self) -> None:
         if not self._announced and STARTING not in self._state.values():

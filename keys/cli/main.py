@@ -37,7 +37,7 @@ from keys.cli.seat import (
     read_secret,
     sockets_option,
 )
-from keys.cli.status import lines, to_dos
+from keys.cli.status import EMBEDDED, lines, to_dos
 from keys.errors import UnavailableError
 from keys.seals.configs import DEVELOPMENT, PASSPHRASE
 from keys.seals.sealed import FILE_NAME, kind_at
@@ -102,8 +102,9 @@ def _command(verb: str, wanted: frozenset[str], home: Path, sockets: Path | None
 def status(seat: Seat | None, home: Path, sockets: Path | None, *, as_json: bool) -> None:
     """Say whether names and standing are open; exit code 3 when names are not.
 
-    Beside the agent it says no more. An officer (--as FILE) is told who the officers are and when each last proved his
-    share, what waits for signatures, how old the keys are, and what to do by which day.
+    Of embedded mode it says what that does not protect. Beside the agent it says no more. An officer (--as FILE) is
+    told who the officers are and when each last proved his share, what waits for signatures, how old the keys are, and
+    what to do by which day.
     """
     if seat is not None:
         seat.look()
@@ -115,6 +116,8 @@ def status(seat: Seat | None, home: Path, sockets: Path | None, *, as_json: bool
         with beside.agent(home, sockets) as client:
             found = client.call("status", {})
         _show(found, as_json=as_json)
+        if found.get("embedded") and not as_json:
+            click.echo(EMBEDDED)
     if found["names"] != "open":
         sys.exit(EXIT_SEALED)
 

@@ -165,6 +165,10 @@ def test_a_vault_is_made_opened_locked_down_and_sealed_by_its_officers(machines:
     chat.registered(citizen(4), "four")
     found = machines.say("nikos", "status")
     assert [seat["name"] for seat in found["officers"] if seat["proven"] is None] == ["Maria"]
+    assert found["control"]["embedded"] is True
+    secret = ["--passphrase-file", str(machines.folder / "passphrase")]
+    told = CliRunner().invoke(cli, ["status", "--as", str(machines.file("nikos")), *secret]).stdout
+    assert "mode      embedded: one user runs agent and service, so that names are not protected" in told
     assert any("Maria" in due["what"] for due in found["to_do"])
 
     report = server.log.read_text()

@@ -43,6 +43,8 @@ class Agent:
             if sealed:
                 setup.create_development(engine, home / development.FILE_NAME, NOW)
             engine.dispose()
+        self.environment: dict[str, str] = {}
+        """What it is told besides, in its environment."""
         self.process: Forked | None = None
         self.officer, self.identity, self.directory, self.message = (
             AgentClient(str(self.sockets / f"{name}.sock"), 10)
@@ -54,7 +56,7 @@ class Agent:
         with self.log.open("ab") as log:
             where = ["--home", str(self.home), "--keys-url", store_url(self.home, "keys")]
             command = [sys.executable, "-m", "keys", "agent", *where, *arguments]
-            return Forked(command, env=environment, stderr=log, pass_fds=pass_fds)
+            return Forked(command, env=environment | self.environment, stderr=log, pass_fds=pass_fds)
 
     def start(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Self:
         self.process = self.spawn(*arguments, pass_fds=pass_fds)

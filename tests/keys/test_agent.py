@@ -227,7 +227,9 @@ def test_seal_closes_everything_at_once_and_across_restarts_until_unseal(agent: 
                     getattr(agent, door).call(verb, {})
                 assert caught.value.kind == "sealed"
         agent.restart()
-        assert agent.status() == {"seal": "development", "shut": "sealed", "names": "sealed", "standing": "sealed"}
+        assert agent.status() == {
+            "seal": "development", "embedded": True, "shut": "sealed", "names": "sealed", "standing": "sealed",
+        }  # fmt: skip
     agent.order("unseal")
     agent.await_state("open", "open")
     assert agent.directory.call("keys.sector", {"sector": SHOP})

@@ -1,6 +1,7 @@
 """The officers' command line: exit codes, one line of text, JSON alone on request."""
 
 import json
+import os
 import runpy
 import sys
 import tempfile
@@ -32,17 +33,31 @@ def _run(home: Path, *arguments: str) -> Result:
 
 def test_seal_and_unseal_wait_until_it_is_so_and_status_tells(agent: Agent) -> None:
     lines = "seal      development\nnames     {0}\nstanding  {0}\n"
+    mode = (
+        "mode      embedded: one user runs agent and service, so that names are not protected against a worker "
+        "that was taken over\n"
+    )
     for verb, state, code in (("status", "open", 0), ("seal", "sealed", 0), ("status", "sealed", 3),
                               ("seal", "sealed", 0), ("unseal", "open", 0), ("status", "open", 0)):  # fmt: skip
         done = _run(agent.home, verb)
-        assert (done.exit_code, done.stdout) == (code, lines.format(state))
+        assert (done.exit_code, done.stdout) == (code, lines.format(state) + (mode if verb == "status" else ""))
         assert done.stderr == ""
+
+
+def test_a_vault_whose_workers_have_another_user_than_its_agent_is_not_told_to_be_embedded(agent: Agent) -> None:
+    agent.stop()
+    agent.environment |= {"IDVAULT_DIRECTORY_SOCKET_UIDS": "60002", "IDVAULT_DIRECTORY_SOCKET_GID": str(os.getgid())}
+    agent.start()
+    assert json.loads(_run(agent.home, "status", "--json").stdout)["embedded"] is False
+    assert "embedded" not in _run(agent.home, "status").stdout
 
 
 def test_json_stands_alone_on_standard_output(agent: Agent) -> None:
     for verb in ("status", "unseal"):
         done = _run(agent.home, verb, "--json")
-        assert json.loads(done.stdout) == {"seal": "development", "shut": "", "names": "open", "standing": "open"}
+        assert json.loads(done.stdout) == {
+            "seal": "development", "embedded": True, "shut": "", "names": "open", "standing": "open",
+        }  # fmt: skip
     assert _run(agent.home, "status", "--sockets", str(agent.sockets)).exit_code == 0
 
 

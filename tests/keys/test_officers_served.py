@@ -69,7 +69,8 @@ def party(agent: Agent) -> Party:
 
 def test_a_new_vault_answers_that_it_is_sealed_until_m_officers_confirmed(agent: Agent) -> None:
     party = Party(agent)
-    assert agent.status() == {"seal": "shares", "shut": "", "names": "sealed", "standing": "sealed"}
+    told = {"seal": "shares", "embedded": True, "shut": "", "names": "sealed", "standing": "sealed"}
+    assert agent.status() == told
     assert party.seats[0].stated().names == "new"
     with pytest.raises(RefusedError, match="officers' shares"):
         agent.officer.call("unseal", {})
