@@ -73,8 +73,8 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 class Supervisor:
     """Owns sockets and children; single-threaded."""
 
-    def __init__(self, settings: AgentSettings, parent_fd: int | None) -> None:
-        self._settings, self._parent_fd = settings, parent_fd
+    def __init__(self, settings: AgentSettings, parent_fd: int | None, ready: str) -> None:
+        self._settings, self._parent_fd, self._ready = settings, parent_fd, ready
         self._lock = _locked_folder(settings.sockets)
         self._listeners = {name: _listen(settings, name) for name in SOCKETS}
         self._children: dict[str, _Child] = {}
@@ -228,7 +228,7 @@ class Supervisor:
     def _announce(self) -> None:
         if not self._announced and STARTING not in self._state.values():
             self._announced = True
-            sys.stdout.write("ready\n")
+            sys.stdout.write(f"{self._ready}\n")
             sys.stdout.flush()
 
 
@@ -331,11 +331,17 @@ def _listen(settings: AgentSettings, name: str) -> socket.socket:
     return listener
 
 
-def run_agent(settings: AgentSettings, parent_fd: int | None) -> int:
-    """Run the agent in this process until it is told to end; return the exit code."""
+def run_agent(settings: AgentSettings, parent_fd: int | None, ready: str = "ready") -> int:
+    """Run the agent in this process until it is told to end; return the exit code.
+
+    Args:
+        settings: of the agent.
+        parent_fd: at whose end of file the agent ends; None if it is nobody's child.
+        ready: the one line that it prints, once both holders run.
+    """
     os.umask(0o077)
     try:
-        supervisor = Supervisor(settings, parent_fd)
+        supervisor = Supervisor(settings, parent_fd, ready)
     except AlreadyServedError as error:
         log("agent_cannot_start", reason=str(error))
         return ALREADY_SERVED

@@ -33,6 +33,7 @@ from keys.cli.seat import (
     failing,
     home_option,
     in_file,
+    json_option,
     maybe_seated,
     read_secret,
     sockets_option,
@@ -60,7 +61,8 @@ def cli() -> None:
               help="The key store's URL; default: keys.db in the home folder.")  # fmt: skip
 @sockets_option
 @click.option("--parent-fd", type=int, hidden=True, help="End when this descriptor reaches end of file.")
-def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int | None) -> None:
+@json_option
+def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int | None, *, as_json: bool) -> None:
     """Run the key agent in the foreground: a supervisor without keys and two key holders.
 
     `idvault serve` starts one of its own in embedded mode; in production the agent is a service under its own user,
@@ -74,7 +76,8 @@ def agent(home: Path, keys_url: str | None, sockets: Path | None, parent_fd: int
         uids, gids = agent_settings.peers(os.environ)
         mirror = agent_settings.mirror(os.environ)
     settings = AgentSettings(home, url, sockets or socket_folder(home), limits, uids, gids, mirror)
-    sys.exit(run_agent(settings, parent_fd))
+    told = {"service": "agent", "sockets": str(settings.sockets)}
+    sys.exit(run_agent(settings, parent_fd, orjson.dumps(told).decode() if as_json else "ready"))
 
 
 def _show(status: dict[str, Any], *, as_json: bool) -> None:

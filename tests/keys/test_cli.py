@@ -95,14 +95,17 @@ def test_the_module_is_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys:
 
 def test_the_agent_command_runs_the_agent_of_that_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[AgentSettings, int | None]] = []
+    said: list[str] = []
 
-    def run_agent(given: AgentSettings, parent_fd: int | None) -> int:
+    def run_agent(given: AgentSettings, parent_fd: int | None, ready: str) -> int:
         seen.append((given, parent_fd))
+        said.append(ready)
         return 7
 
     monkeypatch.setattr(commands, "run_agent", run_agent)
     assert _run(tmp_path, "agent", "--parent-fd", "9").exit_code == 7
-    assert _run(tmp_path, "agent", "--keys-url", "sqlite:////x", "--sockets", "/s").exit_code == 7
+    assert _run(tmp_path, "agent", "--keys-url", "sqlite:////x", "--sockets", "/s", "--json").exit_code == 7
+    assert said == ["ready", '{"service":"agent","sockets":"/s"}']
     (one, parent), (other, none) = seen
     assert (one.keys_url, one.sockets, parent) == (f"sqlite:///{tmp_path}/keys.db", tmp_path / "agent", 9)
     assert (other.keys_url, other.sockets, none) == ("sqlite:////x", Path("/s"), None)

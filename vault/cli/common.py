@@ -90,6 +90,12 @@ def _answers(settings: Settings) -> bool:
         connection.close()
 
 
+def tell_begun(service: str, *, as_json: bool, **more: str) -> None:
+    """Tell machines, if told to, that a service begins: one line of JSON, flushed at once; then it prints no more."""
+    if as_json:
+        show({"service": service, **more}, as_json=True)
+
+
 def show(result: Mapping[str, Any], *, as_json: bool) -> None:
     """Print one result: JSON, or a line a member."""
     if as_json:

@@ -49,11 +49,15 @@ def _print(report: Report, *, as_json: bool) -> None:
 
 
 @click.command()
-def openapi() -> None:
-    """Print the HTTP API's OpenAPI document, generated from the code."""
+@json_option
+def openapi(*, as_json: bool) -> None:
+    """Print the HTTP API's OpenAPI document, generated from the code.
+
+    It is JSON in any case: with --json in one line, else indented for people.
+    """
     with open_vault() as vault:
         # Here alone: it imports the web framework, which no other command needs.
         from vault.web.app import create_app  # noqa: PLC0415
 
-        app = create_app(vault)
-        click.echo(orjson.dumps(app.test_client().get("/openapi.json").json, option=orjson.OPT_INDENT_2).decode())
+        document = create_app(vault).test_client().get("/openapi.json").json
+    click.echo(orjson.dumps(document, option=None if as_json else orjson.OPT_INDENT_2).decode())

@@ -1,4 +1,4 @@
-"""idvault serve"""
+"""idvault serve, idvault housekeeping, idvault sequencer"""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ from granian.server.common import AbstractServer
 from keys.agent.process import forbid_dumps, settle_interpreter
 from keys.engine import open_engine
 from vault import metrics, running
-from vault.cli.common import prepared
+from vault.cli.common import json_option, prepared, tell_begun
 from vault.config import ROLES, STORES, Settings
 from vault.errors import StartError
 from vault.logs import configure, event
@@ -34,7 +34,8 @@ _SHORT_LIFE_SECONDS: Final = 5.0
 
 @click.command()
 @click.option("--role", type=click.Choice(ROLES), help="Which routes to serve (IDVAULT_ROLE).")
-def serve(role: str | None) -> None:
+@json_option
+def serve(role: str | None, *, as_json: bool) -> None:
     """Serve the vault over HTTP, with the key agent as a child process.
 
     Embedded mode: everything under one user. Names stay closed to whoever steals the files, but not to whoever takes
@@ -60,6 +61,7 @@ def serve(role: str | None) -> None:
         running.end_forks_by_signals()
         _preload()
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
+        tell_begun("serve", as_json=as_json, url=f"http://{host}:{port}", role=settings.role)
         event("serving", role=settings.role)
         with _housekeeping_beside(settings), _sequencer_beside(settings):
             _serve(settings)
@@ -67,18 +69,20 @@ def serve(role: str | None) -> None:
 
 
 @click.command()
-def housekeeping() -> None:
+@json_option
+def housekeeping(*, as_json: bool) -> None:
     """Finish what crashes left half-way and forget what has run out, until told to end (SIGTERM).
 
     `idvault serve` has it already; it is for a vault that another WSGI server serves. A second one does no harm.
     """
     settings = prepared()
     configure()
-    _keep_house(settings)
+    _keep_house(settings, as_json=as_json)
 
 
 @click.command()
-def sequencer() -> None:
+@json_option
+def sequencer(*, as_json: bool) -> None:
     """Bring what was done into the public log and have it signed, until told to end (SIGTERM).
 
     `idvault serve` has it already with the role `all`; it is for a vault whose roles run under several users. A second
@@ -86,7 +90,7 @@ def sequencer() -> None:
     """
     settings = prepared()
     configure()
-    _keep_log(settings)
+    _keep_log(settings, as_json=as_json)
 
 
 def _sequencer_beside(settings: Settings) -> contextlib.AbstractContextManager[None]:
@@ -95,11 +99,12 @@ def _sequencer_beside(settings: Settings) -> contextlib.AbstractContextManager[N
     return running.kept_up("sequencer", partial(_keep_log, settings))
 
 
-def _keep_log(settings: Settings) -> None:
+def _keep_log(settings: Settings, *, as_json: bool = False) -> None:
     forbid_dumps()
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     made, log = build_sequencer(settings)
+    tell_begun("sequencer", as_json=as_json)
     while not ending.is_set():
         with leading(log, settings.home / ".sequencing", ending) as leads:
             event("sequencer_leads")
@@ -114,12 +119,13 @@ def _housekeeping_beside(settings: Settings) -> contextlib.AbstractContextManage
     return running.kept_up("housekeeping", partial(_keep_house, settings))
 
 
-def _keep_house(settings: Settings) -> None:
+def _keep_house(settings: Settings, *, as_json: bool = False) -> None:
     forbid_dumps()
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     vault = build(settings, observe=metrics.shared().act)
     running.end_with_seal(vault)
+    tell_begun("housekeeping", as_json=as_json)
     metrics.shared().begin(settings.home, {"store_connections": vault.connections})
     vault.housekeeping.run(ending)
     vault.close()

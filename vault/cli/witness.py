@@ -12,7 +12,7 @@ from keys.errors import NoteError
 from keys.files import create_durably
 from keys.notes import MAX_NOTE_BYTES, VerifierKey, decoded, encoded
 from keys.primitives import KEY_BYTES, Ed25519Signer, MlDsa44Signer, Secret
-from vault.cli.common import json_option, show
+from vault.cli.common import json_option, show, tell_begun
 from vault.domain.clock import SystemClock, epoch
 from vault.errors import StartError
 from vault.log.cosignatures import cosigner_key
@@ -68,12 +68,14 @@ def _key(name: str, algorithm: str, secret: Secret) -> VerifierKey:
 )
 @click.option("--log", "logs", required=True, multiple=True, help="The public key of a log to watch.")
 @click.option("--bind", default="127.0.0.1:8401", show_default=True, help="host:port to serve on")
-def serve(file: Path, state: Path, logs: tuple[str, ...], bind: str) -> None:
+@json_option
+def serve(file: Path, state: Path, logs: tuple[str, ...], bind: str, *, as_json: bool) -> None:
     """Serve a witness with the key of FILE, until told to end. Put a proxy with TLS in front."""
     made = _witness(file, state, logs)
     host, _, port = bind.rpartition(":")
     server = ThreadingHTTPServer((host, int(port)), _handler(made))
     click.echo(f"idvault: witness {made.key.name} on http://{bind}", err=True)
+    tell_begun("witness", as_json=as_json, name=made.key.name, url=f"http://{bind}")
     with server:
         server.serve_forever()
 
