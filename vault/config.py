@@ -141,6 +141,11 @@ class Settings:
         return url or self.store_url(store)
 
     @property
+    def sequences(self) -> bool:
+        """Whether the log is this vault's own to write; else another process does: it needs what no single role has."""
+        return self.role == "all" and self.sequencer != "no"
+
+    @property
     def origin(self) -> str:
         """The name of the log at its first checkpoint."""
         return self.log_origin or f"{self.issuer_url.partition('://')[2]}/log"

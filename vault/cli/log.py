@@ -16,8 +16,9 @@ from rich.progress import Progress
 from keys.errors import NoteError, ProofError
 from vault import running
 from vault.cli.common import json_option, open_vault, prepared, show
+from vault.config import Settings
 from vault.domain.clock import SystemClock, epoch
-from vault.errors import StartError
+from vault.errors import Kind, StartError, VaultError
 from vault.log import receipts, sources
 from vault.log.cosignatures import holds
 from vault.log.policy import Policy
@@ -26,20 +27,59 @@ from vault.log.sources import CHECKPOINT, Read, SourceError
 from vault.log.verify import BadLogError, Head, Verified, continues, head_of, verify
 from vault.services.reading_log import LogReader
 from vault.stores.leading import leading
-from vault.wiring import build_refilling
+from vault.wiring import Vault, build_refilling, build_sequencer
 
 EXIT_VERIFICATION_FAILED: Final = 4
 _SIGNED_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.2
 _LEAD_SECONDS: Final = 5.0
-"""How long a refill waits for the sequencer to be gone."""
+"""How long a refill waits for the sequencer to be gone, and a command for it to sign a first checkpoint."""
+_MISSING: Final = "checkpoint is missing"
 _WHERE: Final = "A folder that mirrors the log, an export, or a URL; without it this vault's own log."
 from_option = click.option("--from", "where", help=_WHERE)
 
 
 @click.group()
 def log() -> None:
-    """Show, copy and verify the public log of what was done."""
+    """Show, copy and verify the public log of what was done.
+
+    Of a vault that was never served, a command that reads its own log has the first checkpoint signed.
+    """
+
+
+@contextmanager
+def own_log() -> Iterator[Vault]:
+    """Have the vault, with a checkpoint of its log: where none ever was, what waits is written and one is signed.
+
+    Raises:
+        BadLogError: the agent has signed one, and the log store has none: it was lost.
+        StartError: none was signed, and it is for another process to sign the first.
+    """
+    with open_vault() as vault:
+        if not vault.log.has_checkpoint():
+            _, signed = vault.log.signed_last()
+            if signed.size:
+                raise BadLogError(_MISSING)
+            _sign_first(vault.settings)
+            if not vault.log.has_checkpoint():
+                raise StartError("this log has no checkpoint yet; idvault serve or idvault sequencer signs the first")
+        yield vault
+
+
+def _sign_first(settings: Settings) -> None:
+    """Do a round of the sequencer, unless another process is to, or does."""
+    if not settings.sequences or running.is_separate(settings):
+        return
+    ending, (made, store) = threading.Event(), build_sequencer(settings)
+    timer = threading.Timer(_LEAD_SECONDS, ending.set)
+    timer.start()
+    try:
+        with leading(store, settings.home / ".sequencing", ending) as leads:
+            if leads():
+                made.once()
+    finally:
+        timer.cancel()
+        made.close()
 
 
 @contextmanager
@@ -47,11 +87,12 @@ def read_from(where: str | None) -> Iterator[Read]:
     """Have what reads a log's files: of this vault, or of what `where` names.
 
     Raises:
+        BadLogError: this vault's own log lost its checkpoint.
         StartError: a log cannot be read from there.
     """
     try:
         if where is None:
-            with open_vault() as vault:
+            with own_log() as vault:
                 yield vault.log.read
         else:
             yield sources.reader(where)
@@ -83,7 +124,7 @@ def checkpoint(*, as_json: bool) -> None:
 
     Give the key to whoever is to verify the log, by a way of its own: a log that says its own key proves nothing.
     """
-    with open_vault() as vault:
+    with own_log() as vault:
         note, key, head = _newest(vault.log)
     if as_json:
         found = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "key": key, "note": note.decode()}
@@ -156,7 +197,7 @@ def _verified(
     read: Read
     with ExitStack() as open_:
         if where is None:
-            vault = open_.enter_context(open_vault())
+            vault = open_.enter_context(own_log())
             read, own = vault.log.read, key or vault.log.signed_last()[0]
         else:
             read, own = open_.enter_context(read_from(where)), str(key)
@@ -176,7 +217,7 @@ def _need_checkpoint(read: Read) -> bytes:
     try:
         return read(CHECKPOINT)
     except FileNotFoundError:
-        raise BadLogError("checkpoint is missing") from None
+        raise BadLogError(_MISSING) from None
 
 
 def verified(read: Read, key: str, *, quiet: bool) -> Verified:
@@ -205,8 +246,13 @@ def _kept(path: Path, key: str) -> Head:
 @json_option
 def proof(index: int, proof: Path, entry: Path | None, *, as_json: bool) -> None:
     """Write the proof (c2sp.org/tlog-proof) that entry INDEX is in the newest checkpoint of this vault's log."""
-    with open_vault() as vault:
-        made, raw = vault.log.proof(index)
+    with own_log() as vault:
+        try:
+            made, raw = vault.log.proof(index)
+        except VaultError as error:
+            if error.kind is not Kind.NOT_FOUND:
+                raise
+            raise StartError("INDEX: the newest checkpoint has no such entry") from None
     proof.write_text(str(made))
     if entry is not None:
         entry.write_bytes(raw)

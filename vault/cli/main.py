@@ -24,9 +24,11 @@ from vault.cli import (
     witness,
 )
 from vault.errors import StartError, VaultError
+from vault.log.verify import BadLogError
 
 EXIT_ERROR: Final = 1
 EXIT_SEALED: Final = 3
+EXIT_VERIFICATION_FAILED: Final = 4
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,6 +94,9 @@ def main() -> None:
     except (KeysError, StartError) as error:
         _say(str(error))
         sys.exit(EXIT_ERROR)
+    except BadLogError as error:
+        _say(str(error))
+        sys.exit(EXIT_VERIFICATION_FAILED)
     except VaultError as error:
         _say(error.detail or error.kind.value)
         sys.exit(EXIT_ERROR)

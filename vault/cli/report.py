@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vault.cli.charts import bars
-from vault.cli.common import json_option, open_vault
-from vault.cli.log import read_from, verified
+from vault.cli.common import json_option
+from vault.cli.log import own_log, read_from, verified
 from vault.domain.errors import InvalidFieldError
 from vault.domain.transparency import SMALLEST_CELL, Period
 from vault.domain.transparency import report as made_of
@@ -65,7 +65,7 @@ def transparency(period: Period, where: str | None, key: str | None, plots: Path
 
 
 def _own(period: Period) -> dict[str, Any]:
-    with open_vault() as vault:
+    with own_log() as vault:
         return vault.reporting.transparency(period)
 
 

@@ -94,7 +94,7 @@ def sequencer(*, as_json: bool) -> None:
 
 
 def _sequencer_beside(settings: Settings) -> contextlib.AbstractContextManager[None]:
-    if settings.role != "all" or settings.sequencer == "no":  # it would need what no single role has
+    if not settings.sequences:
         return contextlib.nullcontext()
     return running.kept_up("sequencer", partial(_keep_log, settings))
 

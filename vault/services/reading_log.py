@@ -69,6 +69,14 @@ class LogReader:
         """
         return self.newest()[1]
 
+    def has_checkpoint(self) -> bool:
+        """Tell whether a checkpoint was published.
+
+        Raises:
+            VaultError: the store cannot be read now.
+        """
+        return bool(self.store.rows(log.NEWEST))
+
     def newest(self) -> tuple[int, bytes]:
         """Return (size, note) of the newest checkpoint.
 
