@@ -317,6 +317,8 @@ def test_a_sealed_vault_is_exit_code_3_and_stays_sealed_for_commands_of_their_ow
     (home / "agent.shut").write_text("sealed")
     one_line(run(home, "fsck", "--json"), 3, "sealed")
     one_line(run(home, "provider", "add", "x", "--sector", "x.example"), 3, "sealed")
+    (home / "people.jsonl").write_text("")
+    one_line(run(home, "import", str(home / "people.jsonl"), "--provider", "x"), 3, "sealed")
     assert left_over(home) == []
 
 

@@ -6,15 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.forking import in_fork
 from tests.people import person
-from tests.serving import BIN, Server
+from tests.serving import BIN, START_SECONDS, Server
 
 MARK = "Zq7markedvalue"
 HEADER = [
@@ -222,3 +226,55 @@ def test_an_unknown_provider_is_told_as_such(served: Server, tmp_path: Path) -> 
     )  # fmt: skip
     assert ran.returncode == 1
     assert "no provider of this name" in ran.stderr.decode()
+
+
+@pytest.mark.parametrize(("order", "word"), [("seal", "sealed"), ("lockdown", "lockdown")])
+def test_an_import_into_a_served_vault_whose_names_are_closed_is_exit_code_3_at_once_and_makes_nothing(
+    served: Server, tmp_path: Path, order: str, word: str
+) -> None:
+    file = as_lines(tmp_path / "people.jsonl", [line(1)])
+    served.run("keys", order)
+    begun = time.monotonic()
+    said = in_fork(["import", str(file), "--provider", "chat", "--json"], served.environment)
+    took = time.monotonic() - begun
+    served.run("keys", "unseal")
+    assert (said.returncode, said.stdout) == (3, ""), said.stderr
+    assert word in said.stderr
+    assert took < START_SECONDS / 2
+    assert served.sql("directory", "select count(*) from import")[0][0] == 0
+
+
+def test_an_import_starts_no_second_server_where_one_answers_that_it_is_not_ready(tmp_path: Path) -> None:
+    """Not where another vault has the address, either: what answers there is not this one."""
+    server = Server(tmp_path / "home").start()
+    server.provider("chat")
+    assert server.stop() == 0
+    with not_ready() as port:
+        environment = server.environment | {"IDVAULT_BIND": f"127.0.0.1:{port}"}
+        said = in_fork(["import", str(as_lines(tmp_path / "people.jsonl", [line(1)])), "--provider", "chat"], environment)
+    assert (said.returncode, said.stdout) == (1, ""), said.stderr
+    assert "/readyz" in said.stderr
+    assert "another server" not in said.stderr
+
+
+@contextmanager
+def not_ready() -> Iterator[int]:
+    """Have a server that says 503 to everything; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        try:
+            yield made.server_port
+        finally:
+            made.shutdown()
+            thread.join()

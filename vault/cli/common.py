@@ -58,17 +58,19 @@ def served(settings: Settings) -> Iterator[str]:
     """Have the vault served for the span of a command; return its URL.
 
     Raises:
-        StartError: it is not served, and cannot be.
+        StartError: it is not served, and cannot be; or what serves it is not ready.
     """
-    url = f"http://{settings.bind}"
-    if _answers(settings):
+    url, status = f"http://{settings.bind}", _readiness(settings)
+    if status == HTTPStatus.OK:
         yield url
         return
+    if status:  # a second server could not have the address
+        raise StartError(f"what serves {url} is not ready; GET /readyz says which part is not")
     command = [sys.executable, "-m", "vault.cli.main", "serve"]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 - our own module
     try:
         end = time.monotonic() + _START_SECONDS
-        while not _answers(settings):
+        while _readiness(settings) != HTTPStatus.OK:
             if child.poll() is not None or time.monotonic() > end:
                 raise StartError("the vault cannot be served for this command; its line above says why")
             time.sleep(0.1)
@@ -78,14 +80,15 @@ def served(settings: Settings) -> Iterator[str]:
         child.wait(_END_SECONDS)
 
 
-def _answers(settings: Settings) -> bool:
+def _readiness(settings: Settings) -> int:
+    """Return by which status the vault says whether it is ready; 0 where nobody answers."""
     host, port = settings.address
     connection = HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == HTTPStatus.OK
+        return connection.getresponse().status
     except (OSError, HTTPException):
-        return False
+        return 0
     finally:
         connection.close()
 

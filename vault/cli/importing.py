@@ -3,7 +3,7 @@
 import io
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,8 +96,10 @@ def _sender(options: Mapping[str, Any]) -> Iterator[Sender]:
         secret = options["secret_file"].read_text().strip()
         yield Sender(options["url"], remote_token(options["url"], options["client_id"], secret))
         return
-    with open_vault() as vault, served(vault.settings) as url:
-        token = ""
+    with ExitStack() as open_:
+        vault = open_.enter_context(open_vault())
+        vault.peek(*vault.settings.role_sockets)  # shut, it would never be ready: that is told here, by its exit code
+        url, token = open_.enter_context(served(vault.settings)), ""
 
         def local_token(renew: bool) -> str:  # noqa: FBT001 - the sender's own call
             nonlocal token
