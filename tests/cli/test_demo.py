@@ -6,12 +6,14 @@ import subprocess
 from pathlib import Path
 
 from tests.serving import BIN
+from vault.embedded import EMBEDDED
 
 
 def test_the_demonstration_holds_and_the_thief_finds_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "COLUMNS": "120"}
     done = subprocess.run([BIN / "idvault", "demo", "--json"], env=environment, capture_output=True, timeout=120)  # noqa: PLW1510
     assert done.returncode == 0, done.stderr.decode()[-600:]
+    assert EMBEDDED in " ".join(done.stderr.decode().split()), "it says what its vault is not"
     told = json.loads(done.stdout)
     titles = [scene["title"] for scene in told["scenes"]]
     assert len(titles) == 9, titles

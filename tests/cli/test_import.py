@@ -251,7 +251,8 @@ def test_an_import_starts_no_second_server_where_one_answers_that_it_is_not_read
     assert server.stop() == 0
     with not_ready() as port:
         environment = server.environment | {"IDVAULT_BIND": f"127.0.0.1:{port}"}
-        said = in_fork(["import", str(as_lines(tmp_path / "people.jsonl", [line(1)])), "--provider", "chat"], environment)
+        file = as_lines(tmp_path / "people.jsonl", [line(1)])
+        said = in_fork(["import", str(file), "--provider", "chat"], environment)
     assert (said.returncode, said.stdout) == (1, ""), said.stderr
     assert "/readyz" in said.stderr
     assert "another server" not in said.stderr

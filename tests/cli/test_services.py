@@ -15,8 +15,14 @@ import pytest
 from tests.cli.test_commands import environment, run
 from tests.ports import free_port
 from tests.serving import BIN
+from vault import running
+from vault.cli.service import warn_of_one_user
+from vault.config import Settings
+from vault.embedded import EMBEDDED
 
 BEGIN_SECONDS = 30
+ENDED = {0, -signal.SIGTERM}
+"""How a service ends that is told to: before it has its handlers of signals, by the signal."""
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +86,30 @@ def test_a_service_prints_one_line_of_json_when_it_begins_and_no_more(
         assert shown.keys() == told.keys()
         assert all(shown[name].startswith(value) for name, value in told.items()), shown
         process.terminate()
-        assert process.wait(20) in {0, -signal.SIGTERM}
+        assert process.wait(20) in ENDED
         assert process.stdout is not None
         assert process.stdout.read() == b""
+
+
+@pytest.mark.once
+def test_serve_says_against_whom_the_promises_do_not_hold_while_everything_runs_under_one_user(home: Path) -> None:
+    with service(home, "idvault", "serve", "--json") as (process, said):
+        first_line(process)
+        process.terminate()
+        assert process.wait(20) in ENDED
+    told = [line for line in said.read_text().splitlines() if "under one user" in line]
+    assert told == [f"idvault: {EMBEDDED}"]
+    assert all(word in EMBEDDED for word in ("promises 3", "4", "thieves", "taken over", "SECURITY.md"))
+
+
+@pytest.mark.once
+def test_serve_says_nothing_of_one_user_where_the_agent_has_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for separate in (True, False):
+        monkeypatch.setattr(running, "is_separate", lambda _, says=separate: says)
+        warn_of_one_user(Settings())
+        assert (EMBEDDED in capsys.readouterr().err) is not separate
 
 
 @pytest.mark.once

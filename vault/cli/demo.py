@@ -11,6 +11,7 @@ from rich.table import Table
 from vault.cli.common import json_option
 from vault.demo.stage import staged
 from vault.demo.story import DemoError, Scene, Story, facts
+from vault.embedded import EMBEDDED
 
 _COLUMNS: Final = ("Chat", "Blog", "Rita", "Person")
 _STRANGERS: Final = ("Impostor", "Returner", "Thief")
@@ -26,7 +27,7 @@ def demo(*, as_json: bool) -> None:
     checked while it is told; exit code 4 if one does not hold. Nothing is left behind.
     """
     console = Console(stderr=as_json)
-    console.print("A fresh vault with the development seal; everything under one user (see SECURITY.md).", style="dim")
+    console.print(f"A fresh vault with the development seal; {EMBEDDED}.", style="dim")
     with staged() as stage:
         story, scenes = Story(stage), []
         try:

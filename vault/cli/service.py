@@ -22,6 +22,7 @@ from keys.engine import open_engine
 from vault import metrics, running
 from vault.cli.common import json_option, prepared, tell_begun
 from vault.config import ROLES, STORES, Settings
+from vault.embedded import EMBEDDED
 from vault.errors import StartError
 from vault.logs import configure, event
 from vault.stores import schema
@@ -39,7 +40,7 @@ def serve(role: str | None, *, as_json: bool) -> None:
     """Serve the vault over HTTP, with the key agent as a child process.
 
     Embedded mode: everything under one user. Names stay closed to whoever steals the files, but not to whoever takes
-    over a worker: both run under one user (SECURITY.md).
+    over a worker: both run under one user (SECURITY.md). It says so when it begins.
     """
     settings = prepared()
     if role is not None:
@@ -60,12 +61,19 @@ def serve(role: str | None, *, as_json: bool) -> None:
         forbid_dumps()  # a worker is born with it
         running.end_forks_by_signals()
         _preload()
+        warn_of_one_user(settings)
         click.echo(f"idvault: serving on http://{host}:{port} (docs at /docs)", err=True)
         tell_begun("serve", as_json=as_json, url=f"http://{host}:{port}", role=settings.role)
         event("serving", role=settings.role)
         with _housekeeping_beside(settings), _sequencer_beside(settings):
             _serve(settings)
     sys.exit(0)
+
+
+def warn_of_one_user(settings: Settings) -> None:
+    """Say on standard error against whom the promises do not hold, unless the agent has a user of its own."""
+    if not running.is_separate(settings):
+        click.echo(f"idvault: {EMBEDDED}", err=True)
 
 
 @click.command()
