@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from tests.people import person
 from tests.ports import free_port
 from tests.serving import BIN, Server
 from vault.cli.main import cli as vault_cli
+from vault.domain.clock import SystemClock
 
 OWN = ["identity.db", "directory.db", "keys.db", "log.db", "seal.json"]
 GROUPS = {"idvault": vault_cli, "idvault-keys": keys_cli}
@@ -351,16 +353,49 @@ def test_a_policy_file_is_kept_and_in_force(served: Server, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("content", "word"), [
-    ("[policy", "--file"), ("[other]\na = 1", "--file"), ("policy = 1", "--file"), ("[policy]\nx = 1", "policy"),
+    ("[policy", "--file"), ("[other]\na = 1", "other"), ("scope = ['register']", "scope"), ("policy = 1", "--file"),
+    ("[policy]\nx = 1", "policy"),
     ('[policy]\nrequired = "phone"', "policy"), ('[policy]\nrequired = ["shoe_size"]', "policy"),
     ("[policy]\nrequired = [['phone']]", "policy"), ('[policy]\nexpired_documents = "maybe"', "policy"),
     ('[policy]\nlegacy_scope = "read publish"', "policy"), ("[policy]\nreview_needs_reveal = 1", "policy"),
     ("\udcff\udcfe", "--file"),
+    ("scopes = []", "scopes"), ("scopes = 'register'", "scopes"), ("scopes = [1]", "scopes"),
+    ("scopes = ['register', 'review']", "scopes"), ("scopes = [['register']]", "scopes"),
+    ("expires = 2020-01-01", "expires"), ("expires = 2040-01-01", "expires"), ("expires = 'soon'", "expires"),
+    ("expires = 1", "expires"), ("expires = 2027-01-01T00:00:00", "expires"),
 ])  # fmt: skip
-def test_a_bad_policy_file_is_refused(served: Server, tmp_path: Path, content: str, word: str) -> None:
+def test_a_bad_enrolment_file_is_refused(served: Server, tmp_path: Path, content: str, word: str) -> None:
     file = tmp_path / "enrolment.toml"
     file.write_bytes(content.encode(errors="surrogateescape"))
     one_line(said(served, "provider", "add", "bad", "--sector", "bad.example", "--file", str(file)), 1, word)
+
+
+def test_an_enrolment_file_says_what_a_provider_may_do_and_until_when(served: Server, tmp_path: Path) -> None:
+    file, day = tmp_path / "enrolment.toml", SystemClock().now().date() + timedelta(days=30)
+    file.write_text(f'scopes = ["register", "introspect"]\nexpires = {day}\n')
+    narrow = served.provider("narrow", file=str(file))
+    ends = f"{day + timedelta(days=1)}T00:00:00Z"
+    shown = served.json("provider", "show", "narrow")
+    assert (shown["scopes"], shown["expires"], shown["policy"]) == ("introspect register", ends, {})
+    made = narrow.registered(person(41), "narrow")
+    assert narrow.introspect(made["token"])["active"] is True
+    sanction = {"account": made["account"], "rung": "warn", "ground": "spam", "facts": "as seen", "by": "mod-1"}
+    assert narrow.post("/v1/sanctions", sanction).status_code == httpx.codes.FORBIDDEN
+    served.sql("directory", "update provider set expires = 1 where client = ?", narrow.id)
+    assert narrow.get("/v1/accounts").status_code == httpx.codes.UNAUTHORIZED
+    assert "expires" not in served.json("provider", "show", served.provider("endless").id)
+
+
+@pytest.mark.parametrize(("more", "word"), [("scopes = ['register']", "scopes"), ("expires = 2027-01-01", "expires")])
+def test_a_change_of_policy_takes_nothing_else_of_an_enrolment_file(
+    served: Server, tmp_path: Path, more: str, word: str
+) -> None:
+    if "same" not in [row["name"] for row in served.json("provider", "list")]:
+        served.provider("same")
+    file = tmp_path / "enrolment.toml"
+    file.write_text(f"{more}\n[policy]\ncaps = {{personal = 1}}\n")
+    one_line(said(served, "provider", "change", "same", "--file", str(file)), 1, word)
+    assert served.json("provider", "show", "same")["policy"] == {}
 
 
 def test_a_disabled_reviewer_is_refused_by_the_vault_and_by_the_agent(served: Server) -> None:

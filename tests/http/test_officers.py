@@ -308,6 +308,27 @@ def test_what_widens_a_provider_waits_for_officers_and_what_narrows_it_does_not(
     assert server.json(*change)["policy"] == {"caps": {"personal": 2}}
 
 
+def test_officers_approve_just_the_scopes_and_the_end_that_a_provider_is_enrolled_with(
+    machines: Machines, tmp_path: Path
+) -> None:
+    machines.ceremony()
+    server, file = machines.server, tmp_path / "enrolment.toml"
+    add = ("provider", "add", "chat", "--sector", "chat.example", "--file", str(file))
+    narrow = 'scopes = ["register"]\nexpires = 2027-06-30\n'
+    file.write_text(narrow)
+    asked = server.json(*add)
+    terms = machines.say("anna", "show", asked["request"])["request"]["detail"]["terms"]
+    assert terms == {"scopes": "register", "policy": {}, "expires": "2027-06-30"}
+    machines.approved(asked["request"], "anna", "maria")
+    for wider in (narrow.replace("06-30", "07-31"), narrow.replace("[", '["sanction", ')):
+        file.write_text(wider)
+        assert server.json(*add)["state"] == "pending", "what they approved is not this"
+    file.write_text(narrow)
+    server.json(*add)
+    shown = server.json("provider", "show", "chat")
+    assert (shown["scopes"], shown["expires"]) == ("register", "2027-07-01T00:00:00Z")
+
+
 @pytest.mark.sqlite
 def test_a_whole_home_folder_that_was_put_back_does_not_open_while_a_mirror_knows_better(
     machines: Machines, tmp_path: Path

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vault.cli.common import json_option, open_vault, show
+from vault.domain.clock import from_epoch, to_text
 from vault.errors import StartError
 from vault.stores.clients import ClientRow
 
@@ -34,19 +35,19 @@ def _list(rows: list[ClientRow], title: str, *, as_json: bool) -> None:
     Console().print(table)
 
 
-def _policy(file: Path | None) -> dict[str, Any]:
+def _enrolment(file: Path | None, *known: str) -> dict[str, Any]:
+    """Return what an enrolment file says: the table `policy`, and of the other members those that are known here."""
     if file is None:
-        return {}
+        return {"policy": {}}
     try:
         enrolment = tomllib.loads(file.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         raise StartError("--file: cannot be read as TOML") from None
-    if set(enrolment) - {"policy"}:
-        raise StartError("--file: this version reads the table [policy] alone")
-    policy = enrolment.get("policy", {})
-    if not isinstance(policy, dict):
+    for name in enrolment.keys() - {"policy", *known}:
+        raise StartError(f"--file: {name}: this command reads {', '.join((*known, 'the table [policy]'))} alone")
+    if not isinstance(enrolment.setdefault("policy", {}), dict):
         raise StartError("--file: [policy] is a table")
-    return policy
+    return enrolment
 
 
 @click.group()
@@ -61,7 +62,7 @@ def provider() -> None:
 )
 @click.option(
     "--file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="An enrolment in TOML: the table [policy], whose members are described below.",
+    help="An enrolment in TOML, whose members are described below.",
 )  # fmt: skip
 @json_option
 def provider_add(name: str, sector: str, file: Path | None, *, as_json: bool) -> None:
@@ -70,6 +71,8 @@ def provider_add(name: str, sector: str, file: Path | None, *, as_json: bool) ->
     Without a file it may register, introspect and sanction. Its tokens are good in its own sector alone.
 
     \b
+    scopes = ["register", "introspect"]       # some of register, introspect, sanction
+    expires = 2029-12-31                      # the last day of its credentials, at most three years ahead
     [policy]
     required = ["birth_date", "document"]     # what a registration must state
     expired_documents = "review"              # or "refuse"
@@ -81,21 +84,21 @@ def provider_add(name: str, sector: str, file: Path | None, *, as_json: bool) ->
     reach_serious = {views = 5000, reposts = 500}
     default_days = {limit_publish = 7, suspend_updates = 30}
     """  # noqa: D301 - \b keeps click from wrapping the list
-    policy = _policy(file)
+    terms = _enrolment(file, "scopes", "expires")
     with open_vault() as vault:
-        show(vault.enrolling.add_provider(name, sector, policy), as_json=as_json)
+        show(vault.enrolling.add_provider(name, sector, **terms), as_json=as_json)
 
 
 @provider.command("change")
 @click.argument("name")
 @click.option(
     "--file", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="An enrolment in TOML, as of `provider add`: its table [policy] takes the place of the one in force.",
+    help="The table [policy] of `provider add` in TOML, alone: it takes the place of the one in force.",
 )  # fmt: skip
 @json_option
 def provider_change(name: str, file: Path, *, as_json: bool) -> None:
     """Give the provider NAME (or client id) another policy. In a vault of officers this prints a request first."""
-    policy = _policy(file)
+    policy = _enrolment(file)["policy"]
     with open_vault() as vault:
         show(vault.enrolling.change_policy(name, policy), as_json=as_json)
 
@@ -112,11 +115,12 @@ def provider_list(*, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def provider_show(name: str, *, as_json: bool) -> None:
-    """Show one provider by NAME or client id, with its policy and its agreements."""
+    """Show one provider by NAME or client id, with its policy, its agreements, and its end where it has one."""
     with open_vault() as vault:
         row = vault.enrolling.find("provider", name)
+        ends = {} if row.expires is None else {"expires": to_text(from_epoch(row.expires))}
         more = {"policy": row.policy, "agreements": vault.agreeing.listed(row.id)}
-        show(_shown(row) | more, as_json=as_json)
+        show(_shown(row) | ends | more, as_json=as_json)
 
 
 @click.group()

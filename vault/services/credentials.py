@@ -30,6 +30,28 @@ def new_secret() -> str:
     return "ivs_" + base64.urlsafe_b64encode(random_bytes(32)).rstrip(b"=").decode()
 
 
+def end_of(day_text: str, now: int, member: str) -> int:
+    """Return when credentials end that are good up to and with a day: seconds since 1970.
+
+    Args:
+        day_text: the last day, such as 2029-12-31.
+        now: seconds since 1970.
+        member: what the day is called where it was given.
+
+    Raises:
+        VaultError: the day is none, or not in the next three years.
+    """
+    today = from_epoch(now)
+    try:
+        day: date = parse_date(day_text, "")
+    except DomainError:
+        raise VaultError(Kind.VALIDATION, f"{member}: a date such as 2031-01-01") from None
+    if not today.date() <= day <= years_after(today, _EXPIRY_YEARS_MAX).date():
+        raise VaultError(Kind.VALIDATION, f"{member}: from today on, at most {_EXPIRY_YEARS_MAX} years ahead")
+    midnight = today.replace(hour=0, minute=0, second=0)
+    return int((midnight + (day - today.date()) + timedelta(days=1)).timestamp())
+
+
 class Credentials:
     """The work of `/v1/provider/secrets` and of `idvault provider rotate-secret`, `suspend` and `renew`."""
 
@@ -106,7 +128,7 @@ class Credentials:
             VaultError: no such provider, or the day is not in the next three years.
             KeysError: the agent refused.
         """
-        expires = None if until is None else self._end_of(until)
+        expires = None if until is None else end_of(until, self._now(), "--until")
         with self._directory.reading() as unit:
             row = _provider(unit, name)
         if not row.enabled or (row.expires is not None and (expires is None or expires > row.expires)):
@@ -120,17 +142,6 @@ class Credentials:
             self._audit(unit, "provider.renewed", row.id)
         shown = {} if expires is None else {"expires": to_text(from_epoch(expires))}
         return {"client_id": row.id, "state": "active", **shown}
-
-    def _end_of(self, until: str) -> int:
-        today = from_epoch(self._now())
-        try:
-            day: date = parse_date(until, "")
-        except DomainError:
-            raise VaultError(Kind.VALIDATION, "--until: a date such as 2031-01-01") from None
-        if not today.date() <= day <= years_after(today, _EXPIRY_YEARS_MAX).date():
-            raise VaultError(Kind.VALIDATION, f"--until: from today on, at most {_EXPIRY_YEARS_MAX} years ahead")
-        midnight = today.replace(hour=0, minute=0, second=0)
-        return int((midnight + (day - today.date()) + timedelta(days=1)).timestamp())
 
     def _whole(self, unit: Unit, client: Client) -> ClientRow:
         row = clients.find(unit, client.id)

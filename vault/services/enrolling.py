@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any, Final
 
 from keys.agent.client import AgentClient
@@ -10,7 +11,7 @@ from vault.domain.ids import ClientId
 from vault.errors import Kind, VaultError
 from vault.services import policies
 from vault.services.access import hash_secret
-from vault.services.credentials import new_secret
+from vault.services.credentials import end_of, new_secret
 from vault.services.held_keys import HeldKeys
 from vault.stores import answers, clients
 from vault.stores.clients import ClientRow
@@ -28,21 +29,32 @@ class Enrolling:
     def __init__(self, directory: Store, officer: AgentClient, keys: HeldKeys, now: Callable[[], int]) -> None:
         self._directory, self._officer, self._keys, self._now = directory, officer, keys, now
 
-    def add_provider(self, name: str, sector: str, policy: Mapping[str, Any]) -> dict[str, str]:
+    def add_provider(
+        self, name: str, sector: str, policy: Mapping[str, Any], scopes: object = None, expires: object = None
+    ) -> dict[str, str]:
         """Enrol a provider with a sector of its own; return client_id and client_secret, the secret this once.
 
         Where there are officers, it returns {request, state: pending} until they approved just that; then say it again.
 
+        Args:
+            name: of the provider.
+            sector: its own, for ever.
+            policy: its members are those of `policies.POLICY`.
+            scopes: a list of what it may do; None for all that a provider may.
+            expires: the last day on which its credentials are good; None for no end.
+
         Raises:
-            VaultError: name or sector is taken, or the policy says what it may not.
+            VaultError: name or sector is taken, or the policy, the scopes or the day are what they may not be.
         """
-        stored, name = policies.checked(policy), _name(name)
+        stored, granted, name = policies.checked(policy), _scopes(scopes), _name(name)
+        day = expires.isoformat() if type(expires) is date else expires
+        ends = None if day is None else end_of(str(day), self._now(), "expires")
         with self._directory.reading() as unit:
             taken = any(_same(name, row.name) or sector == row.sector for row in clients.listed(unit, "provider"))
         if taken:
             raise VaultError(Kind.CONFLICT, "a provider of this name or sector exists already")
         client_id, secret = str(ClientId.new()), new_secret()
-        terms = {"scopes": PROVIDER_SCOPES, "policy": stored}
+        terms = {"scopes": granted, "policy": stored} | ({} if day is None else {"expires": day})
         given = self._officer.call(
             "enrol", {"what": "provider", "sector": sector, "client": client_id, "name": name, "terms": terms}
         )
@@ -50,8 +62,10 @@ class Enrolling:
             return pending(given)
         client_id = str(given["client"])
         with self._directory.writing() as unit:
-            self._add(unit, client_id, name, "provider", None, PROVIDER_SCOPES, secret)
-            clients.add_provider(unit, client_id=client_id, name=name, sector=sector, policy=stored)
+            self._add(unit, client_id, name, "provider", None, granted, secret)
+            clients.add_provider(
+                unit, client_id=client_id, name=name, sector=sector, policy=stored, expires=ends
+            )  # fmt: skip
         return {"client_id": client_id, "client_secret": secret, "sector": sector}
 
     def change_policy(self, name: str, policy: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,6 +191,16 @@ def _name(name: str) -> str:
     if not _NAME.fullmatch(name.strip()):
         raise VaultError(Kind.VALIDATION, "name: ASCII letters, digits, spaces and . _ -, at most 64 characters")
     return name.strip()
+
+
+def _scopes(given: object) -> str:
+    """Return what a provider may do, as it is stored: all that a provider may, or some of it."""
+    if given is None:
+        return PROVIDER_SCOPES
+    known = PROVIDER_SCOPES.split()
+    if not isinstance(given, list) or not given or not all(one in known for one in given):
+        raise VaultError(Kind.VALIDATION, f"scopes: a list of one or more of {', '.join(known)}")
+    return " ".join(one for one in known if one in given)
 
 
 def _same(one: str, other: str) -> bool:

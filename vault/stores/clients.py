@@ -130,8 +130,10 @@ def add(
         raise VaultError(Kind.CONFLICT, f"a {role} of this name exists already") from None
 
 
-def add_provider(unit: Unit, *, client_id: str, name: str, sector: str, policy: dict[str, Any]) -> None:
-    """Insert the provider row of a client.
+def add_provider(
+    unit: Unit, *, client_id: str, name: str, sector: str, policy: dict[str, Any], expires: int | None = None
+) -> None:
+    """Insert the provider row of a client; it expires at a time in seconds since 1970, or never.
 
     Raises:
         VaultError: name or sector is taken.
@@ -140,7 +142,7 @@ def add_provider(unit: Unit, *, client_id: str, name: str, sector: str, policy: 
         unit.execute(
             insert(provider).values(
                 client=client_id, name=name, sector=sector, policy=orjson.dumps(policy).decode(), purposes="[]",
-                fields="[]", caps="{}", expires=None, state="active",
+                fields="[]", caps="{}", expires=expires, state="active",
             )
         )  # fmt: skip
     except IntegrityError:
