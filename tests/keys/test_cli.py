@@ -117,7 +117,7 @@ def test_the_file_of_the_service_says_where_home_sockets_and_key_store_are_and_t
 ) -> None:
     seen: list[AgentSettings] = []
 
-    def run_agent(given: AgentSettings, _: int | None) -> int:
+    def run_agent(given: AgentSettings, _: int | None, __: str) -> int:
         seen.append(given)
         return 0
 
