@@ -68,13 +68,31 @@ def test_the_contracts_own_example_sets_a_limit_that_any_call_meets(chat: Client
         chat, token=made["token"], rung="limit_publish", until="2031-01-01T00:00:00Z", facts="…", by="mod-17",
         automated="none", source="own_initiative",
     )  # fmt: skip
-    assert set(set_) == {"id", "rung", "state", "starts", "until", "ground", "token"}
+    assert set(set_) == {
+        "id", "rung", "state", "starts", "until", "ground", "by", "automated", "source", "token",
+    }  # fmt: skip
     assert (set_["rung"], set_["state"], set_["until"]) == ("limit_publish", "running", "2031-01-01T00:00:00Z")
     answer = chat.introspect(made["token"])
     assert (answer["active"], answer["scope"]) == (True, "read")
     assert answer["vault_restriction"] == {"rung": "limit_publish", "until": "2031-01-01T00:00:00Z"}
     assert chat.registration(made["id"])["restriction"]["rung"] == "limit_publish"
     assert chat.get(f"/v1/sanctions/{set_['id']}").json() == set_
+
+
+def test_a_sanction_says_who_set_it_how_far_automated_and_on_whose_word(chat: Client, rita: Client) -> None:
+    """With the defaults where they were not sent, without `by` where nobody is named; the same in every answer."""
+    made = approved(chat, rita)
+    plain = sanction(chat, token=made["token"], rung="warn", facts="x")
+    assert ("by" in plain, plain["automated"], plain["source"]) == (False, "none", "own_initiative")
+    said = {"by": "mod-17", "automated": "partially", "source": "trusted_flagger"}
+    full = sanction(chat, account=made["account"], rung="warn", facts="x", **said)
+    assert said.items() <= full.items()
+    assert chat.get(f"/v1/sanctions/{full['id']}").json() == full
+    listed = chat.get("/v1/sanctions", params={"token": made["token"]}).json()["items"]
+    assert sorted(listed, key=str) == sorted([plain, full], key=str)
+    for one in (plain, full):
+        lifted = chat.post(f"/v1/sanctions/{one['id']}/lift", {"reason": "other", "by": "mod-18"}).json()
+        assert lifted.items() >= {**one, "state": "lifted"}.items(), "`by` is who set it"
 
 
 def test_r_cn_06_the_ladder_has_four_ordered_rungs_with_their_scopes(chat: Client, rita: Client) -> None:

@@ -238,8 +238,12 @@ class Sanctioning:
             "state": rules.state_of(row.until, row.lifted, now),
             "starts": to_text(from_epoch(row.starts)),
             "ground": row.ground,
+            "automated": row.automated,
+            "source": row.source,
             **self._target_shown(row, standing),
         }
+        if row.by is not None:
+            answer["by"] = row.by
         if row.until is not None:
             answer["ban_until" if rung is Rung.close else "until"] = to_text(from_epoch(row.until))
         if row.degree is not None:
