@@ -208,6 +208,26 @@ def test_a_sanction_on_one_account_leaves_the_others_and_one_on_the_person_meets
     assert {item["restriction"]["rung"] for item in items} == {"suspend_updates"}
 
 
+def test_a_registration_shows_the_stricter_of_what_runs_on_its_registrant_and_on_its_account(
+    chat: Client, rita: Client
+) -> None:
+    made = approved(chat, rita)
+
+    def shown() -> Any:
+        one = chat.registration(made["id"])
+        assert one == next(item for item in chat.get("/v1/registrations", params={"limit": 200}).json()["items"]
+                           if item["id"] == made["id"])  # fmt: skip
+        return one["scope"], one.get("restriction")
+
+    assert shown() == ("read publish", None)
+    sanction(chat, account=made["account"], rung="limit_publish", until=MONTH, facts="x")
+    assert shown() == ("read", {"rung": "limit_publish", "until": MONTH})
+    sanction(chat, token=made["token"], rung="warn", facts="x")
+    assert shown() == ("read", {"rung": "limit_publish", "until": MONTH})
+    sanction(chat, token=made["token"], rung="suspend_updates", until=MONTH, facts="x", skip_reason="x")
+    assert shown() == ("", {"rung": "suspend_updates", "until": MONTH})
+
+
 def test_the_reason_for_an_inactive_token_is_shown_to_its_owner(chat: Client, blog: Client, rita: Client) -> None:
     made = approved(chat, rita)
     set_ = sanction(chat, token=made["token"], rung="close", by="mod-1", facts="x", ban_until=later(days=900))

@@ -46,11 +46,15 @@ class Listing:
             rows = reviews.page(unit, client.id, state, self._placed(listing, client, cursor), limit)
             living = batches.living(unit, {pid for row in rows for pid in (row.pid, row.representative) if pid})
             accounts = batches.accounts(unit, {standing.pid for standing in living.values()})
+            aliases = batches.find(unit, {row.supersedes for row in rows if row.supersedes is not None})
         items = [
-            self._showing.of(client, row, own, accounts.get(own.pid, []), living.get(row.representative or b""))
+            self._showing.of(
+                client, row, own, accounts.get(own.pid, []),
+                living.get(row.representative or b""), aliases.get(row.supersedes or b""),
+            )
             for row in rows
             if (own := living.get(row.pid)) is not None
-        ]
+        ]  # fmt: skip
         return self._page(listing, client, items, _end(rows, limit))
 
     def reviews(self, client: Client, cursor: str | None, limit: int, state: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a provider is shown of a registration and of an account: the same members for a known and an unknown person."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from keys.tokens import Pseudonym
@@ -50,8 +51,7 @@ class Showing:
             alias = standings.find(unit, row.supersedes) if row.supersedes is not None else None
             accounts = standings.accounts_of(unit, standing.pid)
             beside = None if row.representative is None else standings.living(unit, row.representative)
-        answer = self.of(client, row, standing, accounts, beside)
-        return answer if alias is None else answer | {"supersedes": self.token(alias)}
+        return self.of(client, row, standing, accounts, beside, alias)
 
     def of(
         self,
@@ -60,8 +60,9 @@ class Showing:
         standing: StandingRow,
         accounts: Sequence[AccountRow],
         representative: StandingRow | None = None,
+        alias: StandingRow | None = None,
     ) -> dict[str, Any]:
-        """Return a registration from its rows, an organisation's with its representative."""
+        """Return a registration from its rows: an organisation's with its representative, a returner's with alias."""
         now = self._now()
         own = [account for account in accounts if account.id == row.account]
         answer: dict[str, Any] = {
@@ -77,7 +78,10 @@ class Showing:
             answer["reason"] = row.reason
         if row.fixes:
             answer["fix"] = row.fixes
-        runs = running(standing.ladder, now)
+        if alias is not None:
+            answer["supersedes"] = self.token(alias)
+        ladders = [standing.ladder, *(account.ladder for account in own)]
+        runs = reduce(stricter, (running(ladder, now) for ladder in ladders))
         if runs.rung > Rung.free:
             answer["restriction"] = runs.shown()
         return answer
