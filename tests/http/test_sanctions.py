@@ -520,6 +520,14 @@ def test_a55_one_key_and_body_have_one_effect_and_one_answer(
     assert first["id"].encode() not in contents(served.home)
 
 
+def test_a_sanction_that_was_refused_frees_its_key(chat: Client, rita: Client) -> None:
+    made = approved(chat, rita)
+    key = {"Idempotency-Key": f"k{next(_NUMBERS)}"}
+    skipped = {"token": made["token"], "rung": "suspend_updates", "until": MONTH}
+    assert pointers(sanction(chat, 422, headers=key, **skipped))
+    assert sanction(chat, headers=key, **skipped, facts="x")["rung"] == "suspend_updates"
+
+
 def test_a55_twenty_at_once_have_one_effect(chat: Client, rita: Client) -> None:
     made = approved(chat, rita)
     key = {"Idempotency-Key": f"burst{next(_NUMBERS)}", "Authorization": f"Bearer {chat.token}"}

@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
+from keys.errors import HeldError
 from vault.config import Settings
+from vault.domain.errors import InvalidFieldError
 from vault.errors import Kind, VaultError
 from vault.services.held_keys import HeldKeys
 from vault.stores import answers
@@ -51,6 +53,7 @@ class Idempotent:
 
         Raises:
             VaultError: another body under this key, or still running.
+            VaultError, InvalidFieldError, HeldError: `effect` refused, and the key is free again.
         """
         if idempotency is None:
             return effect(Attempt(ids, lambda _unit, _answer: None, lambda _store, _answer: []))
@@ -68,8 +71,8 @@ class Idempotent:
 
         try:
             return effect(Attempt(ids, finish, finishing))
-        except VaultError as error:
-            if error.kind is Kind.UNAVAILABLE:
+        except (VaultError, InvalidFieldError, HeldError) as error:
+            if isinstance(error, VaultError) and error.kind is Kind.UNAVAILABLE:
                 raise  # what was begun may be carried out yet: the row keeps its ids and waits for its answer
             with self._directory.writing() as unit:
                 row = answers.find(unit, client, idempotency.key)
