@@ -266,7 +266,7 @@ def build(
     creating = Creating(directory, keys, linking, showing, existing, now)
     registering = Registering(directory, keys, linking, idempotent, showing, creating, now)
     reviewing = Reviewing(settings, directory, keys, linking, idempotent, now)
-    importing = Importing(settings, directory, keys, registering, creating, showing, now)
+    importing = Importing(settings, directory, keys, registering, creating, idempotent, showing, now)
     log = LogReader(stores["log"], sockets["log"], settings.origin)
     step_seconds = settings.import_step_seconds
     return Vault(

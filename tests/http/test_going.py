@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests import serving
 from tests.http.test_backups import run
 from tests.people import ANNA, ANNA_BY_MRZ, WEI, WEI_BY_PASSPORT, person
 from tests.serving import Client, Server
+from vault.domain.clock import SystemClock
 
 pytestmark = pytest.mark.sampled
 
@@ -62,6 +64,30 @@ def test_an_erased_registration_leaves_no_key_no_field_no_tag_and_an_inactive_to
     assert chat.introspect(made["token"]) == {"active": False}
     assert chat.registration(made["id"])["state"] == "withdrawn"
     assert delete(chat, made["id"]) == 204
+
+
+def test_ending_a_registration_takes_a_key_of_its_own_request(fresh: Server) -> None:
+    chat = fresh.provider("chat")
+    made, other = chat.registered(ANNA, "anna"), chat.registered(WEI, "wei")
+    key = {"Idempotency-Key": "end-of-anna"}
+    ends = [chat.call("DELETE", f"/v1/registrations/{made['id']}", headers=key) for _ in range(2)]
+    assert [(answer.status_code, answer.content) for answer in ends] == [(204, b"")] * 2
+    mismatch = chat.call("DELETE", f"/v1/registrations/{other['id']}", headers=key)
+    assert mismatch.json()["type"].endswith("idempotency-mismatch")
+    assert chat.registration(other["id"])["state"] == "in_review"
+
+
+def test_an_ending_that_a_case_forbade_frees_its_key(fresh: Server) -> None:
+    chat = fresh.provider("chat")
+    made = chat.registered(ANNA, "anna")
+    order = (made["account"], "--case", "4 Js 1/26", "--legal-basis", "law", "--authority", "court",
+             "--ordered-by", "judge")  # fmt: skip
+    until = (SystemClock().now() + timedelta(days=9)).date().isoformat()
+    fresh.json("hold", "put", *order, "--until", until)
+    key = {"Idempotency-Key": "end-of-anna"}
+    assert chat.call("DELETE", f"/v1/registrations/{made['id']}", headers=key).json()["type"].endswith("held")
+    fresh.json("hold", "lift", *order)
+    assert chat.call("DELETE", f"/v1/registrations/{made['id']}", headers=key).status_code == 204
 
 
 def test_withdrawing_the_identity_keeps_reading_under_a_fresh_token(fresh: Server) -> None:

@@ -125,6 +125,18 @@ def test_the_same_chunk_again_changes_nothing_and_another_under_its_number_is_re
     assert begin(chat, "another file")["id"] != imported["id"]
 
 
+def test_beginning_an_import_takes_a_key(fresh: Server) -> None:
+    chat = fresh.provider("chat")
+    body = {"state": "in_review", "file": hashlib.sha256(b"file").hexdigest()}
+    key = {"Idempotency-Key": "begin"}
+    one, two = (chat.post("/v1/imports", body, headers=key) for _ in range(2))
+    assert (one.status_code, one.json()) == (two.status_code, two.json())
+    assert one.status_code == 201
+    assert begin(chat) == one.json(), "without a key it is gone on with"
+    other = chat.post("/v1/imports", {**body, "state": "legacy"}, headers=key)
+    assert other.json()["type"].endswith("idempotency-mismatch")
+
+
 def test_a_rehearsal_names_what_would_be_refused_and_makes_nothing(fresh: Server) -> None:
     chat = fresh.provider("chat")
     for state, rows in (("in_review", [row(1), row(1), "text"]), ("legacy", [old(1), old(1), "text"])):

@@ -32,6 +32,7 @@ class StubClient:
 
 CLIENTS = {
     "provider-token": StubClient("cli_p", "provider", frozenset({"register", "introspect"})),
+    "sanction-token": StubClient("cli_s", "provider", frozenset({"sanction"})),
     "reviewer-token": StubClient("cli_r", "reviewer", frozenset({"review"})),
     "weak-token": StubClient("cli_w", "provider", frozenset({"metrics"})),
 }

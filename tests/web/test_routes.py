@@ -73,6 +73,29 @@ def test_every_gated_route_refuses_strangers_and_other_roles(app: VaultApp, http
             assert http.open(path, method=method, headers=WEAK).status_code == 403
 
 
+def test_every_gated_route_that_changes_something_refuses_a_malformed_idempotency_key(
+    app: VaultApp, http: FlaskClient
+) -> None:
+    """Before anything of its body is read, whether or not it would keep its answer under a key."""
+    seen = 0
+    for rule in app.url_map.iter_rules():
+        permission = permission_of(app, rule.endpoint)
+        if not _is_gated(rule.rule) or permission is None:
+            continue
+        path = rule.rule.replace("<id>", "reg_1").replace("<name>", "front").replace("<number>", "1")
+        role, scope = next(iter(permission.scopes.items()))
+        who = {"Authorization": f"Bearer {role if scope != 'sanction' else scope}-token"}
+        for method in (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}:
+            # Without a body: the key is looked at first.
+            answer = http.open(path, method=method, headers={**who, "Idempotency-Key": "a key"})
+            assert answer.status_code == 400, path
+            assert b"urn:idvault:problem:malformed" in answer.data, path
+            assert b"Idempotency-Key" in answer.data, path
+            seen += 1
+    assert seen > 20
+    assert http.get("/v1/reviews", headers={**REVIEWER, "Idempotency-Key": "a key"}).status_code == 200
+
+
 def test_a_role_serves_its_own_routes_alone() -> None:
     def served(role: str) -> set[str]:
         vault = StubVault(StubSettings(role))

@@ -46,6 +46,22 @@ class Erasing:
         self._directory, self._linking, self._accounts, self._idempotent = directory, linking, accounts, idempotent
         self._now, self._spread_seconds = now, spread_seconds
 
+    def withdraw(self, client: Client, reg: str, idempotency: Idempotency | None) -> Answer:
+        """End a registration as a client asks for it; return (204, nothing). Idempotent.
+
+        Raises:
+            VaultError, HeldError: see `erase`.
+        """
+
+        def effect(attempt: Attempt) -> Answer:
+            answer: Answer = (204, {})
+            self.erase(client, reg)
+            with self._directory.writing() as unit:  # who dies before this is answered alike at the next try
+                attempt.finish(unit, answer)
+            return answer
+
+        return self._idempotent.run(client.id, idempotency, b"", effect)
+
     def erase(self, client: Client, reg: str) -> None:
         """End a registration: keys, standing and token at once; open accounts keep reading. Idempotent.
 

@@ -23,7 +23,7 @@ from vault.services.access import Client
 from vault.services.creating import SEED_BYTES, Creating, bound
 from vault.services.drafting import Ids, Refused, Results
 from vault.services.held_keys import HeldKeys
-from vault.services.idempotency import Answer, Attempt
+from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.registering import Registering
 from vault.services.showing import Showing
 from vault.stores import answers, batches, imports, reviews, standings
@@ -51,24 +51,30 @@ class Importing:
         keys: HeldKeys,
         registering: Registering,
         creating: Creating,
+        idempotent: Idempotent,
         showing: Showing,
         now: Callable[[], int],
     ) -> None:
         self._settings, self._directory, self._keys = settings, directory, keys
-        self._registering, self._creating, self._showing, self._now = registering, creating, showing, now
+        self._registering, self._creating, self._idempotent = registering, creating, idempotent
+        self._showing, self._now = showing, now
 
-    def begin(self, client: Client, body: Mapping[str, Any]) -> Answer:
+    def begin(self, client: Client, body: Mapping[str, Any], idempotency: Idempotency | None) -> Answer:
         """Begin an import, or go on with that of the same file; return (201 or 200, import)."""
         state, dry_run = body["state"], bool(body.get("dry_run"))
-        decides = orjson.dumps([state, dry_run, body["file"]])
-        row = ImportRow(
-            random_bytes(_ID_BYTES), client.id, state, int(dry_run), hashlib.sha256(decides).digest(), self._now(), None
-        )
-        with self._directory.writing() as unit:
-            found = imports.begin(unit, row)
-            if found.id == row.id:
-                self._audit(unit, client, "import.begun", row.id)
-        return (201 if found.id == row.id else 200), self._shown(found)
+        decides = hashlib.sha256(orjson.dumps([state, dry_run, body["file"]])).digest()
+
+        def effect(attempt: Attempt) -> Answer:
+            row = ImportRow(attempt.ids, client.id, state, int(dry_run), decides, self._now(), None)
+            with self._directory.writing() as unit:
+                found = imports.begin(unit, row)
+                if found.id == row.id:
+                    self._audit(unit, client, "import.begun", row.id)
+                answer = (201 if found.id == row.id else 200), self._shown(unit, found)
+                attempt.finish(unit, answer)
+            return answer
+
+        return self._idempotent.run(client.id, idempotency, random_bytes(_ID_BYTES), effect)
 
     def show(self, client: Client, import_id: str) -> dict[str, Any]:
         """Return an import of this provider: its rows so far, and which chunks stand.
@@ -76,7 +82,9 @@ class Importing:
         Raises:
             VaultError: there is none of this id.
         """
-        return self._shown(self.find(client, import_id))
+        row = self.find(client, import_id)
+        with self._directory.reading() as unit:
+            return self._shown(unit, row)
 
     def find(self, client: Client, import_id: str) -> ImportRow:
         """Return the row of an import of this provider, or any to a vault reviewer.
@@ -92,9 +100,8 @@ class Importing:
             raise _none()
         return row
 
-    def _shown(self, row: ImportRow) -> dict[str, Any]:
-        with self._directory.reading() as unit:
-            sizes = imports.sizes(unit, row.id)
+    def _shown(self, unit: Unit, row: ImportRow) -> dict[str, Any]:
+        sizes = imports.sizes(unit, row.id)
         rows, refused = sum(size[1] for size in sizes), sum(size[2] for size in sizes)
         answer: dict[str, Any] = {
             "id": str(ImportId(row.id)),

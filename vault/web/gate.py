@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from flask import Flask, current_app, g, request
 
 from vault.errors import Kind, StartError, VaultError
+from vault.web.idempotency import HEADER, parse_key
 from vault.web.strict import check_framing
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ OPEN_RULES: Final = frozenset(
 """The rules without a permission; a rule that is neither here nor behind the gate stops the start."""
 
 _PERMISSION: Final = "permission"
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _NO_OTHERS: Final[Mapping[str, str]] = MappingProxyType({})
 _BEARER: Final = "bearer "
 _MAX_AUTHORIZATION_CHARACTERS: Final = 4096
@@ -123,7 +125,7 @@ def admit() -> None:
     """Let a request of `/v1` pass that may: runs before its view.
 
     Raises:
-        VaultError: framing, credentials, role or scope do not fit, or the client asks too often.
+        VaultError: framing, credentials, role, scope or idempotency key do not fit, or the client asks too often.
         KeysError: the agent that the route needs is sealed, locked or away.
     """
     permission = permission_of(current_app, request.endpoint)
@@ -139,7 +141,7 @@ def admitted(vault: "Vault", environ: dict[str, Any], permission: Permission, li
     """Return who calls, if he may call what needs this permission; his id is left in the environ.
 
     Raises:
-        VaultError: framing, credentials, role or scope do not fit, or the client asks too often.
+        VaultError: framing, credentials, role, scope or idempotency key do not fit, or the client asks too often.
         KeysError: the agent that the route needs is sealed, locked or away.
     """
     check_framing(environ, limit_bytes, chunked=permission.evidence)
@@ -149,6 +151,8 @@ def admitted(vault: "Vault", environ: dict[str, Any], permission: Permission, li
     vault.limiting.count(client.id)
     if permission.scopes.get(client.role) not in client.scopes:
         raise VaultError(Kind.FORBIDDEN, "the access token lacks the role or scope that this route needs")
+    if HEADER in environ and environ["REQUEST_METHOD"] not in _SAFE:
+        parse_key(environ[HEADER])  # wherever a key may be sent a malformed one is told, also where it is of no use
     return client
 
 

@@ -10,6 +10,8 @@ from flask import request
 from vault.errors import Kind, VaultError
 from vault.services.idempotency import Idempotency
 
+HEADER: Final = "HTTP_IDEMPOTENCY_KEY"
+"""Where the WSGI environ holds it."""
 # A structured-field string without space, or a bare run of visible characters that no list or string is made of.
 _KEY: Final = re.compile(r'"(?P<quoted>(?:[!#-\[\]-~]|\\["\\]){1,255})"|(?P<bare>[!#-+\--:<-\[\]-~]{1,255})')
 _ESCAPE: Final = re.compile(r"\\(.)")

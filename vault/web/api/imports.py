@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from vault.errors import Kind, VaultError
 from vault.web.api import ANSWER, api_blueprint
 from vault.web.gate import IDENTITY, current_client, current_vault, requires
+from vault.web.idempotency import idempotency_of
 from vault.web.places import ChunkPath, ImportPath, ImportRowsQuery
 from vault.web.refusals import refusal
 from vault.web.requests import json_response
@@ -20,7 +21,8 @@ api = api_blueprint("imports")
 @requires("provider", "register", IDENTITY)
 def begin(body: NewImport) -> Response:
     """Begin an import, or go on with that of the same file."""
-    status, answer = current_vault().importing.begin(current_client(), body.members())
+    members = body.members()
+    status, answer = current_vault().importing.begin(current_client(), members, idempotency_of(members))
     return json_response(answer, status)
 
 

@@ -12,7 +12,7 @@ from vault.errors import Kind, VaultError
 from vault.web.ahead import Ahead
 from vault.web.api import ANSWER, api_blueprint
 from vault.web.gate import IDENTITY, admitted, current_client, current_vault, declared, requires
-from vault.web.idempotency import idempotency_of, keyed
+from vault.web.idempotency import HEADER, idempotency_of, keyed
 from vault.web.places import EvidencePath, ReceiptsQuery, RegistrationPath, RegistrationsQuery
 from vault.web.problems import item_of
 from vault.web.refusals import refusal
@@ -60,7 +60,7 @@ def ahead(vault: "Vault") -> Ahead:
             members = Registration.model_validate(members_of(environ, limit_bytes)).members()
         except ValidationError as error:
             raise refusal(error) from None
-        idempotency = keyed(environ.get("HTTP_IDEMPOTENCY_KEY"), "POST", PATH, members)
+        idempotency = keyed(environ.get(HEADER), "POST", PATH, members)
         status, told = vault.registering.register(client, members, idempotency)
         return status, orjson.dumps(told)
 
@@ -118,8 +118,8 @@ def resubmit(path: RegistrationPath, body: Resubmission) -> Response:
 @requires("provider", "register", IDENTITY, also={"reviewer": "review"})
 def withdraw(path: RegistrationPath) -> Response:
     """End a registration: its keys are destroyed and its token is inactive; open accounts keep reading."""
-    current_vault().erasing.erase(current_client(), path.id)
-    return Response(status=204)
+    status, _ = current_vault().erasing.withdraw(current_client(), path.id, idempotency_of({}))
+    return Response(status=status)
 
 
 @api.get("/<id>/receipts", responses={200: ANSWER})
