@@ -285,7 +285,7 @@ def build(
         approving=Approving(
             directory, sockets["officer"], importing, reviewing, linking, now, step_seconds=step_seconds
         ),
-        listing=Listing(settings, directory, keys, showing),
+        listing=Listing(settings, directory, keys, showing, now),
         erasing=erasing,
         accounts=accounts,
         operating=Operating(settings, directory, keys, idempotent, showing, now),

@@ -103,6 +103,32 @@ def test_withdrawing_the_identity_keeps_reading_under_a_fresh_token(fresh: Serve
     assert chat.register(WEI, "anna").status_code == 409
 
 
+def test_its_owner_alone_is_told_that_a_token_is_withdrawn(fresh: Server) -> None:
+    """Of whom he was united with too, and whether or not accounts are left that nobody has any more."""
+    chat, blog, rita = fresh.provider("chat"), fresh.provider("blog"), fresh.reviewer("rita")
+    people = ((ANNA, "anna"), (ANNA_BY_MRZ, "anna2"), (WEI, "wei"))
+    one, again, closed = (chat.registered(*who) for who in people)
+    for made in (one, again, closed):
+        rita.reveal(made["id"])
+        rita.approve(made["id"])
+    nobody = chat.post("/v1/accounts", {"handle": "bare", "kind": "personal"}).json()["token"]
+    chat.call("DELETE", f"/v1/accounts/{closed['account']}")
+
+    def told(client: Client, made: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = client.get("/v1/accounts", params={"token": made["token"]}).json()
+        return answer
+
+    before = [told(chat, made) for made in (one, again, closed)]
+    assert [set(answer) for answer in before] == [{"items"}] * 3
+    for made in (one, again, closed):
+        assert delete(chat, made["id"]) == 204
+        assert told(blog, made) == {"items": []}
+    assert [told(chat, made) for made in (one, again)] == [{"items": [], "state": "withdrawn"}] * 2
+    assert (told(chat, closed)["state"], len(told(chat, closed)["items"])) == ("withdrawn", 1)
+    assert "state" not in told(chat, {"token": nobody}), "who never had an identity"
+    assert "state" not in told(chat, chat.get(f"/v1/accounts/{one['account']}").json()), "what his accounts have now"
+
+
 def test_what_one_provider_ends_touches_nothing_at_another(fresh: Server) -> None:
     chat, blog, rita = fresh.provider("chat"), fresh.provider("blog"), fresh.reviewer("rita")
     here, there = chat.registered(ANNA, "anna"), blog.registered(ANNA_BY_MRZ, "erika")

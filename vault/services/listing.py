@@ -1,6 +1,6 @@
 """Lists with opaque, authenticated cursors: ids and states, never a name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from keys.errors import OpenError
@@ -8,6 +8,7 @@ from vault.config import Settings
 from vault.errors import Kind, VaultError
 from vault.services import targets
 from vault.services.access import Client
+from vault.services.erasing import WITHDRAWN
 from vault.services.held_keys import HeldKeys
 from vault.services.reviewing import summary
 from vault.services.showing import Showing
@@ -36,8 +37,11 @@ def _end(rows: Sequence[ReviewRow], limit: int) -> bytes | None:
 class Listing:
     """The lists of providers and reviewers."""
 
-    def __init__(self, settings: Settings, directory: Store, keys: HeldKeys, showing: Showing) -> None:
-        self._settings, self._directory, self._keys, self._showing = settings, directory, keys, showing
+    def __init__(
+        self, settings: Settings, directory: Store, keys: HeldKeys, showing: Showing, now: Callable[[], int]
+    ) -> None:
+        self._settings, self._directory, self._keys = settings, directory, keys
+        self._showing, self._now = showing, now
 
     def registrations(self, client: Client, cursor: str | None, limit: int, state: str | None) -> dict[str, Any]:
         """Return a page of this provider's registrations."""
@@ -67,21 +71,27 @@ class Listing:
     def accounts(
         self, client: Client, cursor: str | None, limit: int, token: str | None, external_id: str | None = None
     ) -> dict[str, Any]:
-        """Return a page of this provider's accounts, or those behind one of its tokens, or of one external id."""
+        """Return a page of this provider's accounts, or those behind one of its tokens, or of one external id.
+
+        Of a token that is over because its registration was withdrawn its owner is told so, and why it has no accounts.
+        """
         after, limit = self._placed(_ACCOUNTS, client, cursor), self._limit(limit)
         try:
             pid = None if token is None else self._keys.tokens(client.sector or "").decode(token).pid
         except OpenError:
             return {"items": []}
+        over = False
         with self._directory.reading() as unit:
             if pid is not None and (living := standings.living(unit, pid)) is not None:
                 pid = living.pid  # a superseded token shows what it has become
+                over = living.provider == client.id and targets.has_ended(living, self._now())
             rows = standings.accounts_page(unit, client.id, after, limit, pid, external_id)
             found = batches.find(unit, {row.pid for row in rows})
         items = [self._showing.account(client, row, found[row.pid]) for row in rows if row.pid in found]
-        return self._page(
+        page = self._page(
             _ACCOUNTS, client, items, _place(rows[-1].created, rows[-1].id) if len(rows) == limit else None
         )
+        return page | {"state": WITHDRAWN} if over else page
 
     def account(self, client: Client, account: str) -> dict[str, Any]:
         """Return an account of this provider.

@@ -43,11 +43,14 @@ def by_token(unit: Unit, keys: HeldKeys, client: Client, token: str, now: int) -
     if row is None or row.generation != pseudonym.generation:
         raise _no_such("token")
     living = standings.heir(unit, row)
-    if living is None or living.state != "live" or living.provider != client.id:
-        raise _no_such("token")
-    if living.inactive_from is not None and living.inactive_from <= now:
+    if living is None or living.provider != client.id or has_ended(living, now):
         raise _no_such("token")
     return living
+
+
+def has_ended(standing: StandingRow, now: int) -> bool:
+    """Tell whether a standing is over: its registration was withdrawn, or its person is gone."""
+    return standing.state != "live" or (standing.inactive_from is not None and standing.inactive_from <= now)
 
 
 def by_account(unit: Unit, client: Client, account: str) -> Target:

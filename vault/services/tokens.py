@@ -14,6 +14,7 @@ from vault.services.access import Client
 from vault.services.held_keys import HeldKeys
 from vault.services.introspecting import INACTIVE, answer_of
 from vault.services.showing import Showing
+from vault.services.targets import has_ended
 from vault.stores import answers, batches, exchanges, standings
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Store, Unit
@@ -108,5 +109,4 @@ class Tokens:
 
 
 def _told(row: StandingRow, client: Client, now: int) -> bool:
-    ended = row.state != "live" or (row.inactive_from is not None and row.inactive_from <= now)
-    return row.provider == client.id and not ended
+    return row.provider == client.id and not has_ended(row, now)
