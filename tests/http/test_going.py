@@ -183,6 +183,25 @@ def test_r_de_08_a_person_erased_under_a_ban_meets_it_on_return_at_that_provider
     assert fresh.json("fsck", "--grace-minutes", "0")["clean"] is True
 
 
+def test_a_close_of_one_account_stays_with_that_account_and_does_not_follow_its_person(fresh: Server) -> None:
+    """Nothing of him is kept for it once he is erased: a ban of the person is set by his token."""
+    chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
+    first = chat.registered(person(1), "anna")
+    rita.approve(first["id"])
+    close = {"account": first["account"], "rung": "close", "ban_until": "2031-01-01T00:00:00Z", "ground": "threats",
+             "facts": "as seen", "by": "mod-1"}  # fmt: skip
+    assert chat.post("/v1/sanctions", close).status_code == 201
+    assert delete(chat, first["id"]) == 204
+    assert counts(fresh)["local_tag"] == 0
+    back = chat.registered(person(1), "anna2")
+    shown = rita.reveal(back["id"])
+    assert (shown["returner"], shown["sanctions"]) == (False, [])
+    rita.approve(back["id"])
+    assert chat.introspect(back["token"])["scope"] == "read publish"
+    left = chat.get(f"/v1/accounts/{first['account']}").json()
+    assert (left["scope"], left["restriction"]["rung"]) == ("", "close")
+
+
 def test_erasing_a_united_registrant_ends_all_of_his_records_at_that_provider(fresh: Server) -> None:
     chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
     before = counts(fresh)
