@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -16,6 +17,12 @@ MARK = "Zq7markedvalue"
 
 def test_every_kind_has_a_row() -> None:
     assert set(PROBLEMS) == set(Kind)
+
+
+def test_the_page_of_the_interface_lists_every_kind_with_its_status() -> None:
+    page = (Path(__file__).parents[2] / "docs/http-api.md").read_text()
+    missing = [kind.value for kind, (status, _) in PROBLEMS.items() if f"\n| `{kind.value}` | {status} | " not in page]
+    assert missing == []
 
 
 @pytest.mark.parametrize("kind", set(Kind) - {Kind.INTERNAL})
