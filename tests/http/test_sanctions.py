@@ -420,6 +420,51 @@ def test_r_cn_11_and_12_a_returner_meets_his_ban_before_publish_and_at_that_prov
     assert (answer["scope"], "vault_restriction" in answer) == ("read publish", False)
 
 
+def test_nobody_is_approved_whose_running_sanctions_were_not_shown_or_are_others_by_now(
+    chat: Client, blog: Client, rita: Client, served: Server
+) -> None:
+    """His document is the very same, so that he is no candidate: the decision waits for a reveal all the same."""
+    bound, number = served.reviewer(f"bound{next(_NUMBERS)}", chat), next(_NUMBERS)
+    first = chat.registered(person(number), f"one{number}")
+    rita.approve(first["id"])
+    sanction(chat, token=first["token"], rung="warn", facts="x")
+    again, elsewhere = chat.registered(person(number), f"two{number}"), blog.registered(person(number), f"x{number}")
+    rita.approve(elsewhere["id"])
+    for reviewer in (rita, bound):
+        assert reviewer.decide(again["id"]).json()["type"].endswith("candidates-changed")
+    shown = rita.reveal(again["id"])
+    assert (shown["candidates"], shown["sanctions"]) == ([], [{"rung": "warn"}])
+    sanction(chat, token=first["token"], rung="limit_publish", until=MONTH)
+    for more in ({}, {"shown": shown["shown"]}):
+        assert rita.decide(again["id"], **more).json()["type"].endswith("candidates-changed")
+    assert rita.reveal(again["id"])["sanctions"][0]["rung"] == "limit_publish"
+    rita.approve(again["id"])
+    assert chat.registration(again["id"])["token"] == first["token"]
+
+
+def test_a_ban_of_one_who_was_erased_is_shown_before_he_is_approved(chat: Client, rita: Client) -> None:
+    number = next(_NUMBERS)
+    first = chat.registered(person(number), f"one{number}")
+    rita.approve(first["id"])
+    sanction(chat, token=first["token"], rung="close", by="mod-1", facts="x")
+    assert chat.call("DELETE", f"/v1/registrations/{first['id']}").status_code == 204
+    again = chat.registered(person(number), f"two{number}")
+    assert rita.decide(again["id"]).json()["type"].endswith("candidates-changed")
+    assert rita.reveal(again["id"])["sanctions"][0]["rung"] == "close"
+    rita.approve(again["id"])
+    assert chat.introspect(again["token"]) == {"active": False}
+
+
+def test_who_returns_with_nothing_running_is_approved_unseen(chat: Client, rita: Client) -> None:
+    number = next(_NUMBERS)
+    first, again = (chat.registered(person(number), f"{name}{number}") for name in ("one", "two"))
+    rita.approve(first["id"])
+    lifted = sanction(chat, token=first["token"], rung="warn", facts="x")
+    assert chat.post(f"/v1/sanctions/{lifted['id']}/lift", {"reason": "appeal"}).status_code == 200
+    rita.approve(again["id"])
+    assert chat.registration(again["id"])["token"] == first["token"]
+
+
 def test_r_de_08_a_new_document_changes_neither_token_nor_ban(chat: Client, rita: Client) -> None:
     first = chat.registered(ANNA, "anna")
     rita.approve(first["id"])
@@ -446,6 +491,7 @@ def test_sanctions_of_those_who_become_one_are_all_kept(chat: Client, rita: Clie
     sanction(chat, token=other["token"], rung="limit_publish", until=MONTH, facts="x")
     sanction(chat, account=other["account"], rung="suspend_updates", until=MONTH, facts="x")
     rita.approve(one["id"])
+    assert rita.reveal(other["id"])["sanctions"] == [{"rung": "warn"}]
     rita.approve(other["id"])
     living = chat.registration(other["id"])["token"]
     items = chat.get("/v1/sanctions", params={"token": living}).json()["items"]

@@ -166,6 +166,20 @@ def test_the_same_person_again_joins_his_standing(vault: Vault) -> None:
     assert [(merge["alias"], merge["survivor"]) for merge in merges] == [(again.pid, first.pid)]
 
 
+def test_who_is_sanctioned_joins_his_standing_once_just_that_was_shown(vault: Vault) -> None:
+    vault.approve(vault.register())
+    again = vault.register()
+    found: dict[str, Any] = {}
+    for rung in ("warn", "close"):
+        for row in (row for rows in vault.local.values() for row in rows):
+            row["sanctions"] = [{"rung": rung}]
+        with pytest.raises(CandidatesError):
+            vault.approve(again, seen=found.get("seen"), shown=found.get("shown"))
+        found = vault.run(reviewing.review_open, **OPEN, standing=again.evidence(vault.store), reviewer="bound")
+        assert (found["returner"], found["candidates"]) == ([{"rung": rung}], [])
+    assert len(vault.approve(again, seen=found["seen"])["merges"]) == 1
+
+
 def test_a_look_alike_needs_a_verdict_on_what_was_shown(vault: Vault) -> None:
     vault.approve(vault.register())
     twin = vault.register({**ANNA, "document": FieldValue(b'{"number":"X"}', (b"passport", b"UTO", b"X"))})

@@ -98,7 +98,7 @@ class Reviewing:
              "needed": self._needs_reveal(row)}, pieces,
         )  # fmt: skip
         with self._directory.writing() as unit:
-            reviews.remember_shown(unit, row.reg, opened["shown"])
+            reviews.remember_shown(unit, row.reg, opened["seen"])
             account = standings.account_by_id(unit, row.provider, row.account or b"")
             alike = account is not None and account.state != "closed" and handles.looks_alike(unit, account)
         return case | {
@@ -185,6 +185,7 @@ class Reviewing:
                 "decision": decision["state"],
                 "verdicts": decision["verdicts"],
                 "shown": decision["shown"],
+                "seen": row.shown,
                 "faulted": [f.removeprefix(_EVIDENCE_FIX) for f in decision["fix"] if f.startswith(_EVIDENCE_FIX)],
                 "memo": memo,
                 "caps": self._caps(row, standing),
@@ -283,7 +284,8 @@ class Reviewing:
                 return self._linking.agent.call(verb, {**args, **shown}, answers)
             except CandidatesError:
                 raise VaultError(
-                    Kind.CANDIDATES_CHANGED, "the candidates are not those that were shown; reveal the case again"
+                    Kind.CANDIDATES_CHANGED,
+                    "candidates or sanctions are not those that were shown; reveal the case again",
                 ) from None
             except BusyError:
                 if not self._linking.finish_due():

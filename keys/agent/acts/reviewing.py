@@ -108,6 +108,21 @@ def _shown(matchings: list[Matching]) -> list[dict[str, Any]]:
     return [shown for matching in matchings for shown in matching.shown()]
 
 
+def _known_here(matchings: list[Matching]) -> list[Candidate | Ban]:
+    """Return everyone whom this provider has by the very same document: no verdict is asked of them (ADR 7)."""
+    known: list[Candidate | Ban] = [c for matching in matchings for c in matching.exact if c.standing is not None]
+    return known + [ban for matching in matchings for ban in matching.bans if ban.kind == EXACT]
+
+
+def _running(matchings: list[Matching]) -> list[dict[str, Any]]:
+    return [dict(sanction) for one in _known_here(matchings) for sanction in one.sanctions]
+
+
+def _seen(matchings: list[Matching]) -> bytes:
+    """Return the digest of candidates and sanctions: what the case keeps of a reveal, for the decision."""
+    return digest([*_shown(matchings), {"sanctions": _running(matchings)}])
+
+
 def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
     """Open the listed fields of one registration in review, and what is needed to compare its candidates.
 
@@ -139,16 +154,15 @@ def review_open(names: Names, args: Args, dialogue: Dialogue) -> dict[str, Any]:
         kind = told_as("registration.opened", "review.opened", case.reviewer, case.kind, args)
         audit.write_group(connection, names.keyring.deployment, opened, kind, names.minute, detail)
     shown = _shown(matchings)
-    known: list[Candidate | Ban] = [c for matching in matchings for c in matching.exact if c.standing is not None]
-    known += [ban for matching in matchings for ban in matching.bans if ban.kind == EXACT]
     named = [{name: value.shown for name, value in own.items()} for own in fields]
     beside = {REPRESENTATIVE + name: value for own in named[1:] for name, value in own.items()}
     return {
         "fields": {name: value for name, value in (named[0] | beside).items() if name in wanted},
         "candidates": shown,
         "shown": digest(shown),
-        "returner": [dict(s) for one in known for s in one.sanctions],
-        "known_here": bool(known),
+        "seen": _seen(matchings),
+        "returner": _running(matchings),
+        "known_here": bool(_known_here(matchings)),
     }
 
 
@@ -174,10 +188,12 @@ def _same(matchings: list[Matching], args: Args) -> list[tuple[list[Candidate], 
     """Return everyone whom this decision says each subject to be, and the bans that are his.
 
     Raises:
-        CandidatesError: the conflicts are not those that were shown, or not each has a verdict; or anybody at all
-            matches where the decision was made unseen, for whoever is `alone`.
+        CandidatesError: the conflicts are not those that were shown, or not each has a verdict; sanctions run that
+            were not shown; or anybody at all matches where the decision was made unseen, for whoever is `alone`.
     """
     if args.get("alone") and any(matching.exact or matching.conflicts or matching.bans for matching in matchings):
+        raise CandidatesError
+    if _running(matchings) and args.get("seen") != _seen(matchings):
         raise CandidatesError
     verdicts, doubtful = _verdicts(args), _doubtful(matchings)
     shown = args.get("shown")
