@@ -23,7 +23,8 @@ SERVICE: Final = frozenset({
     "log_milliseconds", "log_origin", "log_policy", "log_rows", "log_url", "max_batch_bytes", "max_body_bytes",
     "max_evidence_bytes", "operators_max", "overload_retry_seconds", "page_items", "page_items_max", "rejected_days",
     "role", "sanction_retention_days", "secret_overlap_hours", "security_contact", "sequencer",
-    "sequencer_directory_url", "sequencer_log_url", "spread_hours", "waiting_milliseconds", "waiting_requests", "workers",
+    "sequencer_directory_url", "sequencer_log_url", "spread_hours", "waiting_milliseconds", "waiting_requests",
+    "workers",
 })  # fmt: skip
 """The settings of the service (vault.config), of which a test holds the one list against the other."""
 _PREFIX: Final = "IDVAULT_"
