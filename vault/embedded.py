@@ -22,11 +22,6 @@ from vault.stores import schema
 
 LOCK: Final = ".lock"
 """Had by whoever makes a vault in a home folder, or begins to bring one back there."""
-EMBEDDED: Final = (
-    "embedded mode, everything under one user (see SECURITY.md): promises 3 (one door) and 4 (no lone hand) hold "
-    "against thieves, not against a worker that was taken over"
-)
-"""What who runs it so is told."""
 _BUILD: Final = ".new"
 _WHOLE: Final = "whole"
 

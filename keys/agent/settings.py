@@ -25,6 +25,11 @@ MOST: Final[Mapping[str, int]] = {"handoff_seconds": 300, "match_tick_seconds": 
 """The greatest value of a limit; a hand-off lives five minutes at most."""
 LEAST: Final[Mapping[str, int]] = {"match_tick_seconds": 0}
 """The least value of a limit, where it is not 1."""
+EMBEDDED: Final = (
+    "embedded: everything runs under one user, so that promises 3 (one door) and 4 (no lone hand) hold against "
+    "thieves, not against a worker that was taken over (SECURITY.md)"
+)
+"""What who runs it so is told, by whichever program."""
 _WORKERS: Final = ("directory", "identity", "exchange")
 """Where workers connect."""
 _PREFIX: Final = "IDVAULT_"

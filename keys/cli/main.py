@@ -38,7 +38,7 @@ from keys.cli.seat import (
     read_secret,
     sockets_option,
 )
-from keys.cli.status import EMBEDDED, lines, to_dos
+from keys.cli.status import MODE, lines, to_dos
 from keys.errors import UnavailableError
 from keys.seals.configs import DEVELOPMENT, PASSPHRASE
 from keys.seals.sealed import FILE_NAME, kind_at
@@ -120,7 +120,7 @@ def status(seat: Seat | None, home: Path, sockets: Path | None, *, as_json: bool
             found = client.call("status", {})
         _show(found, as_json=as_json)
         if found.get("embedded") and not as_json:
-            click.echo(EMBEDDED)
+            click.echo(MODE)
     if found["names"] != "open":
         sys.exit(EXIT_SEALED)
 

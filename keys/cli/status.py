@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from keys.agent.settings import EMBEDDED
 from keys.quorum import kept_by
 from keys.uses import to_rotate
 
@@ -12,11 +13,7 @@ PROOF_DAYS: Final = 90
 """After which an officer should prove anew that his share opens."""
 CRYPTOPERIOD_DAYS: Final = 730
 """NIST SP 800-57 part 1 rev. 5, section 5.3.6: at most two years for keys that seal, and of what signs."""
-EMBEDDED: Final = (
-    "mode      embedded: one user runs agent and service, so that names are not protected against a worker that was "
-    "taken over"
-)
-"""SECURITY.md"""
+MODE: Final = f"mode      {EMBEDDED}"
 _ROTATES: Final = {"kek": "kek", "fingerprint": "fingerprint", "sign/es256": "signing", "sign/log": "log"}
 _SOON_DAYS: Final = 30
 _DAY_SECONDS: Final = 86_400
@@ -67,7 +64,7 @@ def lines(found: Mapping[str, Any], now: int) -> list[str]:
         f"kept by   {kept_by(found['threshold'], len(found['officers']), control['seal'])}",
         f"names     {found['names']}",
         f"standing  {control['standing']}",
-        *((EMBEDDED,) if control.get("embedded") else ()),  # an earlier version's agent does not tell
+        *((MODE,) if control.get("embedded") else ()),  # an earlier version's agent does not tell
         f"officers  {found['threshold']} of {len(found['officers'])} needed, generation {found['generation']}",
     ]
     for seat in found["officers"]:

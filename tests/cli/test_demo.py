@@ -5,8 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from keys.agent.settings import EMBEDDED
 from tests.serving import BIN
-from vault.embedded import EMBEDDED
 
 
 def test_the_demonstration_holds_and_the_thief_finds_nothing(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from keys.agent.settings import EMBEDDED
 from tests.cli.test_commands import environment, run
 from tests.ports import free_port
 from tests.serving import BIN
 from vault import running
 from vault.cli.service import warn_of_one_user
 from vault.config import Settings
-from vault.embedded import EMBEDDED
 
 BEGIN_SECONDS = 30
 ENDED = {0, -signal.SIGTERM}

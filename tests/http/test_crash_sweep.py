@@ -61,7 +61,7 @@ class World:
         return made
 
     def until(self, send: Sent, wanted: int) -> httpx.Response:
-        """Repeat a request that needs no key until it has its answer."""
+        """Repeat a request until it has its answer: what it does is one thing however often it is sent."""
         end = time.monotonic() + RETRY_SECONDS
         seen: list[str] = []
         while time.monotonic() < end:
@@ -73,8 +73,9 @@ class World:
                 continue
             if answer.status_code == wanted:
                 return answer
-            assert answer.status_code == 503, answer.text
-            seen.append("503")
+            kind = answer.json()["type"].rpartition(":")[2]
+            assert answer.status_code == 503 or kind == "idempotency-running", answer.text
+            seen.append(kind)
             time.sleep(0.05)
         raise AssertionError(f"no answer after {RETRY_SECONDS} s: {dict(Counter(seen))}, at last {seen[-3:]}")
 
@@ -238,6 +239,18 @@ class Erase(Act):
         assert answer.json()["returner"] is True
 
 
+class EraseByKey(Erase):
+    """The same under an idempotency key, whose answer is kept after the ending: who dies between is answered alike."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.key = key()
+
+    def act(self) -> None:
+        path = f"/v1/registrations/{self.made['id']}"
+        self.world.until(lambda: self.chat.call("DELETE", path, headers=self.key), 204)
+
+
 class Split(Act):
     def prepare(self) -> None:
         self.elsewhere = self.world.approved(self.number, self.blog)
@@ -275,7 +288,7 @@ class Rotate(Act):
         assert self.chat.introspect(found["token"])["scope"] == "read publish"
 
 
-ACTS = (Register, Batch, Decide, Unite, Exchange, Impose, Lift, Erase, Split, Close, Rotate)
+ACTS = (Register, Batch, Decide, Unite, Exchange, Impose, Lift, Erase, EraseByKey, Split, Close, Rotate)
 
 
 def processes(server: Server) -> dict[str, list[int]]:

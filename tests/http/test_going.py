@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests import serving
+from tests.http.exchanges import token_at, two_providers
 from tests.http.test_backups import run
+from tests.http.test_processes import eventually
 from tests.people import ANNA, ANNA_BY_MRZ, WEI, WEI_BY_PASSPORT, person
 from tests.serving import Client, Server
 from vault.domain.clock import SystemClock
@@ -103,6 +105,13 @@ def test_withdrawing_the_identity_keeps_reading_under_a_fresh_token(fresh: Serve
     assert chat.register(WEI, "anna").status_code == 409
 
 
+def close(provider: Client, **target: str) -> None:
+    """Close a person by his token, or one account, until 2031."""
+    body = {**target, "rung": "close", "ban_until": "2031-01-01T00:00:00Z", "ground": "threats", "facts": "as seen",
+            "by": "mod-1"}  # fmt: skip
+    assert provider.post("/v1/sanctions", body).status_code == 201
+
+
 def test_its_owner_alone_is_told_that_a_token_is_withdrawn(fresh: Server) -> None:
     """Of whom he was united with too, and whether or not accounts are left that nobody has any more."""
     chat, blog, rita = fresh.provider("chat"), fresh.provider("blog"), fresh.reviewer("rita")
@@ -127,6 +136,19 @@ def test_its_owner_alone_is_told_that_a_token_is_withdrawn(fresh: Server) -> Non
     assert (told(chat, closed)["state"], len(told(chat, closed)["items"])) == ("withdrawn", 1)
     assert "state" not in told(chat, {"token": nobody}), "who never had an identity"
     assert "state" not in told(chat, chat.get(f"/v1/accounts/{one['account']}").json()), "what his accounts have now"
+
+
+def test_who_has_a_token_by_an_exchange_alone_is_told_too_that_it_is_withdrawn(fresh: Server) -> None:
+    chat, blog, rita = two_providers(fresh)
+    made = chat.registered(ANNA, "anna")
+    rita.approve(made["id"])
+    token = token_at(chat, made["token"], blog)
+    asked = {"token": token}
+    assert blog.get("/v1/accounts", params=asked).json() == {"items": []}, "it has no account, and is not over"
+    assert delete(chat, made["id"]) == 204
+    assert eventually(lambda: blog.introspect(token) == {"active": False})
+    assert blog.get("/v1/accounts", params=asked).json() == {"items": [], "state": "withdrawn"}
+    assert chat.get("/v1/accounts", params=asked).json() == {"items": []}
 
 
 def test_what_one_provider_ends_touches_nothing_at_another(fresh: Server) -> None:
@@ -161,9 +183,7 @@ def test_r_de_08_a_person_erased_under_a_ban_meets_it_on_return_at_that_provider
     chat, blog, rita = fresh.provider("chat"), fresh.provider("blog"), fresh.reviewer("rita")
     first = chat.registered(person(1), "anna")
     rita.approve(first["id"])
-    ban = {"token": first["token"], "rung": "close", "ban_until": "2031-01-01T00:00:00Z", "ground": "threats",
-           "facts": "as seen", "by": "mod-1"}  # fmt: skip
-    assert chat.post("/v1/sanctions", ban).status_code == 201
+    close(chat, token=first["token"])
     assert delete(chat, first["id"]) == 204
     assert rows(fresh, "keys", "select count(*) from statement_key") == [(0,)]
     elsewhere = blog.registered(person(1), "anna")
@@ -188,9 +208,7 @@ def test_a_close_of_one_account_stays_with_that_account_and_does_not_follow_its_
     chat, rita = fresh.provider("chat"), fresh.reviewer("rita")
     first = chat.registered(person(1), "anna")
     rita.approve(first["id"])
-    close = {"account": first["account"], "rung": "close", "ban_until": "2031-01-01T00:00:00Z", "ground": "threats",
-             "facts": "as seen", "by": "mod-1"}  # fmt: skip
-    assert chat.post("/v1/sanctions", close).status_code == 201
+    close(chat, account=first["account"])
     assert delete(chat, first["id"]) == 204
     assert counts(fresh)["local_tag"] == 0
     back = chat.registered(person(1), "anna2")

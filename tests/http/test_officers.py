@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from keys import officers
 from keys.cli.main import cli
+from keys.cli.status import MODE
 from keys.identity import Statement
 from keys.passphrases import Cost
 from keys.pins import Pins
@@ -168,7 +169,7 @@ def test_a_vault_is_made_opened_locked_down_and_sealed_by_its_officers(machines:
     assert found["control"]["embedded"] is True
     secret = ["--passphrase-file", str(machines.folder / "passphrase")]
     told = CliRunner().invoke(cli, ["status", "--as", str(machines.file("nikos")), *secret]).stdout
-    assert "mode      embedded: one user runs agent and service, so that names are not protected" in told
+    assert MODE in told
     assert any("Maria" in due["what"] for due in found["to_do"])
 
     report = server.log.read_text()

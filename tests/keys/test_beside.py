@@ -64,6 +64,17 @@ def test_a_vault_that_was_sealed_on_purpose_stays_so_under_an_agent_of_a_command
     assert (vault.home / "agent.shut").read_text() == "sealed"
 
 
+def test_a_vault_of_a_passphrase_stays_shut_under_an_agent_of_a_command(vault: Agent, tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    words.touch(0o600)
+    words.write_text("correct horse battery staple\n")
+    made = say(vault.home, "migrate-seal", "passphrase", "--passphrase-file", str(words))
+    assert (made.exit_code, STARTED in made.stderr) == (0, True), made.stderr
+    for verb in ("status", "keys", "rewrap"):
+        done = say(vault.home, verb)
+        assert (done.exit_code, STARTED in done.stderr) == (3, True), (verb, done.stderr)
+
+
 def test_a_vault_of_officers_stays_shut_under_an_agent_of_a_command(tmp_path: Path) -> None:
     officers = Agent(tmp_path / "home", sealed=False)
     for verb in ("status", "keys", "rewrap"):

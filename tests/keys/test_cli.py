@@ -17,6 +17,7 @@ from keys.agent import settings
 from keys.agent.settings import AgentSettings, socket_folder
 from keys.cli import main as commands
 from keys.cli import rotation, seat
+from keys.cli.status import MODE
 from tests.keys.agents import Agent
 
 
@@ -33,14 +34,10 @@ def _run(home: Path, *arguments: str) -> Result:
 
 def test_seal_and_unseal_wait_until_it_is_so_and_status_tells(agent: Agent) -> None:
     lines = "seal      development\nnames     {0}\nstanding  {0}\n"
-    mode = (
-        "mode      embedded: one user runs agent and service, so that names are not protected against a worker "
-        "that was taken over\n"
-    )
     for verb, state, code in (("status", "open", 0), ("seal", "sealed", 0), ("status", "sealed", 3),
                               ("seal", "sealed", 0), ("unseal", "open", 0), ("status", "open", 0)):  # fmt: skip
         done = _run(agent.home, verb)
-        assert (done.exit_code, done.stdout) == (code, lines.format(state) + (mode if verb == "status" else ""))
+        assert (done.exit_code, done.stdout) == (code, lines.format(state) + (f"{MODE}\n" if verb == "status" else ""))
         assert done.stderr == ""
 
 

@@ -391,7 +391,7 @@ def test_a6_the_officers_status_says_the_uses_of_each_version_and_when_to_rotate
     assert "uses      kek version 1: 990 of 1000" in told
     assert "uses      kek version 2: 899 of 1000" in told
     assert told[-1] == "to do     nothing"
-    assert status.EMBEDDED not in told
+    assert status.MODE not in told
     found["uses"][-1]["uses"] = 900  # type: ignore[index]
     assert status.lines(found, NOW)[-1].endswith(
         "key kek version 2 used 900 of 1000 uses: idvault-keys rotate kek, beside the agent"

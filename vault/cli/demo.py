@@ -8,10 +8,10 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from keys.agent.settings import EMBEDDED
 from vault.cli.common import json_option
 from vault.demo.stage import staged
 from vault.demo.story import DemoError, Scene, Story, facts
-from vault.embedded import EMBEDDED
 
 _COLUMNS: Final = ("Chat", "Blog", "Rita", "Person")
 _STRANGERS: Final = ("Impostor", "Returner", "Thief")

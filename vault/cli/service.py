@@ -18,11 +18,11 @@ from granian.constants import Interfaces
 from granian.server.common import AbstractServer
 
 from keys.agent.process import forbid_dumps, settle_interpreter
+from keys.agent.settings import EMBEDDED
 from keys.engine import open_engine
 from vault import metrics, running
 from vault.cli.common import json_option, prepared, tell_begun
 from vault.config import ROLES, STORES, Settings
-from vault.embedded import EMBEDDED
 from vault.errors import StartError
 from vault.logs import configure, event
 from vault.stores import schema
