@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from keys import slots
+
 DEFAULT_MOST: Final = 64
 """Items in a group: a bound on how long the first of them waits for the last."""
 _Item = TypeVar("_Item")
@@ -54,14 +56,16 @@ class Group(Generic[_Item, _Result]):
         most: int = DEFAULT_MOST,
         gather_seconds: float = 0,
         prompt: bool = False,
+        lends: bool = False,
     ) -> None:
         """Take what carries items out, and the errors that say: nothing of this happened, an item was at fault.
 
         After such an error each item of the group is carried out by itself; any other error is everyone's. A leader
         waits for up to `gather_seconds` until as many wait as the last group had; where callers are `prompt`, which is
-        to come back as soon as they are answered, as many more as waited when it was done.
+        to come back as soon as they are answered, as many more as waited when it was done. Where the line `lends`, who
+        waits lets others have his slot of work meanwhile, so that a group may be larger than there are slots.
         """
-        self._carry_out, self._refusals, self._most = carry_out, refusals, most
+        self._carry_out, self._refusals, self._most, self._lends = carry_out, refusals, most, lends
         self._lock = threading.Lock()
         self._waiting: list[_Asked[_Item, _Result]] = []
         self._led = False
@@ -85,13 +89,26 @@ class Group(Generic[_Item, _Result]):
             leads, self._led = not self._led, True
             if len(self._waiting) == self._expected and self._enough.locked():
                 self._enough.release()
-        if not leads and not mine.turn.acquire(timeout=seconds):
-            self._give_up(mine)
+        if not leads:
+            self._wait(mine, seconds)
         if not mine.settled:
             self._lead(mine)
         if mine.error is not None:
             raise mine.error
         return mine.results[0]
+
+    def _wait(self, mine: _Asked[_Item, _Result], seconds: float) -> None:
+        """Wait until there is an outcome, or until it is this caller's to lead.
+
+        Raises:
+            TimeoutError: see `do`.
+        """
+        if self._lends:
+            slots.lend()
+        if not mine.turn.acquire(timeout=seconds):
+            self._give_up(mine)
+        if self._lends and not mine.results:  # who has a result only tells it: that needs nothing that is kept
+            slots.take_back()
 
     def _give_up(self, mine: _Asked[_Item, _Result]) -> None:
         """Leave the line; whose turn has come after all stays until there is an outcome.

@@ -1,26 +1,55 @@
 """What is kept between pieces of work, such as a connection: by the slot of work that a thread holds, else by thread.
 
 A server may have many threads that wait and few that work. Kept by thread, each would have connections of its own;
-kept by slot, there are as many as work at once.
+kept by slot, there are as many as work at once. Who waits for others in the midst of his work lends his slot meanwhile.
 """
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 _thread = threading.local()
 
 
-def hold(slot: int) -> None:
-    """Have this thread work in a slot; no other thread may hold it meanwhile."""
-    _thread.slot = slot
+class Lender(Protocol):
+    """Who gave a slot, and takes it back for a while."""
+
+    def lend(self) -> bool:
+        """Let others have the slot; False if this thread is to keep it."""
+
+    def take_back(self) -> int:
+        """Return a slot for the one that was lent, which may be another; waits until there is one."""
+
+
+def hold(slot: int, lender: Lender | None = None) -> None:
+    """Have this thread work in a slot; no other thread may hold it meanwhile, unless it is lent."""
+    _thread.slot, _thread.lender = slot, lender
 
 
 def leave() -> None:
     """Have this thread work in no slot any more."""
-    del _thread.slot
+    _thread.slot = _thread.lender = None
+
+
+def lend() -> None:
+    """Let others have this thread's slot while it waits; does nothing where there is none, or no lender."""
+    lender = _lender()
+    if lender is not None and getattr(_thread, "slot", None) is not None and lender.lend():
+        _thread.slot = None
+
+
+def take_back() -> None:
+    """Have this thread work in a slot again after it lent its own; `Kept.here` does so too."""
+    lender = _lender()
+    if lender is not None and getattr(_thread, "slot", None) is None:
+        _thread.slot = lender.take_back()
+
+
+def _lender() -> Lender | None:
+    lender: Lender | None = getattr(_thread, "lender", None)
+    return lender
 
 
 @contextmanager
@@ -31,10 +60,7 @@ def held(slot: int | str) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            del _thread.slot
-        else:
-            _thread.slot = before
+        _thread.slot = before
 
 
 class Kept:
@@ -48,6 +74,9 @@ class Kept:
     def here(self) -> Any:  # noqa: ANN401 - what is kept is the owner's affair
         """Return what is kept here: the attributes of a namespace."""
         slot = getattr(_thread, "slot", None)
+        if slot is None:
+            take_back()  # one that is lent has nothing that is kept
+            slot = getattr(_thread, "slot", None)
         if slot is None:
             return self._by_thread
         space = self._by_slot.get(slot)

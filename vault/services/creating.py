@@ -80,7 +80,7 @@ class Creating:
 
     def _together(self, client: Client) -> Group[Order, Answer | Exception]:
         """Return the line in which the single registrations of a provider wait."""
-        group = Group(self._carry_out, _REFUSALS, gather_seconds=_GATHER_SECONDS, prompt=True)
+        group = Group(self._carry_out, _REFUSALS, gather_seconds=_GATHER_SECONDS, prompt=True, lends=True)
         return self._groups.setdefault(client.id, group)
 
     def _carry_out(self, orders: Sequence[Order]) -> list[Answer | Exception]:

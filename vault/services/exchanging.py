@@ -127,7 +127,7 @@ class Exchanging:
             return attempt(client, wishes)
         [(at, wish)] = wishes.items()
         line = attempt.__name__, client.id
-        group = Group(partial(_joined, attempt), _REFUSALS, gather_seconds=_GATHER_SECONDS, prompt=True)
+        group = Group(partial(_joined, attempt), _REFUSALS, gather_seconds=_GATHER_SECONDS, prompt=True, lends=True)
         group = self._groups.setdefault(line, group)
         return {at: group.do((client, wish))}
 

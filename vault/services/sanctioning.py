@@ -66,7 +66,7 @@ class Sanctioning:
         self._settings, self._directory, self._keys = settings, directory, keys
         self._idempotent, self._showing, self._now = idempotent, showing, now
         # What is not told of one alone concerns all of a group: whether the store has it is not known then.
-        self._group = Group[_Order, Answer | Exception](self._set_all, (), gather_seconds=_GATHER_SECONDS)
+        self._group = Group[_Order, Answer | Exception](self._set_all, (), gather_seconds=_GATHER_SECONDS, lends=True)
 
     def sanction(self, client: Client, body: Mapping[str, Any], idempotency: Idempotency | None) -> Answer:
         """Set a sanction; return (201, sanction).

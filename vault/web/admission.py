@@ -44,12 +44,20 @@ class _Waiter:
 
 
 class _Seat:
-    """What a request works in: its slot, which it may give back for a while."""
+    """What a request works in: its slot, which it may give back for a while, or lend while it waits for others."""
 
-    __slots__ = ("admission", "slot")
+    __slots__ = ("admission", "lent", "slot")
 
     def __init__(self, admission: "Admission", slot: int) -> None:
-        self.admission, self.slot = admission, slot
+        self.admission, self.slot, self.lent = admission, slot, False
+
+    def lend(self) -> bool:
+        """Let others have the slot, unless too many wait so already."""
+        return self.admission.lend(self)
+
+    def take_back(self) -> int:
+        """Return a slot again; waits until there is one, before those that have not begun."""
+        return self.admission.take_back(self)
 
 
 def rest(environ: Mapping[str, Any], seconds: float) -> bool:
@@ -110,17 +118,45 @@ class Admission:
         if slot < 0:
             return self._refusal(path, start_response)
         seat = environ[_SEAT] = _Seat(self, slot)
-        slots.hold(slot)
+        slots.hold(slot, seat)
         try:
             return self._app(environ, start_response)
         finally:
             self._rise(seat)
 
     def _rise(self, seat: _Seat) -> None:
+        slots.leave()
         slot, seat.slot = seat.slot, -1
-        if slot >= 0:
-            slots.leave()
+        if seat.lent:
+            with self._lock:
+                self._lined -= 1
+        elif slot >= 0:
             self._give(slot)
+
+    def lend(self, seat: _Seat) -> bool:
+        """Take a slot back while its request waits in a line, which counts as introspections do there."""
+        with self._lock:
+            if self._is_full():
+                return False
+            self._lined += 1
+        slot, seat.slot, seat.lent = seat.slot, -1, True
+        self._give(slot)
+        return True
+
+    def take_back(self, seat: _Seat) -> int:
+        """Return a slot for one that was lent: at once, or as soon as one is free."""
+        with self._lock:
+            self._lined -= 1
+            seat.lent = False
+            if self._free:
+                self._slots_held += 1
+                seat.slot = self._free.pop()
+                return seat.slot
+            waiter = _Waiter()
+            self._waiting.appendleft(waiter)
+        waiter.lock.acquire()
+        seat.slot = waiter.slot
+        return waiter.slot
 
     def rest(self, seat: _Seat, seconds: float) -> bool:
         """Do what `rest` says."""
@@ -138,12 +174,12 @@ class Admission:
         if seat.slot < 0:
             self._refused()
             raise VaultError(Kind.OVERLOADED, TOO_BUSY, retry_after_seconds=self._retry_seconds)
-        slots.hold(seat.slot)
+        slots.hold(seat.slot, seat)
         return not ended
 
     def _introspection(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI's own types
         with self._lock:
-            full = self._lined >= self._at_once and self.waiting >= self._most
+            full = self._is_full()
             self._lined += not full
         if full:
             return self._refusal(environ["PATH_INFO"], start_response)
@@ -152,6 +188,10 @@ class Admission:
         finally:
             with self._lock:
                 self._lined -= 1
+
+    def _is_full(self) -> bool:
+        """Tell whether no more may wait in lines."""
+        return self._lined >= self._at_once and self.waiting >= self._most
 
     def _refusal(self, path: str, start_response: Any) -> list[bytes]:  # noqa: ANN401 - WSGI's own types
         self._refused()
