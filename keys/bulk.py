@@ -18,7 +18,7 @@ from keys.arrays import Numbers, Octets, Texts, copied
 from keys.driver import Outcome, Speaking, Step, begun, end, once, run, tell
 from keys.engine import driver_errors, writing
 
-FEW: Final = 32
+FEW: Final = 64
 """Up to so many rows go in one statement of arrays: a round trip, where COPY takes two and more work to begin."""
 MANY: Final = 1000
 """The same for tables whose writers hold the store's lock beside threads that compute: each wait for a round trip is

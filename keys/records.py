@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, Final, Self
 
 import msgpack
-from sqlalchemy import ARRAY, Column, Connection, Engine, bindparam, delete, func, select, update
+from sqlalchemy import ARRAY, Column, Connection, Engine, bindparam, delete, func, null, select, update
 
 from keys import store
 from keys.bulk import Bulk, Rows, insert_all, inserting, listed
@@ -55,6 +55,24 @@ _CHANGE_MANY: Final = Prepared(
     .values({name: _lists.c[name] for name in _WRITTEN})
 )
 """The same for many, in one statement; PostgreSQL alone has it."""
+
+
+_leaving: Final = (
+    func.unnest(*(bindparam(name, type_=ARRAY(store.record_key.c.mac.type)) for name in ("rids", "read", "written")))
+    .table_valued("rid", "read", "mac", name="leaving")
+    .render_derived()
+)
+_IN_REVIEW: Final = {"state": "in_review", "origin": null()}
+_LEAVE_MANY: Final = Prepared(
+    update(store.record_key)
+    .where(store.record_key.c.rid == _leaving.c.rid, store.record_key.c.mac == _leaving.c.read)
+    .values(mac=_leaving.c.mac, **_IN_REVIEW)
+)
+_LEAVE: Final = Prepared(
+    update(store.record_key)
+    .where(store.record_key.c.rid == bindparam("of"), store.record_key.c.mac == bindparam("read"))
+    .values(mac=bindparam("written"), **_IN_REVIEW)
+)
 
 
 class State(StrEnum):
@@ -278,6 +296,41 @@ def change_all(
     """
     with inserting(engine, _changing(engine, keyring, changes), *beside) as outcomes:
         _check(outcomes, changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A record that leaves creation for review: the MAC of its row as it was drawn, and as it will be."""
+
+    rid: bytes
+    read: bytes
+    mac: bytes
+
+
+def leaving(keyring: Keyring, record: Record, mac: bytes) -> Leaving:
+    """Return how a record that was just drawn, with this MAC, leaves creation."""
+    changed = replace(record, state=State.IN_REVIEW, origin=None)
+    return Leaving(record.rid, mac, changed.values(keyring)["mac"])
+
+
+def leave_creation(engine: Engine, leaving: Sequence[Leaving], *beside: Rows) -> None:
+    """Put records in review that still are as they were drawn, all or none, in a transaction of their own.
+
+    Args:
+        engine: of the key store.
+        leaving: the records.
+        beside: rows that are inserted with them: of the audit.
+
+    Raises:
+        ConflictError: another act changed one meanwhile, or it is not there; nothing was changed.
+    """
+    if engine.dialect.name == "postgresql":
+        lists = {"rids": [one.rid for one in leaving], "read": [one.read for one in leaving]}
+        steps = [_LEAVE_MANY.on(engine, **lists, written=[one.mac for one in leaving])]
+    else:
+        steps = [_LEAVE.on(engine, of=one.rid, read=one.read, written=one.mac) for one in leaving]
+    with inserting(engine, steps, *beside) as outcomes:
+        _check(outcomes, leaving)
 
 
 def change_many(

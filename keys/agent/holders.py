@@ -245,7 +245,8 @@ def acts_of(names: Names, settings: AgentSettings) -> dict[str, dict[str, Act]]:
     keyring = names.keyring
     hello: dict[str, Act] = {"hello": partial(_hello, settings, keyring)}
     identity: dict[str, Act] = {verb: partial(act, names) for verb, act in IDENTITY_ACTS.items()}
-    identity |= {"create": together.Creations(names), "create.done": together.Completions(names)}
+    ready = together.Ready()
+    identity |= {"create": together.Creations(names, ready), "create.done": together.Completions(names, ready)}
     exchange: dict[str, Act] = {verb: partial(act, names) for verb, act in EXCHANGE_ACTS.items()}
     exchange |= {"exchange.open": exchanging.Openings(names), "exchange.redeem": redeeming.Redemptions(names)}
     officer: dict[str, Act] = {verb: partial(act, names) for verb, act in OFFICER_ACTS.items()}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgpack
 from sqlalchemy import Connection, delete
 
 from keys import audit, budgets, record_keys, records, store
@@ -29,6 +30,8 @@ FIELDS: Final = frozenset(
 )
 MADE: Final = "exchange.made"
 """The audit row of a standing whose exchange was cut off after it was made, and its hand-off not consumed."""
+_CREATED: Final = "registration.created"
+_NO_DETAIL: Final[bytes] = msgpack.packb({})
 MOST: Final = 2000
 """Records in one call: a batch of 1,000, each an organisation with its representative."""
 _TRIES: Final = 3
@@ -162,7 +165,7 @@ def create_check(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class Claim:
     """What a directory row says of its record."""
 
     rid: bytes
@@ -170,11 +173,47 @@ class _Claim:
     pid: bytes
 
 
-Claims = Mapping[bytes, _Claim]
+Claims = Mapping[bytes, Claim]
 """rid → what its directory row says"""
 
 
-def _claim(names: Names, item: Args) -> _Claim:
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What `create.done` writes of a record that was drawn a moment ago: no key is in it."""
+
+    claim: Claim
+    leaving: records.Leaving
+    audit: Mapping[str, Any]
+
+    @property
+    def minute(self) -> int:
+        """When its audit row says that it happened."""
+        return int(self.audit["minute"])
+
+
+def completions(names: Names, drawn: Drawn) -> dict[bytes, Completion]:
+    """Return what will be written of records that were drawn in creation, by rid, while their keys are at hand."""
+    keyring, minute = names.keyring, names.minute
+    said = [(opened.record.rid, opened.commitment_key, _NO_DETAIL) for opened, _ in drawn.fresh]
+    audited = audit.rows_of(keyring.deployment, _CREATED, minute, said)
+    return {
+        opened.record.rid: Completion(
+            Claim(opened.record.rid, drawn.sector, pid), records.leaving(keyring, opened.record, row["mac"]), audit_row
+        )
+        for (opened, pid), row, audit_row in zip(drawn.fresh, drawn.rows, audited, strict=True)
+    }
+
+
+def complete_drawn(names: Names, ready: Sequence[Completion]) -> None:
+    """Do what `complete` does for records that are as they were drawn, without reading them.
+
+    Raises:
+        ConflictError: one is not; nothing was changed.
+    """
+    records.leave_creation(names.engine, [one.leaving for one in ready], audit.adding([one.audit for one in ready]))
+
+
+def _claim(names: Names, item: Args) -> Claim:
     sector, pid = text(item, "sector"), octets(item, "pid", PID_BYTES)
     try:
         rid = names.keyring.links(sector).rid(octets(item, "link"), pid)
@@ -182,7 +221,7 @@ def _claim(names: Names, item: Args) -> _Claim:
         raise RefusedError from None
     if item.get("rid", rid) != rid:
         raise RefusedError
-    return _Claim(rid, sector, pid)
+    return Claim(rid, sector, pid)
 
 
 def create_done(names: Names, args: Args, _: Dialogue) -> dict[str, Any]:
@@ -236,7 +275,7 @@ def _finish(names: Names, claims: Claims) -> None:
         if (sector, pid) != (claim.sector, claim.pid):
             raise RefusedError
         # An exchange makes a record of somebody who is verified already: nothing of it is reviewed.
-        state, kind = (State.IN_REVIEW, "registration.created") if exchange is None else (State.VERIFIED, MADE)
+        state, kind = (State.IN_REVIEW, _CREATED) if exchange is None else (State.VERIFIED, MADE)
         key = commitment_key(names, record)
         rows.append(audit.row_of(names.keyring.deployment, record.rid, key, kind, names.minute, exchange or {}))
         changes.append((record, {"state": state, "origin": None}))
