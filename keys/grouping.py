@@ -91,6 +91,8 @@ class Group(Generic[_Item, _Result]):
                 self._enough.release()
         if not leads:
             self._wait(mine, seconds)
+        if self._lends and not mine.results:  # who has a result only tells it: that needs nothing that is kept
+            slots.take_back()
         if not mine.settled:
             self._lead(mine)
         if mine.error is not None:
@@ -107,8 +109,6 @@ class Group(Generic[_Item, _Result]):
             slots.lend()
         if not mine.turn.acquire(timeout=seconds):
             self._give_up(mine)
-        if self._lends and not mine.results:  # who has a result only tells it: that needs nothing that is kept
-            slots.take_back()
 
     def _give_up(self, mine: _Asked[_Item, _Result]) -> None:
         """Leave the line; whose turn has come after all stays until there is an outcome.

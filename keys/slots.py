@@ -16,8 +16,8 @@ _thread = threading.local()
 class Lender(Protocol):
     """Who gave a slot, and takes it back for a while."""
 
-    def lend(self) -> bool:
-        """Let others have the slot; False if this thread is to keep it."""
+    def lend(self) -> None:
+        """Let others have the slot."""
 
     def take_back(self) -> int:
         """Return a slot for the one that was lent, which may be another; waits until there is one."""
@@ -36,8 +36,9 @@ def leave() -> None:
 def lend() -> None:
     """Let others have this thread's slot while it waits; does nothing where there is none, or no lender."""
     lender = _lender()
-    if lender is not None and getattr(_thread, "slot", None) is not None and lender.lend():
+    if lender is not None and getattr(_thread, "slot", None) is not None:
         _thread.slot = None
+        lender.lend()
 
 
 def take_back() -> None:

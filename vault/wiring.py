@@ -57,6 +57,7 @@ from vault.services.sequencing import Sequencer, nobody
 from vault.services.showing import Showing
 from vault.services.tokens import Tokens
 from vault.services.undoing import Undoing
+from vault.services.waiting import Patience
 from vault.services.witnessing import Witnesses
 from vault.stores import changes, schema
 from vault.stores.unit import AbsentStore, Store
@@ -263,7 +264,7 @@ def build(
     erasing = Erasing(directory, linking, accounts, idempotent, now, spread_seconds=spread_seconds)
     tokens = Tokens(settings, directory, keys, showing, now)
     existing = Existing(directory, erasing.make_room)
-    creating = Creating(directory, keys, linking, showing, existing, now)
+    creating = Creating(directory, keys, linking, showing, existing, Patience.of(settings), now)
     registering = Registering(directory, keys, linking, idempotent, showing, creating, now)
     reviewing = Reviewing(settings, directory, keys, linking, idempotent, now)
     importing = Importing(settings, directory, keys, registering, creating, idempotent, showing, now)
@@ -297,7 +298,9 @@ def build(
         disclosing=Disclosing(directory, linking, idempotent, now),
         holding=Holding(directory, sockets["officer"], linking),
         tokens=tokens,
-        exchanging=Exchanging(directory, sockets["exchange"], linking, tokens, showing, idempotent, now),
+        exchanging=Exchanging(
+            directory, sockets["exchange"], linking, tokens, showing, idempotent, Patience.of(settings), now
+        ),
         checking=Checking(directory, linking, sockets["officer"], log, now),
         feeding=Feeding(directory, keys),
         figures=Figures(directory, keys, now),

@@ -24,6 +24,7 @@ from vault.services.linking import Linking, SealedRecord
 from vault.services.receipts import BOUND
 from vault.services.showing import Showing
 from vault.services.submissions import NATURAL, Wish
+from vault.services.waiting import Patience
 from vault.stores import answers, reviews, standings
 from vault.stores.reviews import ReviewRow
 from vault.stores.standings import AccountRow, Newcomer, StandingRow
@@ -49,10 +50,11 @@ class Creating:
         linking: Linking,
         showing: Showing,
         existing: Existing,
+        patience: Patience,
         now: Callable[[], int],
     ) -> None:
         self._directory, self._keys, self._linking, self._showing = directory, keys, linking, showing
-        self._existing, self._now = existing, now
+        self._existing, self._patience, self._now = existing, patience, now
         self._groups: dict[str, Group[Order, Answer | Exception]] = {}
 
     def create(
@@ -69,11 +71,12 @@ class Creating:
             answering: makes the answer of each item's registration or refusal; what it raises undoes everything.
 
         Raises:
-            VaultError: it was finished or given up meanwhile; a store cannot be written.
+            VaultError: it was finished or given up meanwhile; a store cannot be written; too many came before it.
             KeysError: the agent refused.
         """
         order = Order(client, wishes, attempt, answering)
-        outcome = self._together(client).do(order) if len(wishes) == 1 else self._carry_out([order])[0]
+        alone = len(wishes) == 1
+        outcome = self._patience.turn(self._together(client), order) if alone else self._carry_out([order])[0]
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

@@ -23,6 +23,7 @@ from vault.services.introspecting import answer_of
 from vault.services.linking import Linking
 from vault.services.showing import Showing
 from vault.services.tokens import Tokens
+from vault.services.waiting import Patience
 from vault.stores import batches, exchanges
 from vault.stores.standings import StandingRow
 from vault.stores.unit import Store
@@ -84,10 +85,12 @@ class Exchanging:
         tokens: Tokens,
         showing: Showing,
         idempotent: Idempotent,
+        patience: Patience,
         now: Callable[[], int],
     ) -> None:
         self._directory, self._exchange, self._linking = directory, exchange, linking
-        self._tokens, self._showing, self._idempotent, self._now = tokens, showing, idempotent, now
+        self._tokens, self._showing, self._idempotent = tokens, showing, idempotent
+        self._patience, self._now = patience, now
         self._groups: dict[tuple[str, str], Group[tuple[Client, Any], dict[str, Any]]] = {}
 
     def batch(
@@ -110,7 +113,7 @@ class Exchanging:
 
         Raises:
             KeysError: the agent is shut or away.
-            VaultError: a store cannot be written; what was begun is finished or undone later.
+            VaultError: a store cannot be written, and what was begun is finished or undone later; too many came before.
         """
         outcomes: dict[int, dict[str, Any]] = {at: INVALID_REQUEST for at, wish in enumerate(wishes) if wish is None}
         opening = {at: wish for at, wish in enumerate(wishes) if isinstance(wish, Opening)}
@@ -129,7 +132,7 @@ class Exchanging:
         line = attempt.__name__, client.id
         group = Group(partial(_joined, attempt), _REFUSALS, gather_seconds=_GATHER_SECONDS, prompt=True, lends=True)
         group = self._groups.setdefault(line, group)
-        return {at: group.do((client, wish))}
+        return {at: self._patience.turn(group, (client, wish))}
 
     def _until_settled(
         self, wishes: Mapping[int, Any], attempt: Callable[[dict[int, Any]], Given]

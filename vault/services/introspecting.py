@@ -17,10 +17,11 @@ from vault.config import Settings
 from vault.domain.errors import DomainError
 from vault.domain.ids import AccountId
 from vault.domain.scopes import AccountScope, Rung, intersect, running, scope_of, stricter, waiting_scope
-from vault.errors import TOO_BUSY, Kind, VaultError
+from vault.errors import Kind, VaultError
 from vault.services.access import secret_holds
 from vault.services.held_keys import HeldKeys
 from vault.services.remembering import Moment, Remembering
+from vault.services.waiting import Patience
 from vault.stores import clients, introspected, operators
 from vault.stores.operators import Operated
 from vault.stores.unit import Store
@@ -65,8 +66,7 @@ class Introspecting:
         self._directory, self._keys, self._memory, self._now = directory, keys, memory, now
         self._sectors: dict[str, str] = {}
         self._line = Group[_Ask, _Outcome](self._answer_all, _OF_ONE, most=settings.blocking_threads)
-        self._wait_seconds = settings.waiting_milliseconds / 1000
-        self._retry_seconds = settings.overload_retry_seconds
+        self._patience = Patience.of(settings)
 
     def introspect(self, client_id: str, secret: str, token: str, account: str | None) -> dict[str, object]:
         """Return the answer for a token, or for one account of its owner.
@@ -79,10 +79,7 @@ class Introspecting:
         known = self._memory.recall(key)
         if known is not None:
             return known
-        try:
-            outcome = self._line.do(_Ask(client_id, secret, token, account, key), self._wait_seconds)
-        except TimeoutError:
-            raise VaultError(Kind.OVERLOADED, TOO_BUSY, retry_after_seconds=self._retry_seconds) from None
+        outcome = self._patience.turn(self._line, _Ask(client_id, secret, token, account, key))
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

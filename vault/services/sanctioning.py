@@ -26,6 +26,7 @@ from vault.services.held_keys import HeldKeys
 from vault.services.idempotency import Answer, Attempt, Idempotency, Idempotent
 from vault.services.showing import Showing
 from vault.services.targets import Target
+from vault.services.waiting import Patience
 from vault.stores import answers, batches, sanctions, standings
 from vault.stores.sanctions import SanctionRow
 from vault.stores.standings import StandingRow
@@ -65,6 +66,7 @@ class Sanctioning:
     ) -> None:
         self._settings, self._directory, self._keys = settings, directory, keys
         self._idempotent, self._showing, self._now = idempotent, showing, now
+        self._patience = Patience.of(settings)
         # What is not told of one alone concerns all of a group: whether the store has it is not known then.
         self._group = Group[_Order, Answer | Exception](self._set_all, (), gather_seconds=_GATHER_SECONDS, lends=True)
 
@@ -73,7 +75,7 @@ class Sanctioning:
 
         Raises:
             InvalidFieldError: which member breaks which rule.
-            VaultError: no such token or account.
+            VaultError: no such token or account; too many came before this one.
         """
 
         def effect(attempt: Attempt) -> Answer:
@@ -87,7 +89,8 @@ class Sanctioning:
             )
             words = _words(body)
             statement = self._keys.seal_statement(target.standing.pid, attempt.ids, words) if words else None
-            outcome = self._group.do(_Order(client, body, target, measure, statement, attempt, now))
+            order = _Order(client, body, target, measure, statement, attempt, now)
+            outcome = self._patience.turn(self._group, order)
             if isinstance(outcome, Exception):
                 raise outcome
             return outcome

@@ -8,6 +8,9 @@ Introspections need no slot: they wait in a line of their own, where one answers
 (`vault/services/introspecting.py`), and to wait twice would cost more than they do. Those beyond what the line answers
 at once count as waiting.
 
+Single registrations, exchanges and sanctions wait for each other, and are carried out in groups: who waits so lends his
+slot, so that a group may be larger than there are slots. They count as introspections do.
+
 Who listens for events rests between two looks: he gives his slot back, and waits for one again as all do. So many may
 rest at a time; one more is answered at once, and so are all when the server was told to end.
 """
@@ -51,9 +54,9 @@ class _Seat:
     def __init__(self, admission: "Admission", slot: int) -> None:
         self.admission, self.slot, self.lent = admission, slot, False
 
-    def lend(self) -> bool:
-        """Let others have the slot, unless too many wait so already."""
-        return self.admission.lend(self)
+    def lend(self) -> None:
+        """Let others have the slot."""
+        self.admission.lend(self)
 
     def take_back(self) -> int:
         """Return a slot again; waits until there is one, before those that have not begun."""
@@ -80,7 +83,7 @@ class Admission:
         """Take the application, its limits, and what is called for each request that is refused."""
         self._app, self._refused = app, refused
         self._most, self._seconds = settings.waiting_requests, settings.waiting_milliseconds / 1000
-        self._at_once, self._lined = settings.blocking_threads, 0
+        self._at_once, self._lined, self._lent = settings.blocking_threads, 0, 0
         self._lock = threading.Lock()
         self._free = list(range(settings.blocking_threads))
         self._waiting: deque[_Waiter] = deque()
@@ -95,12 +98,12 @@ class Admission:
     @property
     def working(self) -> int:
         """How many requests are served."""
-        return self._slots_held + min(self._lined, self._at_once)
+        return self._slots_held + min(self._lined + self._lent, self._at_once)
 
     @property
     def waiting(self) -> int:
         """How many requests wait."""
-        return len(self._waiting) + max(self._lined - self._at_once, 0)
+        return len(self._waiting) + max(self._lined + self._lent - self._at_once, 0)
 
     @property
     def listening(self) -> int:
@@ -128,26 +131,27 @@ class Admission:
         slots.leave()
         slot, seat.slot = seat.slot, -1
         if seat.lent:
+            seat.lent = False
             with self._lock:
-                self._lined -= 1
+                self._lent -= 1
         elif slot >= 0:
             self._give(slot)
 
-    def lend(self, seat: _Seat) -> bool:
-        """Take a slot back while its request waits in a line, which counts as introspections do there."""
-        with self._lock:
-            if self._is_full():
-                return False
-            self._lined += 1
+    def lend(self, seat: _Seat) -> None:
+        """Take a slot back for as long as its request waits in a line."""
         slot, seat.slot, seat.lent = seat.slot, -1, True
+        with self._lock:
+            self._lent += 1
         self._give(slot)
-        return True
 
     def take_back(self, seat: _Seat) -> int:
-        """Return a slot for one that was lent: at once, or as soon as one is free."""
+        """Return a slot for one that was lent: at once, or as soon as one is free.
+
+        Whoever has one works, and waits for nobody who has none: so there is one soon.
+        """
+        seat.lent = False
         with self._lock:
-            self._lined -= 1
-            seat.lent = False
+            self._lent -= 1
             if self._free:
                 self._slots_held += 1
                 seat.slot = self._free.pop()
@@ -172,7 +176,6 @@ class Admission:
                 self._listening -= 1
         seat.slot = self._take()
         if seat.slot < 0:
-            self._refused()
             raise VaultError(Kind.OVERLOADED, TOO_BUSY, retry_after_seconds=self._retry_seconds)
         slots.hold(seat.slot, seat)
         return not ended
@@ -191,7 +194,7 @@ class Admission:
 
     def _is_full(self) -> bool:
         """Tell whether no more may wait in lines."""
-        return self._lined >= self._at_once and self.waiting >= self._most
+        return self._lined + self._lent >= self._at_once and self.waiting >= self._most
 
     def _refusal(self, path: str, start_response: Any) -> list[bytes]:  # noqa: ANN401 - WSGI's own types
         self._refused()
@@ -202,7 +205,8 @@ class Admission:
     def _take(self) -> int:
         """Return a slot, at once or after a wait in the order of arrival; -1 if there is none."""
         with self._lock:
-            if self._free:
+            # Who lent his slot has a thread all the same: a free slot is no reason to let in more than there are.
+            if self._free and not (self._lent and self._is_full()):
                 self._slots_held += 1
                 return self._free.pop()
             if self.waiting >= self._most:

@@ -97,8 +97,6 @@ class VaultApp(OpenAPI):
         try:
             status, body = ahead.answer(environ)
         except Exception as error:  # noqa: BLE001 - every refusal is answered in the one place for refusals
-            if isinstance(error, VaultError) and error.kind is Kind.OVERLOADED:
-                self.metrics.refused()
             with self.request_context(environ):
                 return self._refused(error, started)(environ, start_response)
         seconds = self.request_log.write("POST", ahead.path, status, started, environ[CLIENT_KEY])
@@ -191,12 +189,19 @@ def _not_valid(error: ValidationError) -> NoReturn:
 
 def _answer(error: Exception) -> Response:
     tell(error)
-    if isinstance(error, VaultError) and error.kind is Kind.CLIENT_LIMIT:
-        metrics.shared().limited()
+    if isinstance(error, VaultError):
+        _count(error)
     response = oauth_response(error) if request.path.startswith("/oauth/") else problem_response(refusal_of(error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
+
+
+def _count(refusal: VaultError) -> None:
+    if refusal.kind is Kind.CLIENT_LIMIT:
+        metrics.shared().limited()
+    elif refusal.kind is Kind.OVERLOADED:
+        metrics.shared().refused()
 
 
 def _finished(response: Any) -> Response:  # noqa: ANN401 - the parent class is not typed

@@ -1,8 +1,8 @@
 """The acts `create` and `create.done` of one holder: calls that come at the same time are one transaction (ADR 13).
 
 Each call gets its own answer; one that is refused fails alone, since the others are then carried out by themselves.
-What `create.done` is to write is made while `create` has the keys at hand (ADR 44): it then reads nothing, and writes only
-over rows that are as they were drawn. Where that is not at hand, or they are not, it reads them.
+What `create.done` is to write is made while `create` has the keys at hand (ADR 44): it then reads nothing, and writes
+over rows alone that are as they were drawn. Where that is not at hand, or they are not, it reads them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ _GATHER_SECONDS: Final = 0.0015
 
 
 class Ready:
-    """Completions of the records that were drawn last, each until it is asked for; of twice as many as a call may hold."""
+    """Completions of the records that were drawn last, each until it is asked for; twice as many as a call may hold."""
 
     def __init__(self, most: int = 2 * MOST) -> None:
         self._most, self._by_rid = most, dict[bytes, Completion]()
