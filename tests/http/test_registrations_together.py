@@ -1,8 +1,10 @@
 """Registrations that come at the same time are made together; each has its own answer or refusal."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -34,6 +36,26 @@ def test_each_of_many_at_once_has_its_own_registration(server: Server) -> None:
     for number, one in enumerate(made[:8]):
         account = provider.get(f"/v1/accounts/{one['account']}").json()
         assert (account["handle"], account["token"]) == (f"together{number}", one["token"])
+
+
+def test_more_go_together_than_a_worker_serves_at_once(tmp_path: Path) -> None:
+    server = Server(tmp_path / "home", IDVAULT_WORKERS="1", IDVAULT_BLOCKING_THREADS="2").start()
+    provider = server.provider("lined")
+    provider.authorise()
+    made = server.json("operator", "add", "watch")
+    watcher = Client(server, made["client_id"], made["client_secret"])
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = list(pool.map(lambda n: _sent(provider, 73_000 + n, f"lined{n}"), range(4 * AT_ONCE)))
+    assert {answer.status_code for answer in answers} == {202}
+    registered = 'idvault_request_seconds_count{method="POST",route="/v1/registrations",status="2xx"} '
+    created = 'idvault_act_seconds_count{act="create",outcome="ok"} '
+    end, told = time.monotonic() + 10, dict[str, float]()
+    while told.get(registered) != len(answers):  # workers keep counts a while before they tell them
+        assert time.monotonic() < end, told
+        lines = watcher.get("/metrics").text.splitlines()
+        told = {one: float(line[len(one) :]) for one in (registered, created) for line in lines if line.startswith(one)}
+    assert 0 < told[created] < len(answers) / 3, "groups of two would be half as many as there are registrations"
+    assert server.stop() == 0
 
 
 def test_one_that_is_refused_fails_none_that_comes_with_it(server: Server) -> None:

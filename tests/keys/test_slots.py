@@ -65,3 +65,53 @@ def test_for_a_span_a_thread_may_work_in_another_slot_and_is_then_back_in_its_ow
     with slots.held("line"):
         assert kept.here().thing == "of the line"
     assert getattr(kept.here(), "thing", None) is None
+
+
+class Counter:
+    """Gives slots by number, each once; knows what was lent."""
+
+    def __init__(self) -> None:
+        self.said = list[str]()
+
+    def lend(self) -> None:
+        self.said.append("lent")
+
+    def take_back(self) -> int:
+        self.said.append("taken back")
+        return 7
+
+
+def test_who_lent_his_slot_takes_one_again_at_the_first_thing_that_is_kept() -> None:
+    kept, lender = Kept(), Counter()
+    slots.hold(7, lender)
+    kept.here().thing = "of the slot"
+    slots.hold(3, lender)
+    slots.lend()
+    slots.lend()
+    assert lender.said == ["lent"], "a slot is lent once"
+    assert kept.here().thing == "of the slot"
+    assert kept.here().thing == "of the slot"
+    slots.take_back()
+    assert lender.said == ["lent", "taken back"], "who has a slot takes none"
+    slots.leave()
+
+
+def test_who_lent_his_slot_works_in_that_of_a_line_for_a_span_and_has_none_afterwards() -> None:
+    kept, lender = Kept(), Counter()
+    slots.hold(3, lender)
+    slots.lend()
+    with slots.held("line"):
+        kept.here().thing = "of the line"
+    assert lender.said == ["lent"]
+    slots.leave()
+
+
+def test_without_a_lender_a_slot_is_kept() -> None:
+    kept = Kept()
+    slots.hold(3)
+    kept.here().thing = "of the slot"
+    slots.lend()
+    assert kept.here().thing == "of the slot"
+    slots.leave()
+    slots.lend()
+    slots.take_back()

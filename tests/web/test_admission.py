@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from keys import slots
 from vault.config import Settings
 from vault.errors import Kind, VaultError
 from vault.web.admission import ALWAYS, Admission, rest
@@ -256,3 +257,83 @@ def test_who_rested_and_finds_the_queue_full_is_refused_and_leaves_no_slot_taken
         caller.join(2)
         assert caller.status == "200 OK"
     assert (admission.working, admission.waiting) == (0, 0)
+
+
+class Line:
+    """An application whose requests lend their slots until they are let go, and then take one again if they are to."""
+
+    def __init__(self) -> None:
+        self.go, self.again = threading.Event(), threading.Event()
+        self.lock, self.lent = threading.Lock(), 0
+        self.order: list[str] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        path = environ["PATH_INFO"]
+        if path.startswith("/line"):
+            slots.lend()
+            with self.lock:
+                self.lent += 1
+            assert self.go.wait(5)
+        if path.startswith("/line/leads"):
+            slots.take_back()
+        with self.lock:
+            self.order.append(path)
+        if path == "/busy":
+            assert self.again.wait(5)
+        start_response("200 OK", [])
+        return [b"done"]
+
+
+def lined(threads: int, waiting: int) -> tuple[Admission, Line, list[int]]:
+    line, refusals = Line(), list[int]()
+    settings = Settings(blocking_threads=threads, waiting_requests=waiting, waiting_milliseconds=5000)
+    return Admission(line, settings, lambda: refusals.append(1)), line, refusals
+
+
+def test_more_wait_in_a_line_than_there_are_slots_and_others_are_served_meanwhile() -> None:
+    admission, line, refusals = lined(threads=1, waiting=4)
+    callers = [asked(admission, f"/line/{number}") for number in range(3)]
+    until(lambda: line.lent == 3)
+    assert (admission.working, admission.waiting) == (1, 2), "those beyond what is done at once count as waiting"
+    other = asked(admission, "/other")
+    other.join(2)
+    assert other.status == "200 OK"
+    line.go.set()
+    for caller in callers:
+        caller.join(2)
+        assert caller.status == "200 OK"
+    assert (admission.working, admission.waiting, refusals) == (0, 0, [])
+
+
+def test_who_takes_a_slot_again_comes_before_those_that_have_not_begun() -> None:
+    admission, line, refusals = lined(threads=1, waiting=4)
+    leads = asked(admission, "/line/leads")
+    until(lambda: line.lent == 1)
+    busy = asked(admission, "/busy")
+    until(lambda: "/busy" in line.order)
+    late = asked(admission, "/late")
+    until(lambda: admission.waiting == 1)
+    line.go.set()
+    until(lambda: admission.waiting == 2)
+    line.again.set()
+    for caller in (leads, busy, late):
+        caller.join(2)
+        assert caller.status == "200 OK"
+    assert line.order == ["/busy", "/line/leads", "/late"]
+    assert (admission.working, admission.waiting, refusals) == (0, 0, [])
+
+
+def test_a_line_is_bounded_though_slots_are_free() -> None:
+    admission, line, refusals = lined(threads=2, waiting=1)
+    callers = [asked(admission, f"/line/{number}") for number in range(3)]
+    until(lambda: line.lent == 3)
+    refused = asked(admission, "/line/refused")
+    refused.join(2)
+    assert (refused.status, refusals) == ("503 Service Unavailable", [1])
+    line.go.set()
+    for caller in callers:
+        caller.join(2)
+        assert caller.status == "200 OK"
+    again = asked(admission, "/other")
+    again.join(2)
+    assert (again.status, admission.working, admission.waiting) == ("200 OK", 0, 0)

@@ -6,9 +6,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.web.stub import BASIC, StubVault
+from vault import metrics
 from vault.errors import Kind, VaultError
 from vault.metrics import Metrics
-from vault.web.app import VaultApp
 from vault.web.oauth.client import credentials
 
 MARK = "Zq7markedvalue"
@@ -132,14 +132,16 @@ def test_introspection_answers_good_and_bad_tokens_alike(vault: StubVault, http:
 
 
 def test_an_introspection_that_waited_too_long_is_told_when_to_come_again_and_counted_with_the_refused(
-    vault: StubVault, http: FlaskClient, app: VaultApp, monkeypatch: pytest.MonkeyPatch
+    vault: StubVault, http: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[int] = []
-    monkeypatch.setattr(app, "metrics", Counting(counted))
+    monkeypatch.setattr(metrics, "_shared", Counting(counted))
     vault.fault = VaultError(Kind.OVERLOADED, retry_after_seconds=7)
     answer = http.post("/oauth/introspect", headers=BASIC, data={"token": "t"})
     assert error_of(answer) == (503, "temporarily_unavailable")
     assert (answer.headers["Retry-After"], counted) == ("7", [1])
+    answer = http.get("/v1/registrations/reg_1", headers={"Authorization": "Bearer provider-token"})
+    assert (answer.status_code, counted) == (503, [1, 1]), "so is what goes through the dispatch"
 
 
 class Counting(Metrics):
