@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ import click
 from bench import baseline, floors, load, memory, openbao, sockets
 from bench.figures import Measure, Run, alternate, show
 from bench.floors import Floor
-from bench.load import BATCH_CONNECTIONS, Sample, Target
+from bench.load import BATCH_CONNECTIONS, CONNECTIONS, MANY_CONNECTIONS, Sample, Target
 from bench.openbao import OpenBao
 from bench.served import (
     BATCH,
@@ -58,9 +59,17 @@ class Bench:
     def _read_all(self) -> Sample:
         return self._load(Target(f"{self._floor.url}/batch/read/{BATCH}", connections=BATCH_CONNECTIONS)).times(BATCH)
 
-    def _write(self) -> Sample:
+    def _write(self, connections: int = CONNECTIONS) -> Sample:
         bodies, headers = self._vault.registrations(self._seconds).bodies, {"Content-Type": "application/json"}
-        return self._load(Target(self._floor.url + "/write", "POST", bodies, headers))
+        return self._load(Target(self._floor.url + "/write", "POST", bodies, headers, connections))
+
+    def _beside_write(self, name: str, target: Callable[[], Target]) -> Iterator[Measure]:
+        """Measure what writes a row and more for each request, with as many callers as all have, and with many."""
+        yield self._beside(name, _WRITE, self._write, target)
+        yield self._beside(
+            f"{name}, {MANY_CONNECTIONS} callers", _WRITE, lambda: self._write(MANY_CONNECTIONS),
+            lambda: replace(target(), connections=MANY_CONNECTIONS),
+        )  # fmt: skip
 
     def _introspections(self) -> Iterator[Measure]:
         alone, many = self._vault.introspection(1), self._vault.introspection(PEOPLE)
@@ -70,15 +79,15 @@ class Bench:
         yield self._beside(f"introspect, {PEOPLE} people", _DECRYPT, lambda: self._load(sealed), lambda: many)
 
     def _registrations(self) -> Iterator[Measure]:
-        yield self._beside("register", _WRITE, self._write, lambda: self._vault.registrations(self._seconds))
+        yield from self._beside_write("register", lambda: self._vault.registrations(self._seconds))
         yield self._beside(
             "register in batches", _WRITE, self._write,
             lambda: self._vault.batches_of_registrations(self._seconds), REGISTERED_TOGETHER,
         )  # fmt: skip
 
     def _changes(self) -> Iterator[Measure]:
-        yield self._beside("exchange, opening", _WRITE, self._write, self._vault.openings)
-        yield self._beside("exchange, redeeming", _WRITE, self._write, lambda: self._vault.redemptions(self._seconds))
+        yield from self._beside_write("exchange, opening", self._vault.openings)
+        yield from self._beside_write("exchange, redeeming", lambda: self._vault.redemptions(self._seconds))
         yield self._beside("sanction", _WRITE, self._write, self._vault.sanctions)
 
     def _batches(self) -> Iterator[Measure]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 CONNECTIONS: Final = 16
+MANY_CONNECTIONS: Final = 64
+"""More callers than a worker serves at once: changes of theirs go together in larger groups."""
 BATCH_CONNECTIONS: Final = 8
 """Two connections can fall on one worker; eight load both."""
 SLOW_CONNECTIONS: Final = 4
