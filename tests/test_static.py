@@ -42,6 +42,8 @@ PUBLIC: Final = frozenset(
         # Conditions of statements, which the database evaluates.
         ("keys/disclosures.py", "_ROW.mac == made.values(keyring)['mac']"),
         ("keys/records.py", "store.record_key.c.mac == bindparam('read_mac')"),
+        ("keys/records.py", "store.record_key.c.mac == _leaving.c.read"),
+        ("keys/records.py", "store.record_key.c.mac == bindparam('read')"),
         ("keys/records.py", "store.record_key.c.mac == bindparam('new_read_mac')"),
         ("keys/records.py", "store.record_key.c.mac == _lists.c.read_mac"),
         ("keys/records.py", "table.c.mac == record.mac"),
