@@ -23,6 +23,10 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+class LateError(TimeoutError):
+    """An item's turn did not come in time, and nothing of it was done."""
+
+
 def _taken() -> threading.Lock:
     """Return a lock that is released once: an Event is made of several and costs many times as much."""
     lock = threading.Lock()
@@ -80,7 +84,7 @@ class Group(Generic[_Item, _Result]):
             seconds: how long it may wait for its turn; negative for as long as it takes.
 
         Raises:
-            TimeoutError: its turn did not come in that time; nothing of it was done.
+            LateError: its turn did not come in that time; nothing of it was done.
             Exception: what carrying out this item raised.
         """
         mine = _Asked[_Item, _Result](item)
@@ -103,7 +107,7 @@ class Group(Generic[_Item, _Result]):
         """Wait until there is an outcome, or until it is this caller's to lead.
 
         Raises:
-            TimeoutError: see `do`.
+            LateError: see `do`.
         """
         if self._lends:
             slots.lend()
@@ -114,13 +118,13 @@ class Group(Generic[_Item, _Result]):
         """Leave the line; whose turn has come after all stays until there is an outcome.
 
         Raises:
-            TimeoutError: it stood in the line to the end.
+            LateError: it stood in the line to the end.
         """
         with self._lock:
             came = mine.turn.acquire(blocking=False)
             if not came and mine in self._waiting:
                 self._waiting.remove(mine)
-                raise TimeoutError
+                raise LateError
         if not came:
             mine.turn.acquire()
 

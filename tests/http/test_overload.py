@@ -100,7 +100,7 @@ def test_under_twice_the_bearable_load_the_rate_is_kept_and_the_rest_refused_wit
 
 
 def test_who_finds_the_queue_full_is_told_at_once_and_who_waits_too_long_then(served: Server, chat: Client) -> None:
-    clients = [_another(chat) for _ in range(3 * BEARABLE)]
+    clients, before = [_another(chat) for _ in range(3 * BEARABLE)], _accounts(served)
     with (
         closing(sqlite3.connect(served.home / "directory.db", isolation_level=None)) as block,
         ThreadPoolExecutor(len(clients)) as pool,
@@ -119,4 +119,5 @@ def test_who_finds_the_queue_full_is_told_at_once_and_who_waits_too_long_then(se
         assert seconds[0] < WAIT_SECONDS, "who finds the queue full is told at once"
         assert len(working) + len([late for late in seconds if late >= WAIT_SECONDS]) >= BEARABLE
         assert {call.result()[0] for call in working} == {202}
+    assert _accounts(served) == before + len(working), "what was refused did nothing"
     assert _registered(chat)[0] == 202

@@ -9,7 +9,7 @@ import pytest
 
 from keys import slots
 from keys.errors import ConflictError, UnavailableError
-from keys.grouping import Group
+from keys.grouping import Group, LateError
 
 
 class Carrier:
@@ -146,7 +146,7 @@ def test_who_waits_longer_than_he_may_leaves_the_line_and_nothing_of_his_is_done
         first = pool.submit(group.do, 1)
         assert carrier.begun.wait(10)
         patient = pool.submit(group.do, 2)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(LateError):
             group.do(3, 0.01)
         carrier.go_on.set()
         assert (first.result(10), patient.result(10)) == (2, 4)

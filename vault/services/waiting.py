@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
-from keys.grouping import Group
+from keys.grouping import Group, LateError
 from vault.config import Settings
 from vault.errors import TOO_BUSY, Kind, VaultError
 
@@ -32,5 +32,5 @@ class Patience:
         """
         try:
             return line.do(item, self.seconds)
-        except TimeoutError:
+        except LateError:
             raise VaultError(Kind.OVERLOADED, TOO_BUSY, retry_after_seconds=self.retry_seconds) from None
