@@ -7,9 +7,9 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import pytest
 
-from keys import slots
 from keys.errors import ConflictError, UnavailableError
 from keys.grouping import Group, LateError
+from tests.keys.lending import Lender
 
 
 class Carrier:
@@ -213,31 +213,13 @@ def test_many_threads_get_each_their_own_and_the_lead_is_never_lost() -> None:
     assert found == [None if item % 7 == 0 else item * 2 for item in range(2000)]
 
 
-class Lender:
-    """The slot of one caller, and what became of it."""
-
-    def __init__(self) -> None:
-        self.said = list[str]()
-
-    def lend(self) -> None:
-        self.said.append("lent")
-
-    def take_back(self) -> int:
-        self.said.append("taken back")
-        return 0
-
-
 def test_who_waits_lends_his_slot_and_has_one_again_if_he_leads_or_is_refused() -> None:
     carrier = Carrier(refused=frozenset({4}))
     group = Group[int, int](carrier, (ConflictError,), most=2, lends=True)
-    lenders = [Lender() for _ in range(5)]
+    lenders = [Lender(slot=number) for number in range(5)]
 
     def called(item: int) -> int:
-        slots.hold(item, lenders[item])
-        try:
-            return group.do(item)
-        finally:
-            slots.leave()
+        return lenders[item].holds(lambda: group.do(item))
 
     with ThreadPoolExecutor(5) as pool:
         first = pool.submit(called, 0)
@@ -260,17 +242,10 @@ def test_a_line_that_does_not_lend_leaves_slots_alone() -> None:
     carrier, lender = Carrier(), Lender()
     group = Group[int, int](carrier, (ConflictError,))
 
-    def called(item: int) -> int:
-        slots.hold(item, lender)
-        try:
-            return group.do(item)
-        finally:
-            slots.leave()
-
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(called, 1)
+        first = pool.submit(lender.holds, lambda: group.do(1))
         assert carrier.begun.wait(10)
-        second = pool.submit(called, 2)
+        second = pool.submit(lender.holds, lambda: group.do(2))
         while not group._waiting:
             pass
         carrier.go_on.set()

@@ -4,6 +4,7 @@ import threading
 
 from keys import slots
 from keys.slots import Kept
+from tests.keys.lending import Lender
 
 
 def _in_thread(kept: Kept, slot: int | None, value: str | None) -> str | None:
@@ -67,22 +68,8 @@ def test_for_a_span_a_thread_may_work_in_another_slot_and_is_then_back_in_its_ow
     assert getattr(kept.here(), "thing", None) is None
 
 
-class Counter:
-    """Gives slots by number, each once; knows what was lent."""
-
-    def __init__(self) -> None:
-        self.said = list[str]()
-
-    def lend(self) -> None:
-        self.said.append("lent")
-
-    def take_back(self) -> int:
-        self.said.append("taken back")
-        return 7
-
-
 def test_who_lent_his_slot_takes_one_again_at_the_first_thing_that_is_kept() -> None:
-    kept, lender = Kept(), Counter()
+    kept, lender = Kept(), Lender(slot=7)
     slots.hold(7, lender)
     kept.here().thing = "of the slot"
     slots.hold(3, lender)
@@ -97,7 +84,7 @@ def test_who_lent_his_slot_takes_one_again_at_the_first_thing_that_is_kept() -> 
 
 
 def test_who_lent_his_slot_works_in_that_of_a_line_for_a_span_and_has_none_afterwards() -> None:
-    kept, lender = Kept(), Counter()
+    kept, lender = Kept(), Lender()
     slots.hold(3, lender)
     slots.lend()
     with slots.held("line"):
