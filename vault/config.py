@@ -162,7 +162,7 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Threads a worker: that work, whose introspections are answered, that wait, that listen, and a few more.
+        """Threads a worker: that work, that are answered in a line, that wait, that listen, and a few more.
 
         The last refuse, and answer what is always answered.
         """

@@ -238,6 +238,19 @@ def test_who_waits_lends_his_slot_and_has_one_again_if_he_leads_or_is_refused() 
     assert [one.said for one in lenders] == [[], *[["lent", "taken back"], ["lent"]], *[["lent", "taken back"]] * 2]
 
 
+def test_who_leaves_a_line_since_his_turn_does_not_come_has_no_slot() -> None:
+    carrier, late = Carrier(), Lender()
+    group = Group[int, int](carrier, (ConflictError,), lends=True)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(group.do, 1)
+        assert carrier.begun.wait(10)
+        with pytest.raises(LateError):
+            late.holds(lambda: group.do(2, 0.01))
+        carrier.go_on.set()
+        assert first.result(10) == 2
+    assert (late.said, carrier.groups) == (["lent"], [[1]])
+
+
 def test_a_line_that_does_not_lend_leaves_slots_alone() -> None:
     carrier, lender = Carrier(), Lender()
     group = Group[int, int](carrier, (ConflictError,))

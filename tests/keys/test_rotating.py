@@ -11,6 +11,7 @@ import pytest
 from keys import record_keys, records, rewrapping
 from keys.agent import rewrapper
 from keys.agent.acts import evidence, rotating, signing, verifying
+from keys.agent.acts.together import Completions, Creations, Ready
 from keys.agent.names import Names
 from keys.engine import reading, writing
 from keys.entries import STANDING_KEK
@@ -176,6 +177,22 @@ def test_a9_a_rewrap_that_fails_in_a_batch_changes_none_of_it_and_goes_on_afterw
     assert [row.kek_version for row in sorted(store.rows("record_key"), key=lambda row: row.rid)] == [2, 2, 2, 1, 1, 1]
     assert all(opens(store.opened(), rid) for rid in rids)
     assert rewrap(store)[-1]["left"] == 0
+
+
+def test_a_record_that_was_drawn_before_its_keys_were_sealed_anew_is_completed_afterwards(store: KeyStore) -> None:
+    names, ready, item = store.names(), Ready(), {"pid": PID, "fields": ["legal_name"]}
+    with dialogue() as talk:
+        made = Creations(names, ready)({"sector": SHOP, "items": [item]}, talk)
+    rotate(store)
+    assert rewrap(store)[-1]["left"] == 0
+    [row] = store.rows("record_key")
+    assert (row.kek_version, row.state) == (2, records.State.CREATING)
+    done = {"items": [{"sector": SHOP, "pid": PID, "link": made["items"][0]["link"]}]}
+    with dialogue() as talk:
+        Completions(names, ready)(done, talk)
+    [row] = store.rows("record_key")
+    assert (row.kek_version, row.state) == (2, records.State.IN_REVIEW)
+    assert opens(store.opened(), row.rid)
 
 
 def test_a_record_that_changed_since_it_was_read_waits_for_the_next_pass(store: KeyStore) -> None:

@@ -278,6 +278,8 @@ class Line:
             slots.take_back()
         with self.lock:
             self.order.append(path)
+        if path.endswith("/fails"):
+            raise ZeroDivisionError
         if path == "/busy":
             assert self.again.wait(5)
         start_response("200 OK", [])
@@ -321,6 +323,17 @@ def test_who_takes_a_slot_again_comes_before_those_that_have_not_begun() -> None
         assert caller.status == "200 OK"
     assert line.order == ["/busy", "/line/leads", "/late"]
     assert (admission.working, admission.waiting, refusals) == (0, 0, [])
+
+
+@pytest.mark.parametrize("path", ["/line/fails", "/line/leads/fails"])
+def test_a_request_that_fails_in_a_line_leaves_no_place_taken(path: str) -> None:
+    admission, line, _ = lined(threads=1, waiting=1)
+    line.go.set()
+    for _ in range(4):
+        failing = asked(admission, path)
+        failing.join(2)
+        assert failing.status == "failed"
+    assert (admission.working, admission.waiting) == (0, 0)
 
 
 def test_a_line_is_bounded_though_slots_are_free() -> None:

@@ -153,14 +153,13 @@ class Admission:
         with self._lock:
             self._lent -= 1
             if self._free:
-                self._slots_held += 1
-                seat.slot = self._free.pop()
+                seat.slot = self._free_slot()
                 return seat.slot
             waiter = _Waiter()
             self._waiting.appendleft(waiter)
         waiter.lock.acquire()
         seat.slot = waiter.slot
-        return waiter.slot
+        return seat.slot
 
     def rest(self, seat: _Seat, seconds: float) -> bool:
         """Do what `rest` says."""
@@ -207,8 +206,7 @@ class Admission:
         with self._lock:
             # Who lent his slot has a thread all the same: a free slot is no reason to let in more than there are.
             if self._free and not (self._lent and self._is_full()):
-                self._slots_held += 1
-                return self._free.pop()
+                return self._free_slot()
             if self.waiting >= self._most:
                 return -1
             waiter = _Waiter()
@@ -218,6 +216,11 @@ class Admission:
                 if waiter.slot < 0:
                     self._waiting.remove(waiter)
         return waiter.slot
+
+    def _free_slot(self) -> int:
+        """Return one of the free slots, which is held from now on; the lock is."""
+        self._slots_held += 1
+        return self._free.pop()
 
     def _give(self, slot: int) -> None:
         with self._lock:
