@@ -2,6 +2,8 @@
 
 import os
 import random
+import resource
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -48,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "postgresql: needs what only PostgreSQL has; runs with --database postgresql")
 
 
+_LIMITS: Final = (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE, resource.RLIMIT_AS, resource.RLIMIT_FSIZE)
 ONE_IN: Final = 6
 """How many tests there are of those that hang on no database for each that a run of all with PostgreSQL draws."""
 ALIKE: Final = 3
@@ -162,6 +165,28 @@ def _database(request: pytest.FixtureRequest) -> None:
 def _databases(_database: None) -> Iterator[None]:
     with nullcontext() if serving.cluster is None else serving.cluster.passing():
         yield
+
+
+def _process() -> dict[str, object]:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    variables = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    return {
+        "folder": Path.cwd(), "mask": mask, "variables": variables, "path": list(sys.path),
+        "switch interval": sys.getswitchinterval(), "niceness": os.nice(0), "policy": os.sched_getscheduler(0),
+        "user": os.geteuid(), "limits": [resource.getrlimit(one) for one in _LIMITS],
+        "signals": [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)],
+    }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _leaves_the_process_as_it_was() -> Iterator[None]:
+    """Fail the test that changes what later tests stand on, rather than one of those, by chance of their order."""
+    before = _process()
+    yield
+    after = _process()
+    changed = [name for name, value in before.items() if after[name] != value]
+    assert not changed, f"this test leaves the process of the tests another {', '.join(changed)}"
 
 
 @pytest.fixture(scope="session")

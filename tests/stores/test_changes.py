@@ -347,6 +347,7 @@ def test_who_has_the_file_goes_on_with_it_when_it_is_nobodys_any_more_and_who_co
     tmp_path.chmod(0o755)
 
     def write_and_come_again() -> None:
+        os.chdir(tmp_path)  # whose path that user may not walk
         os.setgid(_NOBODY)
         os.setuid(_NOBODY)
         mine = Changes(Path(file.name), 0o600)
@@ -358,7 +359,6 @@ def test_who_has_the_file_goes_on_with_it_when_it_is_nobodys_any_more_and_who_co
             Changes(Path(file.name), 0o600)
 
     stamps = {pid: told.stamp(pid) for pid in (ANNA, DORA)}
-    os.chdir(tmp_path)
     assert _ended(write_and_come_again) == 0
     assert [told.holds(stamp) for stamp in stamps.values() if stamp] == [False, True]
     assert told.stamp(ANNA) is not None
